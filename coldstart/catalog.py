@@ -1,0 +1,216 @@
+"""The tables people bring (listens, tracks, attributes): read, check, name what is wrong.
+
+Parquet or CSV. Ids are always text, so `007` stays `007`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+
+from coldstart.errors import Broken, Fault, InputError
+
+MAX_PLAYS = 10_000_000
+"""More plays than this of one track by one listener is a broken counter: 3 minutes each would
+take 57 years."""
+
+GENRE_SEPARATOR = "|"
+"""Separates several genres in one CSV cell: `rock|indie pop`."""
+
+
+def read_table(path: str | Path, required: Sequence[str]) -> pl.DataFrame:
+    """Read a Parquet or CSV table with at least the `required` columns.
+
+    CSV cells stay text (numbers are converted where they are checked).
+
+    Raises:
+        InputError: no such file, another ending, unreadable, no rows, or a missing column.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such file")
+    readers = {
+        ".csv": lambda: pl.read_csv(path, infer_schema=False),
+        ".parquet": lambda: pl.read_parquet(path),
+    }
+    if path.suffix.lower() not in readers:
+        raise InputError(f"{path}: tables are read from .parquet or .csv files")
+    try:
+        table = readers[path.suffix.lower()]()
+    except pl.exceptions.PolarsError as error:
+        raise InputError(f"{path}: not a readable {path.suffix} table ({error})") from error
+    for column in required:
+        if column not in table.columns:
+            near = difflib.get_close_matches(column, table.columns, n=1, cutoff=0.5)
+            hint = f" Is it '{near[0]}'? Rename it." if near else ""
+            raise InputError(
+                f"{path}: there is no column '{column}'; the table has: "
+                f"{', '.join(table.columns)}.{hint}"
+            )
+    if table.is_empty():
+        raise InputError(f"{path}: the table has no rows")
+    return table
+
+
+def write_table(path: str | Path, table: pl.DataFrame) -> None:
+    """Write a table as Parquet or CSV (by the ending), atomically."""
+    from coldstart.files import atomic
+
+    path = Path(path)
+    if path.suffix.lower() not in (".csv", ".parquet"):
+        raise InputError(f"{path}: tables are written as .parquet or .csv files")
+    with atomic(path) as temporary:
+        if path.suffix.lower() == ".csv":
+            table.write_csv(temporary)
+        else:
+            table.write_parquet(temporary)
+
+
+class _Checker:
+    """Applies rules to a table; each drops (or raises on) the rows that break it."""
+
+    def __init__(self, path: str | Path, table: pl.DataFrame, broken: Broken, item: str) -> None:
+        self.path, self.broken, self.item = Path(path), broken, item
+        self.table = table.with_row_index("__row", offset=1)
+
+    def rule(self, field: str, bad: pl.Expr, reason: str, value: bool = True) -> None:
+        """Rows where `bad` holds are faulty in `field`."""
+        rows = self.table.filter(bad)
+        if rows.is_empty():
+            return
+        self.broken.add(
+            Fault(
+                self.path.name,
+                row["__row"],
+                f"{self.item.removesuffix('_id')} {row[self.item]!r}",
+                field,
+                f"{row[field]!r} {reason}" if value else reason,
+            )
+            for row in rows.iter_rows(named=True)
+        )
+        self.table = self.table.filter(~bad)
+
+    def ids(self, column: str) -> None:
+        """Ids are text, and neither empty nor blank."""
+        self.table = self.table.with_columns(pl.col(column).cast(pl.String))
+        self.rule(
+            column,
+            pl.col(column).is_null() | (pl.col(column).str.strip_chars() == ""),
+            "is no id: it is empty",
+        )
+
+    def numbers(self, column: str) -> None:
+        """Convert to float64; what is no number, and NaN and infinities, are faults."""
+        as_number = pl.col(column).cast(pl.Float64, strict=False)
+        self.rule(column, as_number.is_null() | ~as_number.is_finite(), "is not a finite number")
+        self.table = self.table.with_columns(pl.col(column).cast(pl.Float64))
+
+    def done(self) -> pl.DataFrame:
+        if self.table.is_empty():
+            raise InputError(f"{self.path}: no usable rows are left")
+        return self.table.drop("__row")
+
+
+def read_listens(
+    path: str | Path, value: str = "plays", broken: Broken | None = None
+) -> pl.DataFrame:
+    """Read a listening log: `user_id`, `track_id` and `value`, one row a pair afterwards.
+
+    Several rows of one pair are added up (an explicit rating's are averaged). Rows of 0 plays are
+    dropped: they are no listens.
+
+    Args:
+        path: Parquet or CSV with `user_id`, `track_id` and `value`.
+        value: `plays` (counts, 1 to 10 million), or `rating` (any finite number).
+        broken: collects broken rows; without it the first one raises.
+
+    Returns:
+        Table of user_id (text), track_id (text), `value` (float64), sorted by both ids.
+    """
+    table = read_table(path, ["user_id", "track_id", value])
+    check = _Checker(path, table.select("user_id", "track_id", value), broken or Broken(), "track_id")
+    check.ids("track_id")
+    check.ids("user_id")
+    check.numbers(value)
+    if value == "rating":
+        combine = pl.col(value).mean()
+    else:
+        check.rule(value, pl.col(value) < 0, "is negative")
+        check.rule(value, pl.col(value) > MAX_PLAYS, f"is absurd (more than {MAX_PLAYS:,} plays)")
+        combine = pl.col(value).sum()
+    listens = check.done().group_by("user_id", "track_id").agg(combine)
+    if value != "rating":
+        listens = listens.filter(pl.col(value) > 0)
+        if listens.is_empty():
+            raise InputError(f"{path}: every row has 0 plays")
+    return listens.sort("user_id", "track_id")
+
+
+def read_tracks(path: str | Path, broken: Broken | None = None) -> pl.DataFrame:
+    """Read a track table: `track_id`, `title`, `artist`, and what is there of `artist_id`,
+    `audio`, `genres`, `release_date`.
+
+    `audio` is a path, relative to the table's own folder. `genres` is a list, or in CSV a cell
+    such as `rock|indie pop`. `release_date` is a date, in CSV `YYYY-MM-DD` or `YYYY`.
+    `artist_id` is `artist` where the table has none. Rows keep their order.
+
+    Raises:
+        InputError: missing columns, empty or duplicate ids, unreadable dates.
+    """
+    check = _Checker(
+        path, read_table(path, ["track_id", "title", "artist"]), broken or Broken(), "track_id"
+    )
+    check.ids("track_id")
+    check.rule("track_id", ~pl.col("track_id").is_first_distinct(), "is there twice")
+    columns = check.table.columns
+    texts = ["title", "artist"] + [c for c in ("artist_id", "audio") if c in columns]
+    check.table = check.table.with_columns(pl.col(texts).cast(pl.String))
+    if "artist_id" not in columns:
+        check.table = check.table.with_columns(artist_id=pl.col("artist"))
+    if "genres" in columns and check.table.schema["genres"] == pl.String:
+        check.table = check.table.with_columns(
+            genres=pl.col("genres")
+            .str.split(GENRE_SEPARATOR)
+            .list.eval(pl.element().str.strip_chars().filter(pl.element().str.strip_chars() != ""))
+        )
+    if "release_date" in columns and check.table.schema["release_date"] != pl.Date:
+        text = pl.col("release_date").cast(pl.String).str.strip_chars()
+        full = pl.when(text.str.contains(r"^\d{4}$")).then(text + "-01-01").otherwise(text)
+        date = full.str.slice(0, 10).str.to_date("%Y-%m-%d", strict=False)
+        given = text.is_not_null() & (text != "")
+        check.rule("release_date", given & date.is_null(), "is not a date (YYYY-MM-DD or YYYY)")
+        check.table = check.table.with_columns(release_date=date)
+    return check.done()
+
+
+def read_splits(path: str | Path) -> pl.DataFrame:
+    """Read a split table: `track_id`, `split` (train, val or test), each track once."""
+    check = _Checker(path, read_table(path, ["track_id", "split"]), Broken(), "track_id")
+    check.ids("track_id")
+    check.rule("track_id", ~pl.col("track_id").is_first_distinct(), "is there twice")
+    splits = pl.col("split").is_in(["train", "val", "test"])
+    check.rule("split", ~splits.fill_null(False), "is none of train, val, test")
+    return check.done().select("track_id", "split")
+
+
+def read_attributes(path: str | Path, broken: Broken | None = None) -> pl.DataFrame:
+    """Read attributes: `track_id` and a column of finite numbers for each attribute.
+
+    A track without annotations has no row; a cell can't be empty.
+
+    Returns:
+        Table of track_id (text) and float32 columns in the file's order.
+    """
+    table = read_table(path, ["track_id"])
+    names = [column for column in table.columns if column != "track_id"]
+    if not names:
+        raise InputError(f"{path}: there is no attribute column beside 'track_id'")
+    check = _Checker(path, table, broken or Broken(), "track_id")
+    check.ids("track_id")
+    check.rule("track_id", ~pl.col("track_id").is_first_distinct(), "is there twice")
+    for name in names:
+        check.numbers(name)
+    return check.done().select("track_id", pl.col(names).cast(pl.Float32))

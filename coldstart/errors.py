@@ -1,0 +1,73 @@
+"""What people see when their input is wrong, and the list of what was skipped."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from coldstart.files import atomic
+
+
+class InputError(ValueError):
+    """Something the user brought is wrong: the message says what, where, and what to do.
+
+    The command line prints the message alone, without a traceback.
+    """
+
+
+class Fault(NamedTuple):
+    """One broken item: the file it is in, the row (1 = first after the header), what and why."""
+
+    file: str
+    row: int | None
+    item: str
+    field: str
+    reason: str
+
+    def __str__(self) -> str:
+        row = f", row {self.row}" if self.row is not None else ""
+        return f"{self.file}{row}, {self.item}, field '{self.field}': {self.reason}"
+
+
+@dataclass
+class Broken:
+    """Collects faults. The first one raises, unless the user asked to skip what is broken.
+
+    Examples:
+        >>> broken = Broken(skip=True)
+        >>> broken.add([Fault("listens.csv", 3, "track 'a'", "plays", "-1 is negative")])
+        >>> len(broken.faults)
+        1
+        >>> Broken().add([Fault("listens.csv", 3, "track 'a'", "plays", "-1 is negative")])
+        Traceback (most recent call last):
+        ...
+        coldstart.errors.InputError: listens.csv, row 3, track 'a', field 'plays': -1 is negative.
+        Mend it, or pass --skip-broken to leave such items out and list them in a file.
+    """
+
+    skip: bool = False
+    faults: list[Fault] = field(default_factory=list)
+
+    def add(self, faults: Iterable[Fault]) -> None:
+        """Record faults; raise InputError for the first unless skipping was asked for."""
+        new = list(faults)
+        if new and not self.skip:
+            more = f" (and {len(new) - 1:,} more like it)" if len(new) > 1 else ""
+            raise InputError(
+                f"{new[0]}{more}.\n"
+                "Mend it, or pass --skip-broken to leave such items out and list them in a file."
+            )
+        self.faults += new
+
+    def write(self, path: str | Path) -> str:
+        """Write the list as CSV (if there is anything in it); return a sentence about it."""
+        if not self.faults:
+            return ""
+        with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(Fault._fields)
+            writer.writerows(self.faults)
+        return f"{len(self.faults):,} broken items were skipped; the reasons are in {path}"

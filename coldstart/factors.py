@@ -1,0 +1,285 @@
+"""Listens → Factors: one vector a track, one a user; saved as safetensors and id tables.
+
+    factors/
+      factors.json           how they were made: protocol, algorithm, its parameters, counts
+      factors.safetensors    tracks [n, K], users [U, K]: what the factorisation saw
+      folded.safetensors     tracks [m, K]: held-out tracks, solved afterwards (strict cold start)
+      listens.safetensors    all plays as a sparse matrix; held-out tracks' plays are in it for
+                             evaluation, and never reached the vectors in factors.safetensors
+      tracks.parquet         track_id, split, folded: rows of the two track tables, in that order
+      users.parquet          user_id
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+from scipy.sparse import csr_matrix
+
+from coldstart.catalog import read_listens, read_splits, write_table
+from coldstart.errors import Broken, InputError
+from coldstart.files import atomic, write_json
+from coldstart.mf import explicit_als, fold_in, implicit_als
+
+VERSION = 1
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Factors:
+    """Vectors of tracks and users in one collaborative-filtering space.
+
+    Attributes:
+        track_ids: N ids; first those that were factorised, then the folded-in ones.
+        user_ids: U ids.
+        tracks: [N, K] float32.
+        users: [U, K] float32.
+        folded: [N] bool: solved afterwards from the track's own plays with the users frozen. Such
+            a vector is a yardstick for held-out tracks, never an input to training.
+        split: [N] of train, val, test, or "" where no split was given.
+        listens: [U, N] sparse plays (or ratings), held-out tracks included.
+        about: how they were made, as in factors.json.
+    """
+
+    track_ids: list[str]
+    user_ids: list[str]
+    tracks: Array
+    users: Array
+    folded: NDArray[np.bool_]
+    split: NDArray[np.str_]
+    listens: csr_matrix
+    about: dict[str, Any]
+
+    @property
+    def dim(self) -> int:
+        """K, the number of factors."""
+        return int(self.tracks.shape[1])
+
+    @cached_property
+    def row(self) -> dict[str, int]:
+        """Track id → row of `tracks` (column of `listens`)."""
+        return {track: row for row, track in enumerate(self.track_ids)}
+
+    @cached_property
+    def known_plays(self) -> NDArray[np.float64]:
+        """[N] plays of the factorised tracks; 0 for folded ones, whose plays nobody may know."""
+        plays = np.asarray(self.listens.sum(axis=0)).ravel()
+        return np.where(self.folded, 0.0, plays)
+
+    def rows(self, track_ids: Sequence[str]) -> NDArray[np.int64]:
+        """Rows of these tracks, -1 where a track has no vector (nobody played it)."""
+        return np.array([self.row.get(track, -1) for track in track_ids], dtype=np.int64)
+
+    def save(self, folder: str | Path) -> None:
+        """Write the folder described at the top of this file; `factors.json` comes last."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "factors.json").unlink(missing_ok=True)
+        parts = {
+            "factors": {"tracks": self.tracks[~self.folded], "users": self.users},
+            "folded": {"tracks": self.tracks[self.folded]},
+            "listens": {
+                "indptr": self.listens.indptr.astype(np.int64),
+                "indices": self.listens.indices.astype(np.int32),
+                "data": self.listens.data.astype(np.float32),
+            },
+        }
+        for name, arrays in parts.items():
+            with atomic(folder / f"{name}.safetensors") as temporary:
+                save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, temporary)
+        columns = {"track_id": self.track_ids, "split": self.split, "folded": self.folded}
+        write_table(folder / "tracks.parquet", pl.DataFrame(columns))
+        write_table(folder / "users.parquet", pl.DataFrame({"user_id": self.user_ids}))
+        write_json(folder / "factors.json", self.about)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Factors:
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: the folder holds no (complete) factors, or of a newer version.
+        """
+        folder = Path(folder)
+        if not (folder / "factors.json").is_file():
+            raise InputError(
+                f"{folder}: no factors here (factors.json is missing); make them with "
+                f"`coldstart factorize LISTENS --out {folder}`"
+            )
+        about = json.loads((folder / "factors.json").read_text(encoding="utf-8"))
+        if about.get("version") != VERSION:
+            raise InputError(f"{folder}: factors of version {about.get('version')}, not {VERSION}")
+        made = load_file(folder / "factors.safetensors")
+        folded = load_file(folder / "folded.safetensors")["tracks"]
+        sparse = load_file(folder / "listens.safetensors")
+        tracks = pl.read_parquet(folder / "tracks.parquet")
+        users = pl.read_parquet(folder / "users.parquet")["user_id"].to_list()
+        vectors = np.concatenate([made["tracks"], folded])
+        if len(vectors) != len(tracks) or len(made["users"]) != len(users):
+            raise InputError(f"{folder}: vectors and ids don't match in number; factorise again")
+        return cls(
+            track_ids=tracks["track_id"].to_list(),
+            user_ids=users,
+            tracks=vectors,
+            users=made["users"],
+            folded=tracks["folded"].to_numpy(),
+            split=tracks["split"].to_numpy().astype(str),
+            listens=csr_matrix(
+                (sparse["data"], sparse["indices"], sparse["indptr"]),
+                shape=(len(users), len(tracks)),
+            ),
+            about=about,
+        )
+
+
+def factorize(
+    listens: str | os.PathLike[str],
+    *,
+    out: str | os.PathLike[str],
+    splits: str | os.PathLike[str] | None = None,
+    strict: bool = True,
+    algorithm: Literal["implicit", "explicit"] = "implicit",
+    factors: int = 64,
+    regularization: float = 0.05,
+    iterations: int = 20,
+    weighting: Literal["log", "linear"] = "log",
+    alpha: float = 2.0,
+    seed: int = 0,
+    skip_broken: bool = False,
+) -> Factors:
+    """Factorise a listening log into one vector a track and one a user.
+
+    Reads the log and the splits; writes the folder `out`.
+
+    Args:
+        listens: Parquet or CSV with user_id, track_id, plays (or rating, if `explicit`).
+        out: folder to write.
+        splits: table of track_id and split. Listens of tracks that it doesn't list are counted
+            and left out.
+        strict: with splits, plays of val and test tracks never reach the factorisation; their
+            vectors are folded in afterwards and marked. `false` is the talk's way: factorise
+            everything, split afterwards, so that held-out plays shape the users.
+        algorithm: `implicit`: ALS on confidence-weighted play counts (Hu, Koren, Volinsky, ICDM
+            2008), by the library of that name. `explicit`: squared error over the observed
+            ratings only (row 1 of the talk).
+        factors: K, width of a vector.
+        regularization: λ. For `explicit` it counts once for every observed rating, as in the sum
+            that the talk shows.
+        iterations: alternations of users and tracks.
+        weighting: confidence from plays: `log`: alpha · (1 + ln(1 + plays)); `linear`:
+            1 + alpha · plays.
+        alpha: scale of the confidence.
+        seed: of the random start.
+        skip_broken: leave broken rows out and list them in `out`/broken.csv.
+
+    Returns:
+        The factors, as they were saved.
+    """
+    if factors < 1 or iterations < 1 or regularization < 0 or alpha <= 0:
+        raise InputError("factors and iterations are at least 1, regularization ≥ 0, alpha > 0")
+    broken = Broken(skip_broken)
+    value = "rating" if algorithm == "explicit" else "plays"
+    log = read_listens(listens, value, broken)
+    side: dict[str, str] = {}
+    unknown = 0
+    if splits is not None:
+        side = dict(read_splits(splits).iter_rows())
+        known = log.filter(pl.col("track_id").is_in(list(side)))
+        unknown = len(log) - len(known)
+        if known.is_empty():
+            raise InputError(f"{listens}: no listen is of a track that {splits} lists")
+        log = known
+    matrix, user_ids, track_ids = _matrix(log, value)
+    split = np.array([side.get(track, "") for track in track_ids])
+    folded = np.isin(split, ["val", "test"]) if strict else np.zeros(len(split), dtype=bool)
+    if folded.all():
+        raise InputError(f"{splits}: no training track was played, so there is nothing to factorise")
+    order = np.argsort(folded, kind="stable")
+    matrix, split, folded = matrix[:, order].tocsr(), split[order], folded[order]
+    warm = int((~folded).sum())
+
+    options = {"factors": factors, "regularization": regularization, "iterations": iterations}
+    if algorithm == "implicit":
+        seen = matrix.astype(np.float32)
+        if weighting == "log":
+            seen.data = np.float32(alpha) * (1 + np.log1p(seen.data))
+        else:
+            seen.data = 1 + np.float32(alpha) * seen.data
+        tracks, users = implicit_als(seen[:, :warm], seed=seed, **options)
+    else:
+        seen = matrix
+        tracks, users = explicit_als(seen[:, :warm], seed=seed, **options)
+    vectors = np.concatenate(
+        [tracks, fold_in(seen[:, warm:].T.tocsr(), users, regularization, algorithm)]
+    )
+    # A listener of held-out tracks only has nothing to be known by.
+    silent = int((np.diff(matrix[:, :warm].indptr) == 0).sum())
+    result = Factors(
+        track_ids=[track_ids[i] for i in order],
+        user_ids=user_ids,
+        tracks=vectors,
+        users=users,
+        folded=folded,
+        split=split,
+        listens=matrix,
+        about={
+            "version": VERSION,
+            "protocol": _protocol(splits is not None, strict),
+            "algorithm": algorithm,
+            **options,
+            **({"weighting": weighting, "alpha": alpha} if algorithm == "implicit" else {}),
+            "seed": seed,
+            "listens": matrix.nnz,
+            "users": len(user_ids),
+            "users_without_training_listens": silent,
+            "tracks_factorised": warm,
+            "tracks_folded_in": len(split) - warm,
+            "listens_of_unknown_tracks": unknown,
+        },
+    )
+    result.save(out)
+    print(_sentence(result, out, broken))
+    return result
+
+
+def _protocol(has_splits: bool, strict: bool) -> str:
+    if not has_splits:
+        return "everything factorised, no split given"
+    if strict:
+        return "strict cold start"
+    return "talk: everything factorised, split afterwards"
+
+
+def _matrix(log: pl.DataFrame, value: str) -> tuple[csr_matrix, list[str], list[str]]:
+    """Index a log by its sorted ids: sparse [users, tracks], user ids, track ids."""
+    ids = {column: log[column].unique().sort() for column in ("user_id", "track_id")}
+    users, tracks = (
+        log[column].cast(pl.Enum(ids[column])).to_physical().to_numpy() for column in ids
+    )
+    shape = (len(ids["user_id"]), len(ids["track_id"]))
+    matrix = csr_matrix((log[value].to_numpy().astype(np.float32), (users, tracks)), shape=shape)
+    return matrix, ids["user_id"].to_list(), ids["track_id"].to_list()
+
+
+def _sentence(made: Factors, out: str | os.PathLike[str], broken: Broken) -> str:
+    about = made.about
+    lines = [
+        f"factorised {about['tracks_factorised']:,} tracks × {about['users']:,} users into "
+        f"{made.dim} factors ({about['algorithm']}; {about['protocol']})",
+        f"folded in {about['tracks_folded_in']:,} held-out tracks from their own plays",
+    ]
+    if about["listens_of_unknown_tracks"]:
+        n = about["listens_of_unknown_tracks"]
+        lines.append(f"left out {n:,} listens of tracks that the splits don't list")
+    lines += [broken.write(Path(out) / "broken.csv"), f"wrote {out}"]
+    lines.append("next: coldstart shard TRACKS --splits SPLITS --out shards")
+    return "\n".join(line for line in lines if line)

@@ -1,0 +1,147 @@
+"""Which tracks are for training: random, artist-disjoint or temporal, and what leaks across."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import polars as pl
+
+from coldstart.catalog import read_tracks, write_table
+from coldstart.errors import InputError
+from coldstart.files import file_hash, write_json
+
+SPLITS = ("train", "val", "test")
+Method = Literal["random", "artist", "temporal"]
+
+
+def split(
+    tracks: str | os.PathLike[str],
+    *,
+    out: str | os.PathLike[str],
+    method: Method = "random",
+    fractions: tuple[float, float, float] = (0.8, 0.1, 0.1),
+    seed: int = 0,
+) -> pl.DataFrame:
+    """Split tracks into train, val and test, and report what leaks between them.
+
+    Reads the track table (and the audio files it names, to find duplicates). Writes `out`
+    (track_id, split) and, beside it, `<out>.report.json`.
+
+    Args:
+        tracks: track table, Parquet or CSV: track_id, title, artist[, artist_id, audio,
+            release_date].
+        out: table to write, .parquet or .csv.
+        method: `random` by track; `artist`: no artist on two sides; `temporal`: the newest
+            releases are the test tracks, the next newest validation.
+        fractions: shares of train, val and test; they add up to 1.
+        seed: of the shuffle; `temporal` uses it only to order releases of the same day.
+
+    Returns:
+        Table of track_id and split, in the order of the track table.
+    """
+    table = read_tracks(tracks)
+    sides = assign(table, method, fractions, seed)
+    result = pl.DataFrame({"track_id": table["track_id"], "split": sides})
+    report = {
+        "tracks": os.fspath(tracks),
+        "method": method,
+        "fractions": list(fractions),
+        "seed": seed,
+        "counts": {name: int((result["split"] == name).sum()) for name in SPLITS},
+        "leaks": leaks(table.with_columns(split=result["split"]), Path(tracks).parent),
+    }
+    write_table(out, result)
+    write_json(f"{out}.report.json", report)
+    print(_sentence(report, out))
+    return result
+
+
+def assign(
+    table: pl.DataFrame, method: Method, fractions: Sequence[float], seed: int
+) -> list[str]:
+    """Give each row its side. Pure: the table in, one of train/val/test a row out.
+
+    The random split is `numpy.random.default_rng(seed).permutation(n)` cut at the rounded-down
+    cumulated fractions, so that others can make the same one.
+
+    >>> table = pl.DataFrame({"track_id": list("abcdefghij"), "artist_id": list("xxxyyyzzzw")})
+    >>> sides = assign(table, "random", (0.8, 0.1, 0.1), seed=0)
+    >>> sides.count("train"), sides.count("val"), sides.count("test")
+    (8, 1, 1)
+    """
+    if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
+        raise InputError(f"fractions: {tuple(fractions)} are not three shares that add up to 1")
+    n = len(table)
+    generator = np.random.default_rng(seed)
+    cuts = [int(n * fractions[0] + 1e-9), int(n * (fractions[0] + fractions[1]) + 1e-9)]
+    if method == "artist":
+        # Whole artists, in random order, until each side has its share of tracks.
+        artists = table["artist_id"].fill_null("").to_numpy()
+        names, artist_of = np.unique(artists, return_inverse=True)
+        if len(names) < 3:
+            raise InputError(f"an artist split needs at least 3 artists; the table has {len(names)}")
+        order = generator.permutation(len(names))
+        counts = np.bincount(artist_of, minlength=len(names))
+        middle = np.cumsum(counts[order]) - counts[order] / 2
+        artist_side = np.empty(len(names), dtype=int)
+        artist_side[order] = np.searchsorted(cuts, middle, side="right")
+        return [SPLITS[side] for side in artist_side[artist_of]]
+    order = generator.permutation(n)
+    if method == "temporal":
+        dates = table["release_date"] if "release_date" in table.columns else None
+        if dates is None or dates.null_count():
+            where = "no such column" if dates is None else f"{dates.null_count():,} tracks lack it"
+            raise InputError(f"a temporal split needs every track's release_date: {where}")
+        days = dates.cast(pl.Int32).to_numpy()
+        order = order[np.argsort(days[order], kind="stable")]
+    side = np.empty(n, dtype=int)
+    side[order] = np.searchsorted(cuts, np.arange(n), side="right")
+    return [SPLITS[s] for s in side]
+
+
+def leaks(table: pl.DataFrame, folder: Path) -> dict[str, object]:
+    """Count the artists on both sides of train | test, and files of the same bytes on two sides.
+
+    Args:
+        table: a track table with a `split` column.
+        folder: what its `audio` paths are relative to.
+    """
+    train = set(table.filter(pl.col("split") == "train")["artist_id"].drop_nulls())
+    held = table.filter(pl.col("split") != "train")
+    report: dict[str, object] = {
+        "artists_on_both_sides": len(train & set(held["artist_id"].drop_nulls())),
+        "held_out_tracks_of_training_artists": int(held["artist_id"].is_in(list(train)).sum()),
+    }
+    if "audio" in table.columns:
+        by_hash: dict[str, list[tuple[str, str]]] = {}
+        for track, audio, side in table.select("track_id", "audio", "split").iter_rows():
+            path = folder / (audio or "")
+            if audio and path.is_file():  # a missing file is reported by `shard`
+                by_hash.setdefault(file_hash(path), []).append((track, side))
+        report["duplicate_audio"] = [
+            [track for track, _ in same]
+            for same in by_hash.values()
+            if len({side for _, side in same}) > 1
+        ]
+    return report
+
+
+def _sentence(report: dict[str, object], out: str | os.PathLike[str]) -> str:
+    counts, found = report["counts"], report["leaks"]
+    assert isinstance(counts, dict) and isinstance(found, dict)
+    lines = [
+        f"split ({report['method']}): " + ", ".join(f"{n:,} {name}" for name, n in counts.items()),
+        f"leaks: {found['artists_on_both_sides']:,} artists are on both sides of train and held-out "
+        f"({found['held_out_tracks_of_training_artists']:,} held-out tracks)",
+    ]
+    if "duplicate_audio" in found:
+        lines.append(
+            f"leaks: {len(found['duplicate_audio']):,} audio files stand on two sides with the "
+            "same bytes"
+        )
+    lines += [f"wrote {out}", f"next: coldstart factorize LISTENS --splits {out} --out factors"]
+    return "\n".join(lines)
