@@ -17,6 +17,10 @@ class InputError(ValueError):
     The command line prints the message alone, without a traceback.
     """
 
+    def __init__(self, message: str) -> None:
+        # A loader's worker process sends its whole traceback as the message; people need the end.
+        super().__init__(message.rsplit("coldstart.errors.InputError: ", 1)[-1].strip())
+
 
 class Fault(NamedTuple):
     """One broken item: the file it is in, the row (1 = first after the header), what and why."""

@@ -28,8 +28,8 @@ def implicit_als(
     Returns:
         Track vectors [tracks, K] and user vectors [users, K], float32.
     """
-    model = _model(factors, regularization, iterations, seed)
     with _one_blas_thread():
+        model = _model(factors, regularization, iterations, seed)
         model.fit(confidence.tocsr(), show_progress=True)
     return model.item_factors, model.user_factors
 
@@ -75,9 +75,9 @@ def fold_in(
         return np.zeros((0, users.shape[1]), dtype=np.float32)
     if algorithm == "explicit":
         return _solve_explicit(rows, users, regularization)
-    model = _model(users.shape[1], regularization, 1, 0)
-    model.user_factors = users
     with _one_blas_thread():
+        model = _model(users.shape[1], regularization, 1, 0)
+        model.user_factors = users
         return np.asarray(model.recalculate_item(np.arange(rows.shape[0]), rows))
 
 

@@ -10,7 +10,7 @@ not so that some result would come out.
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -19,9 +19,11 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 from tqdm import tqdm
 
+from coldstart.errors import InputError
+from coldstart.files import atomic, write_json
 from coldstart.synth_audio import SAMPLE_RATE, render_file
 
 
@@ -36,7 +38,7 @@ class Trait(NamedTuple):
 
 TRAITS = (
     Trait("tempo", True, "slow", "fast"),
-    Trait("darkness", True, "major and brighter modes", "minor and darker modes"),
+    Trait("darkness", True, "major modes", "minor modes, down to phrygian"),
     Trait("brightness", True, "dull timbre", "harmonics up high"),
     Trait("density", True, "few notes", "many notes"),
     Trait("drums", True, "hardly any drums", "loud, busy drums"),
@@ -121,13 +123,13 @@ ADJECTIVES = (
     "Amber Bitter Borrowed Broken Careless Crooked Distant Electric Empty Endless Faded Frozen "
     "Gentle Golden Hidden Hollow Idle Little Lonely Lucky Midnight Paper Patient Quiet Restless "
     "Scarlet Second Silver Sleepless Slow Velvet Wild"
-).split()
+)
 NOUNS = (
     "Anchor Avenue Bridge Canary Carnival Comet Echo Ember Engine Fever Garden Ghost Harbour "
     "Horizon Lantern Letter Mirror Mountain Ocean Orchard Parade Radio River Rocket Shadow Signal "
     "Station Stranger Summer Thunder Tiger Winter"
-).split()
-SYLLABLES = "ba da el fe go ha il jo ka len mi nor o pe ra sa ti ul ven wyn xa yo zek".split()
+)
+SYLLABLES = "ba da el fe go ha il jo ka len mi nor o pe ra sa ti ul ven wyn xa yo zek"
 
 
 class World(NamedTuple):
@@ -201,30 +203,25 @@ def _attributes(rng: np.random.Generator, world: World) -> dict[str, NDArray[np.
 
 def _artist_names(rng: np.random.Generator, count: int) -> list[str]:
     """Different made-up names; the syllables leave room for any number of them."""
+    adjectives, nouns, syllables = ADJECTIVES.split(), NOUNS.split(), SYLLABLES.split()
     names: dict[str, None] = {}
     while len(names) < count:
-        given, family = (
-            "".join(rng.choice(SYLLABLES, size)).title() for size in (2, rng.integers(2, 5))
-        )
-        band = f"The {rng.choice(ADJECTIVES)} {rng.choice(NOUNS)}s"
+        given, family = ("".join(rng.choice(syllables, size)).title() for size in (2, 3))
+        band = f"The {rng.choice(adjectives)} {rng.choice(nouns)}s"
         names[band if rng.random() < 0.4 else f"{given} {family}"] = None
     return list(names)
 
 
 def _titles(rng: np.random.Generator, count: int) -> list[str]:
     """Made-up titles; like real ones, some come twice."""
-    forms = np.array(["{0} {1}", "{1} and {2}", "The {0} {1}", "{1} in the {2}", "{0}", "My {0} {1}"])
-    parts = zip(
-        rng.choice(forms, count),
-        rng.choice(ADJECTIVES, count),
-        rng.choice(NOUNS, count),
-        rng.choice(NOUNS, count),
-        strict=True,
-    )
-    return [str(form).format(*words) for form, *words in parts]
+    forms = np.array(["{} {}", "{1} and {2}", "The {} {}", "{1} in the {2}", "{}", "My {} {}"])
+    words = rng.choice(ADJECTIVES.split(), count), *rng.choice(NOUNS.split(), (2, count))
+    return [
+        form.format(*three) for form, *three in zip(rng.choice(forms, count), *words, strict=True)
+    ]
 
 
-def _listens(world: World, seed: int, progress: bool = True) -> tuple[NDArray[np.int32], ...]:
+def _listens(world: World, seed: int) -> tuple[NDArray[np.int32], ...]:
     """The log as (user, track, plays), each [pairs].
 
     A user picks tracks one after another, never the same twice, with probability proportional to
@@ -236,7 +233,7 @@ def _listens(world: World, seed: int, progress: bool = True) -> tuple[NDArray[np
     most = tracks // 4
     block = max(1, 2**22 // tracks)  # users at once: bounds the memory
     parts: list[tuple[NDArray[np.int32], ...]] = []
-    bar = tqdm(total=users, desc="listening", unit="user", file=sys.stderr, disable=not progress)
+    bar = tqdm(total=users, desc="listening", unit="user", file=sys.stderr)
     for first in range(0, users, block):
         affinities = world.tastes[first : first + block] @ world.traits.T
         for user, affinity in enumerate(affinities, first):
@@ -247,13 +244,188 @@ def _listens(world: World, seed: int, progress: bool = True) -> tuple[NDArray[np
             chosen = np.sort(np.argpartition(ring, many - 1)[:many])
             liking = affinity[chosen] / TASTE
             plays = np.ceil(np.exp(0.5 + 0.5 * liking + rng.normal(size=many)))
-            parts.append(
-                (
-                    np.full(many, user, np.int32),
-                    chosen.astype(np.int32),
-                    plays.astype(np.int32),
-                )
-            )
+            columns = np.full(many, user), chosen, plays
+            parts.append(tuple(column.astype(np.int32) for column in columns))
             bar.update()
     bar.close()
     return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
+
+
+ABOUT = """# An invented catalogue
+
+Nothing in this folder is real: the tracks, artists and listeners were made up by
+`coldstart.synth` with seed {seed}: {tracks:,} tracks, {users:,} users, {audio}.
+What was found here says something about a method, nothing about music or people.
+
+How it was made. Every track has {traits} latent traits, about standard normal. Artists have a style
+(their genre's plus their own), and their tracks lie around it.
+
+- `audio/`: rendered from the audible traits alone, mono FLAC at {rate:,} Hz, 12 to 60 s.
+- `mgp.parquet`: {attributes} attributes; each mixes some traits with something of the track's own.
+  {annotators} noisy annotators grade it from 0 to 5; their mean is rounded and divided by 5.
+- `tracks.parquet`: titles and names mean nothing. One to three genres follow from the traits, from
+  the artist's own genre and from chance. Release dates follow the artist's years of activity.
+- `listens.parquet`: users belong to {communities} communities of taste. They pick tracks without
+  repetition, with probability proportional to exp(traits . taste + log popularity), and play more
+  often what they like more. Popularity is quality, the artist's fame and age. Some tracks end up
+  without any listener.
+- `truth.safetensors`: `traits` [tracks, {traits}] and `log_popularity` [tracks] in the order of
+  `tracks.parquet`, `tastes` [users, {traits}] in the order of the user ids; all float32. The
+  metadata's `traits` is a JSON object: each column's name, and whether it can be heard.
+- `catalogue.json`: the options; the same ones continue an interrupted run.
+
+| Trait | Audible | Low | High |
+|---|---|---|---|
+{table}
+"""
+FILES = ("tracks.parquet", "listens.parquet", "mgp.parquet", "truth.safetensors", "ABOUT.md")
+
+
+def _claim(out: Path, options: dict[str, int | bool]) -> None:
+    """Mark the folder as this catalogue's, or raise if it is another's."""
+    marker = out / "catalogue.json"
+    if marker.exists():
+        found = json.loads(marker.read_text(encoding="utf-8"))
+        if found != options:
+            raise InputError(
+                f"{out} holds a catalogue made with other options, {found}: these are {options}. "
+                "Choose another folder, or delete that one"
+            )
+    elif taken := [name for name in FILES if (out / name).exists()]:
+        raise InputError(f"{out} has a {taken[0]} of other origin: choose another folder")
+    else:
+        write_json(marker, options)
+
+
+def _once(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file unless it's there: files are only ever there whole."""
+    if not path.exists():
+        with atomic(path) as temporary:
+            write(temporary)
+
+
+def _render(out: Path, world: World, ids: list[str], seed: int, workers: int) -> None:
+    """Render the FLACs that are missing, each from the audible traits alone."""
+    heard = [(column, trait.name) for column, trait in enumerate(TRAITS) if trait.audible]
+    jobs = [
+        (path, {name: float(row[column]) for column, name in heard}, seed, index)
+        for index, (track, row) in enumerate(zip(ids, world.traits, strict=True))
+        if not (path := out / "audio" / f"{track}.flac").exists()
+    ]
+    bar = tqdm(
+        desc="rendering",
+        total=len(ids),
+        initial=len(ids) - len(jobs),
+        file=sys.stderr,
+        unit="track",
+    )
+    with bar:
+        if min(workers, len(jobs)) < 2:
+            for job in jobs:
+                render_file(job)
+                bar.update()
+            return
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            for _ in pool.map(render_file, jobs, chunksize=4):
+                bar.update()
+
+
+def make_catalogue(
+    out: str | Path,
+    *,
+    tracks: int = 600,
+    users: int = 500,
+    seed: int = 0,
+    audio: bool = True,
+    workers: int | None = None,
+) -> Path:
+    """Make an invented catalogue with a known truth; a second call goes on where one stopped.
+
+    On one machine the files depend on the options alone, byte by byte, not on `workers`. With
+    several workers the caller's main module needs the usual `if __name__ == "__main__":`.
+
+    Args:
+        out: folder to write to; made if need be. Its ABOUT.md describes the files.
+        tracks: how many, 20 or more.
+        users: how many, 5 or more.
+        seed: 0 or more.
+        audio: render the tracks (`audio/<track_id>.flac`, about 2 MB a minute); without it
+            tracks.parquet has no column `audio`.
+        workers: processes that render, 1 or more; as many as there are cores if not given.
+
+    Returns:
+        The folder, as a path.
+
+    Raises:
+        InputError: an argument is out of range, or the folder holds another catalogue; a
+            ValueError.
+        OSError: the folder can't be written to.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     made = make_catalogue(folder, tracks=20, users=5, audio=False)
+    ...     sorted(path.name for path in made.iterdir())
+    ...     pl.read_parquet(made / "tracks.parquet").columns  # doctest: +NORMALIZE_WHITESPACE
+    ['ABOUT.md', 'catalogue.json', 'listens.parquet', 'mgp.parquet', 'tracks.parquet',
+     'truth.safetensors']
+    ['track_id', 'title', 'artist', 'artist_id', 'genres', 'release_date']
+    """
+    workers = (os.cpu_count() or 1) if workers is None else workers
+    given = {"tracks": tracks, "users": users, "seed": seed, "workers": workers}
+    for name, least in {"tracks": 20, "users": 5, "seed": 0, "workers": 1}.items():
+        if given[name] < least:
+            raise InputError(f"{name} is {given[name]}: it has to be {least} or more")
+    out = Path(out)
+    _claim(out, {"world": WORLD, "tracks": tracks, "users": users, "seed": seed, "audio": audio})
+
+    rng = np.random.default_rng([seed, 1])
+    world = _truth(rng, tracks, users)
+    ids = [f"t{index:06d}" for index in range(tracks)]
+    names = np.array(_artist_names(rng, int(world.artist.max()) + 1))
+    table = pl.DataFrame(
+        {
+            "track_id": ids,
+            "title": _titles(rng, tracks),
+            "artist": names[world.artist].tolist(),
+            "artist_id": [f"a{artist:05d}" for artist in world.artist],
+            **({"audio": [f"audio/{track}.flac" for track in ids]} if audio else {}),
+            "genres": _genres(rng, world),
+            "release_date": LAST_RELEASE - (world.years * 365.25).astype("timedelta64[D]"),
+        }
+    )
+    _once(out / "tracks.parquet", table.write_parquet)
+    grades = pl.DataFrame({"track_id": ids, **_attributes(rng, world)})
+    _once(out / "mgp.parquet", grades.write_parquet)
+    kept = ("traits", "tastes", "log_popularity")
+    truth = {name: np.ascontiguousarray(getattr(world, name)) for name in kept}
+    audible = json.dumps({trait.name: trait.audible for trait in TRAITS})
+    _once(
+        out / "truth.safetensors",
+        lambda path: path.write_bytes(save(truth, {"traits": audible})),
+    )
+
+    def write_listens(path: Path) -> None:
+        user, track, plays = _listens(world, seed)
+        people = pl.Series("user_id", [f"u{index:05d}" for index in range(users)])
+        log = [people.gather(user), pl.Series("track_id", ids).gather(track)]
+        pl.DataFrame([*log, pl.Series("plays", plays)]).write_parquet(path)
+
+    _once(out / "listens.parquet", write_listens)
+    about = ABOUT.format(
+        seed=seed,
+        tracks=tracks,
+        users=users,
+        audio="with audio" if audio else "without audio",
+        traits=len(TRAITS),
+        attributes=len(ATTRIBUTES),
+        rate=SAMPLE_RATE,
+        annotators=ANNOTATORS,
+        communities=COMMUNITIES,
+        table="\n".join(
+            f"| {t.name} | {'yes' if t.audible else 'no'} | {t.low} | {t.high} |" for t in TRAITS
+        ),
+    )
+    _once(out / "ABOUT.md", lambda path: path.write_text(about, encoding="utf-8"))
+    if audio:
+        _render(out, world, ids, seed, workers)
+    return out

@@ -2,17 +2,18 @@
 
 Every audible trait moves one property of the sound in one direction. All other choices (key,
 chords, motif, length, ...) come from the track's own random stream, whose draws don't depend on the
-traits: changing one trait leaves the rest of the piece as it was. Plain numpy, nothing else, so that
-worker processes start fast.
+traits: changing one trait leaves the rest of the piece as it was. Nothing heavy is imported here:
+worker processes have to start fast.
 """
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import soundfile as sf  # type: ignore[import-untyped]
+import soundfile as sf
 from numpy.typing import NDArray
+
+from coldstart.files import atomic
 
 Wave = NDArray[np.float32]
 
@@ -21,16 +22,15 @@ SHORTEST, LONGEST = 12.0, 60.0  # s
 STEPS = 64  # a motif: four bars of sixteenths
 AUDIO_STREAM = 3  # keeps a track's random stream apart from those that made the world
 
-MODES = (  # the seven church modes in order of darkness, in semitones above the root
-    (0, 2, 4, 6, 7, 9, 11),
+MODES = (  # by darkness, in semitones above the root: each flattens one more note
     (0, 2, 4, 5, 7, 9, 11),
     (0, 2, 4, 5, 7, 9, 10),
     (0, 2, 3, 5, 7, 9, 10),
     (0, 2, 3, 5, 7, 8, 10),
     (0, 1, 3, 5, 7, 8, 10),
-    (0, 1, 3, 5, 6, 8, 10),
 )
-PROGRESSIONS = ((0, 3, 4, 0), (0, 4, 5, 3), (0, 5, 3, 4), (0, 3, 0, 4), (0, 6, 5, 6), (5, 3, 0, 4))
+# Primary chords only: the modes share their other triads, so these are what tells them apart.
+PROGRESSIONS = ((0, 3, 4, 0), (0, 4, 3, 0), (0, 3, 0, 4), (0, 0, 3, 4), (0, 4, 0, 3), (3, 4, 0, 0))
 GROOVES = (  # kick, snare: one bar of sixteenths
     ("x...x...x...x...", "....x.......x..."),
     ("x.....x.x.......", "....x.......x..."),
@@ -38,7 +38,7 @@ GROOVES = (  # kick, snare: one bar of sixteenths
     ("x.......x.x.....", "....x.......x..x"),
     ("x.........x.....", "........x......."),
 )
-STRESS = np.tile([1.0, 0.2, 0.6, 0.3], STEPS // 4)  # how readily a step within a beat gets a note
+STRESS = np.tile([1.0, 0.3, 0.7, 0.4], STEPS // 4)  # how readily a step within a beat gets a note
 TABLE = 2048  # samples in one period of an instrument's wave
 
 
@@ -83,17 +83,6 @@ def _place(
         part += np.float32(gain) * sound[: len(part)]
 
 
-def _compress(wave: Wave, strength: float) -> Wave:
-    """Even out the level of `wave` [samples]: strength 0 leaves it, 1 makes every 20 ms alike."""
-    block = SAMPLE_RATE // 50
-    blocks = np.pad(wave, (0, -len(wave) % block)).reshape(-1, block)
-    level = np.sqrt(np.mean(blocks**2, axis=1))
-    level = np.convolve(level, np.ones(9) / 9, "same") + 0.05 * level.max() + 1e-9
-    centres = (np.arange(len(level)) + 0.5) * block
-    gain = np.interp(np.arange(len(wave)), centres, level**-strength)
-    return np.asarray(wave * gain, np.float32)
-
-
 def render(traits: Mapping[str, float], *, seed: int, index: int) -> Wave:
     """The track's waveform.
 
@@ -112,7 +101,7 @@ def render(traits: Mapping[str, float], *, seed: int, index: int) -> Wave:
     >>> flat = dict.fromkeys(("tempo", "darkness", "brightness", "density", "drums", "swing",
     ...                       "register", "distortion", "sustain", "loudness"), 0.0)
     >>> wave = render(flat, seed=0, index=1)
-    >>> 12 <= len(wave) / SAMPLE_RATE <= 60, 0.7 < abs(wave).max() < 0.9
+    >>> 12 <= len(wave) / SAMPLE_RATE <= 60, bool(0.7 < abs(wave).max() < 0.9)
     (True, True)
     """
     rng = np.random.default_rng([seed, AUDIO_STREAM, index])
@@ -144,7 +133,8 @@ def render(traits: Mapping[str, float], *, seed: int, index: int) -> Wave:
     gain = section_gain[section % len(section_gain)] * np.where(step % 4 == 0, 1.0, 0.75)
 
     # Pitch: scale degrees over a root, all kept between A1 (55 Hz) and A6 (1760 Hz).
-    scale = np.array(MODES[int(np.clip(np.floor(z["darkness"] / 0.7 + 3.5), 0, len(MODES) - 1))])
+    mode = np.floor(z["darkness"] + len(MODES) / 2)
+    scale = np.array(MODES[int(np.clip(mode, 0, len(MODES) - 1))])
     root = round(57 + 7 * z["register"] + key_shift)
 
     def pitches(degrees: NDArray[np.int64], octave: int) -> NDArray[np.int64]:
@@ -156,7 +146,7 @@ def render(traits: Mapping[str, float], *, seed: int, index: int) -> Wave:
     plays = chance[:, motif, at] < np.minimum(busy * STRESS[at], 1)
     plays[1:3] = (plays[1:3] & (step % 2 == 0)) | (step % 16 == 0)
     parts = [(plays[0], walk[motif, at] // 2 * 2 + chords[at] % 7, 1, 1.0)]
-    parts += [(plays[1], chords[at] + third, 0, 0.45) for third in (0, 2, 4)]
+    parts += [(plays[1], chords[at] + third, 0, 0.6) for third in (0, 2, 4)]
     parts += [(plays[2], chords[at], -1, 0.9)]
 
     decay = 0.35 * 2 ** (1.0 * z["sustain"])
@@ -182,17 +172,17 @@ def render(traits: Mapping[str, float], *, seed: int, index: int) -> Wave:
     hits = [np.array([mark == "x" for mark in line])[step % 16] for line in groove] + [hats]
     for sound, on in zip((kick, snare, hat), hits, strict=True):
         _place(rhythm, sound, start[on], gain[on])
-    music += np.float32(3.0 * _sigmoid(1.4 * z["drums"] - 0.5)) * rhythm
+    music += np.float32(1.6 * _sigmoid(1.4 * z["drums"] - 0.5)) * rhythm
 
-    music = _compress(music, 0.9 * _sigmoid(1.3 * z["loudness"]))
+    # A limiter: the harder it is driven, the higher the level under the same peak.
+    music /= np.abs(music).max()
+    music = np.tanh(np.float32(2 ** (0.8 * z["loudness"] - 0.4)) * music)
     peak_db = -2 + 0.4 * z["loudness"]
     return np.asarray(music * (10 ** (peak_db / 20) / np.abs(music).max()), np.float32)
 
 
-def render_file(job: tuple[str, Mapping[str, float], int, int]) -> None:
+def render_file(job: tuple[Path, Mapping[str, float], int, int]) -> None:
     """Render job (path, traits, seed, index) to a FLAC; the name appears only once it's whole."""
     path, traits, seed, index = job
-    final = Path(path)
-    part = final.with_name(f".{final.name}.part")
-    sf.write(part, render(traits, seed=seed, index=index), SAMPLE_RATE, "PCM_16", format="FLAC")
-    os.replace(part, final)
+    with atomic(path) as temporary:
+        sf.write(temporary, render(traits, seed=seed, index=index), SAMPLE_RATE, "PCM_16")

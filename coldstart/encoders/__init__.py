@@ -1,0 +1,1 @@
+"""Encoders: one modality in, one vector a track out. One file a modality."""

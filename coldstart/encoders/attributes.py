@@ -1,0 +1,101 @@
+"""Attributes: a vector of graded attributes a track, by people (MGP) or by a machine (MLG)."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from coldstart.encoders.base import Encoder, Modality, WholeTrack, dense
+from coldstart.errors import InputError
+from coldstart.sample import Sample, malformed
+
+
+class VectorReader(WholeTrack):
+    """Reads float32 .npy vectors of one known width."""
+
+    def __init__(self, field: str, width: int) -> None:
+        self.field, self.width = field, width
+
+    def __call__(self, samples: Sequence[Sample]) -> Modality:
+        """Collate to values [B, width]; zeros where the field is missing."""
+        values = torch.zeros(len(samples), self.width)
+        present = torch.zeros(len(samples), dtype=torch.bool)
+        for i, sample in enumerate(samples):
+            if self.field in sample:
+                values[i], present[i] = torch.from_numpy(self._decode(sample)), True
+        return Modality(values, present)
+
+    def _decode(self, sample: Sample) -> np.ndarray[Any, Any]:
+        try:
+            vector = np.load(io.BytesIO(sample[self.field]), allow_pickle=False)
+        except (ValueError, EOFError, OSError) as error:
+            raise malformed(sample, self.field, f"not a readable .npy ({error})") from error
+        if vector.shape != (self.width,):
+            reason = f"shape {vector.shape}, expected ({self.width},)"
+            raise malformed(sample, self.field, reason)
+        if vector.dtype.kind not in "fiu" or not np.isfinite(vector).all():
+            raise malformed(sample, self.field, "it holds values that are no finite numbers")
+        return np.asarray(vector, dtype=np.float32)
+
+
+class _Attributes(Encoder):
+    """Standardised attributes through a dense net; `fields` tells the two kinds apart."""
+
+    def __init__(self, hidden: Sequence[int] = (512, 512), dropout: float = 0.5) -> None:
+        """Dense layers of these widths; the last one is what fusion gets.
+
+        Args:
+            hidden: widths of the layers, at least one.
+            dropout: share of units dropped after each layer while training.
+        """
+        super().__init__()
+        self.hidden, self.dropout = tuple(hidden), dropout
+        self.dim = self.hidden[-1]
+
+    def build(self, info: Mapping[str, Any]) -> None:
+        """Make the layers for as many attributes as `info["names"]` has."""
+        self.width = len(info["names"])
+        self.register_buffer("mean", torch.tensor(info["mean"], dtype=torch.float32))
+        self.register_buffer("std", torch.tensor(info["std"], dtype=torch.float32))
+        self.net = dense((self.width, *self.hidden), self.dropout)
+
+    def check(self, info: Mapping[str, Any], built_from: Mapping[str, Any]) -> None:
+        """The attributes must be the same, in the same order."""
+        if info["names"] != built_from["names"]:
+            new, old = set(info["names"]), set(built_from["names"])
+            raise InputError(
+                f"{self.fields[0]}: the dataset's attributes are not the ones that this model was "
+                f"trained on; missing: {sorted(old - new)[:5] or 'none'}, new: "
+                f"{sorted(new - old)[:5] or 'none'} (the order counts too)"
+            )
+
+    def reader(self) -> VectorReader:
+        """Reads vectors of `width` attributes."""
+        return VectorReader(self.fields[0], self.width)
+
+    def describe(self, values: Tensor) -> Tensor:
+        """The standardised attributes. [B, width] → [B, width]."""
+        mean, std = self.get_buffer("mean"), self.get_buffer("std")
+        return (values - mean) / std
+
+    def encode(self, values: Tensor) -> Tensor:
+        """[B, width] → [B, dim]."""
+        encoded: Tensor = self.net(self.describe(values))
+        return encoded
+
+
+class MGP(_Attributes):
+    """Attributes annotated by people, standardised, through a dense net (row 5 of the talk)."""
+
+    fields: ClassVar[tuple[str, ...]] = ("mgp.npy",)
+
+
+class MachineListened(_Attributes):
+    """The same attributes as a trained listener estimates them from audio (row 7 of the talk)."""
+
+    fields: ClassVar[tuple[str, ...]] = ("mlg.npy",)

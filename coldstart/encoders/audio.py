@@ -1,0 +1,284 @@
+"""Audio: a spectrogram inside the model, then convolutions over time (rows 3 and 4 of the talk)."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from coldstart.audio_codec import length, window
+from coldstart.encoders.base import Encoder, Modality
+from coldstart.errors import InputError
+from coldstart.sample import Sample, malformed
+
+START = "audio.start"
+"""Key that `expand` adds to a sample: where its window begins, in samples."""
+
+
+class PatchReader:
+    """Reads windows of a FLAC. Only the wanted window is decoded.
+
+    While training, a patch is cut at a random place, or `fixed` patches a track are cut at evenly
+    spaced places. Otherwise windows cover the whole track.
+    """
+
+    def __init__(
+        self, field: str, samples: int, fixed: int | None, hop: float, trim: float
+    ) -> None:
+        self.field, self.samples, self.fixed = field, samples, fixed
+        self.hop, self.trim = hop, trim
+        self.pieces = fixed or 1
+
+    def expand(self, sample: Sample, training: bool) -> Iterator[Sample]:
+        """A sample for each window. One that another audio encoder has cut stays as it is."""
+        if self.field not in sample or START in sample:
+            yield sample
+            return
+        room = max(0, self._length(sample) - self.samples)
+        if not training:
+            starts = self._cover(room)
+        elif self.fixed is None:
+            starts = [random.randint(0, room)]  # noqa: S311
+        else:
+            starts = [round(room * (i + 0.5) / self.fixed) for i in range(self.fixed)]
+        for start in starts:
+            yield {**sample, START: start}
+
+    def _cover(self, room: int) -> list[int]:
+        """Starts of windows over the trimmed track: evenly spaced, about `hop` windows apart."""
+        trimmed = min(int((room + self.samples) * self.trim), room // 2)
+        first, last = trimmed, room - trimmed
+        steps = -(-(last - first) // max(1, int(self.hop * self.samples)))
+        return [first + round((last - first) * i / max(1, steps)) for i in range(steps + 1)]
+
+    def __call__(self, samples: Sequence[Sample]) -> Modality:
+        """Collate to values [B, samples] in -1..1; a shorter track is repeated to fill the window."""
+        values = torch.zeros(len(samples), self.samples)
+        present = torch.zeros(len(samples), dtype=torch.bool)
+        for i, sample in enumerate(samples):
+            if self.field in sample:
+                start = sample.get(START, 0)
+                try:
+                    heard = window(sample[self.field], start, self.samples)
+                except (RuntimeError, ValueError) as error:
+                    raise malformed(sample, self.field, f"not a readable FLAC ({error})") from error
+                values[i], present[i] = torch.from_numpy(heard), True
+        return Modality(values, present)
+
+    def _length(self, sample: Sample) -> int:
+        try:
+            return length(sample[self.field])
+        except RuntimeError as error:
+            raise malformed(sample, self.field, f"not a readable FLAC ({error})") from error
+
+
+class LogSpectrogram(nn.Module):
+    """Waveform → spectrogram in dB below its loudest point, standardised per bin by `norm`.
+
+    Args:
+        kind: `cqt` (constant-Q) or `mel`, both by nnAudio.
+        sample_rate: Hz.
+        hop: samples between frames.
+        bins: frequency bins; constant-Q has 12 an octave.
+        fmin: Hz of the lowest bin.
+    """
+
+    TOP_DB = 80.0
+
+    def __init__(
+        self, kind: Literal["cqt", "mel"], sample_rate: int, hop: int, bins: int, fmin: float
+    ) -> None:
+        super().__init__()
+        from nnAudio.features import CQT1992v2, MelSpectrogram
+
+        common = {"sr": sample_rate, "hop_length": hop, "fmin": fmin, "verbose": False}
+        if kind == "cqt":
+            top = fmin * 2 ** (bins / 12)
+            if top > sample_rate / 2:
+                raise InputError(
+                    f"{bins} constant-Q bins from {fmin} Hz reach {top:,.0f} Hz, above half the "
+                    f"sample rate ({sample_rate / 2:,.0f} Hz); take fewer bins"
+                )
+            self.transform = CQT1992v2(n_bins=bins, bins_per_octave=12, **common)
+        else:
+            self.transform = MelSpectrogram(n_fft=2048, n_mels=bins, **common)
+        # The kernels follow from the arguments; 11 MB of them don't belong in each checkpoint.
+        for module in self.transform.modules():
+            module._non_persistent_buffers_set.update(module._buffers)
+        self.power = 1.0 if kind == "cqt" else 0.5
+        self.norm = nn.BatchNorm1d(bins, affine=False)
+
+    @torch.no_grad()
+    def decibels(self, wave: Tensor) -> Tensor:
+        """[B, samples] → [B, bins, frames] in -80..0 dB relative to the patch's maximum."""
+        # Not in half precision: 80 dB of power don't fit.
+        with torch.autocast(wave.device.type, enabled=False):
+            magnitude = self.transform(wave.float()).clamp_min(1e-10) ** self.power
+            level = 20 * torch.log10(magnitude)
+            return (level - level.amax((1, 2), keepdim=True)).clamp_min(-self.TOP_DB)
+
+    def forward(self, wave: Tensor) -> Tensor:
+        """[B, samples] → [B, bins, frames], standardised per bin."""
+        normed: Tensor = self.norm(self.decibels(wave))
+        return normed
+
+
+def _frames(frames: int, kernels: Sequence[int], pools: Sequence[int]) -> int:
+    for kernel, pool in zip(kernels, pools, strict=True):
+        frames = (frames - kernel + 1) // pool
+    return frames
+
+
+class DLRSNet(nn.Module):
+    """The convolutions of Oramas et al., DLRS 2017: over time, with wide filters over frequency.
+
+    256, 512, 1024, 1024 filters of (4 frames × 70 bins), (4 × 6), (4 × 1), (1 × 1); max-pooling by
+    4 in time after the first three; ReLU, dropout; flattened.
+
+    Args:
+        bins: frequency bins, at least 75.
+        frames: frames of a patch, at least 148.
+        dropout: share dropped after each convolution while training.
+    """
+
+    FILTERS = ((256, 4, 70, 4), (512, 4, 6, 4), (1024, 4, 1, 4), (1024, 1, 1, 1))
+
+    def __init__(self, bins: int, frames: int, dropout: float) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels = 1
+        for filters, time, frequency, pool in self.FILTERS:
+            bins, frames = bins - frequency + 1, (frames - time + 1) // pool
+            if bins < 1 or frames < 1:
+                raise InputError(
+                    "the full-size net needs at least 75 bins and 148 frames (7 s at the default "
+                    "hop); take longer patches, or net: small"
+                )
+            layers += [nn.Conv2d(channels, filters, (time, frequency)), nn.ReLU()]
+            layers += [nn.MaxPool2d((pool, 1)), nn.Dropout(dropout)]
+            channels = filters
+        self.layers = nn.Sequential(*layers, nn.Flatten())
+        self.dim = channels * bins * frames
+
+    def forward(self, spectrogram: Tensor) -> Tensor:
+        """[B, bins, frames] → [B, dim]."""
+        out: Tensor = self.layers(spectrogram.transpose(1, 2)[:, None])
+        return out
+
+
+class SmallNet(nn.Module):
+    """For CPUs: three 1-d convolutions over time, then mean, maximum and spread over time.
+
+    Args:
+        bins: frequency bins.
+        frames: frames of a patch, at least 40.
+        dropout: not used in the convolutions, which have few weights.
+    """
+
+    def __init__(self, bins: int, frames: int, dropout: float) -> None:
+        super().__init__()
+        if frames < 40:
+            raise InputError("the small net needs at least 40 frames; take longer patches")
+        self.layers = nn.Sequential(
+            nn.Conv1d(bins, 64, 4, padding=2),
+            nn.BatchNorm1d(64),
+            nn.ReLU(),
+            nn.MaxPool1d(2),
+            nn.Conv1d(64, 96, 4, padding=2),
+            nn.BatchNorm1d(96),
+            nn.ReLU(),
+            nn.MaxPool1d(2),
+            nn.Conv1d(96, 128, 4, padding=2),
+            nn.BatchNorm1d(128),
+            nn.ReLU(),
+        )
+        self.dim = 3 * 128
+
+    def forward(self, spectrogram: Tensor) -> Tensor:
+        """[B, bins, frames] → [B, dim]."""
+        h = self.layers(spectrogram)
+        return torch.cat([h.mean(2), h.amax(2), h.std(2)], dim=1)
+
+
+NETS = {"dlrs": DLRSNet, "small": SmallNet}
+
+
+class Audio(Encoder):
+    """Patches of sound → spectrogram → convolutions → one vector (rows 3 and 4 of the talk)."""
+
+    fields: ClassVar[tuple[str, ...]] = ("audio.flac",)
+    streamed: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        net: Literal["dlrs", "small"] = "dlrs",
+        spectrogram: Literal["cqt", "mel"] = "cqt",
+        patch_seconds: float = 35.0,
+        patches: int | None = None,
+        hop: float = 0.5,
+        trim: float = 0.0,
+        bins: int = 96,
+        fmin: float = 32.7,
+        frame_hop: int = 1024,
+        dim: int = 512,
+        dropout: float = 0.5,
+    ) -> None:
+        """An encoder of patches.
+
+        Args:
+            net: `dlrs`, the full-size net of the talk's sister paper, or `small`, for CPUs.
+            spectrogram: `cqt` (constant-Q, 12 bins an octave) or `mel`, computed in the model.
+            patch_seconds: length of a patch.
+            patches: while training, this many patches a track at fixed places (the talk: 3);
+                by default one at a random place, another one each epoch.
+            hop: at evaluation, windows follow each other by this share of a patch.
+            trim: at evaluation, this share is left out at both ends of the track.
+            bins: frequency bins.
+            fmin: Hz of the lowest bin.
+            frame_hop: samples between frames.
+            dim: width of the vector that fusion gets.
+            dropout: share of units dropped while training.
+        """
+        super().__init__()
+        if patch_seconds <= 0 or not 0 < hop <= 1 or not 0 <= trim < 0.5:
+            raise InputError("Audio: patch_seconds > 0, 0 < hop ≤ 1 and 0 ≤ trim < 0.5 are needed")
+        self.net_name, self.kind = net, spectrogram
+        self.patch_seconds, self.patches, self.hop, self.trim = patch_seconds, patches, hop, trim
+        self.bins, self.fmin, self.frame_hop = bins, fmin, frame_hop
+        self.dim, self.dropout = dim, dropout
+
+    def build(self, info: Mapping[str, Any]) -> None:
+        """Make the layers for audio of `info["sample_rate"]` Hz."""
+        rate = int(info["sample_rate"])
+        self.samples = int(self.patch_seconds * rate)
+        self.spectrogram = LogSpectrogram(self.kind, rate, self.frame_hop, self.bins, self.fmin)
+        frames = self.samples // self.frame_hop + 1
+        self.net = NETS[self.net_name](self.bins, frames, self.dropout)
+        self.out = nn.Sequential(
+            nn.Linear(self.net.dim, self.dim), nn.ReLU(), nn.Dropout(self.dropout)
+        )
+
+    def check(self, info: Mapping[str, Any], built_from: Mapping[str, Any]) -> None:
+        """The sample rate must be the same."""
+        if info["sample_rate"] != built_from["sample_rate"]:
+            raise InputError(
+                f"the model was trained on audio at {built_from['sample_rate']} Hz, the dataset "
+                f"has {info['sample_rate']} Hz; shard with --sample-rate {built_from['sample_rate']}"
+            )
+
+    def reader(self) -> PatchReader:
+        """Reads windows of `patch_seconds`."""
+        return PatchReader(self.fields[0], self.samples, self.patches, self.hop, self.trim)
+
+    def encode(self, values: Tensor) -> Tensor:
+        """[B, samples] → [B, dim]."""
+        encoded: Tensor = self.out(self.net(self.spectrogram(values)))
+        return encoded
+
+    def describe(self, values: Tensor) -> Tensor:
+        """Mean and spread of each bin's level over the patch. [B, samples] → [B, 2 · bins]."""
+        level = self.spectrogram.decibels(values)
+        return torch.cat([level.mean(2), level.std(2)], dim=1)

@@ -1,0 +1,126 @@
+"""What every encoder is: the plugin interface.
+
+An encoder turns one modality of a batch into one vector a track. It knows nothing of files,
+Lightning or the command line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from coldstart.components import Component
+from coldstart.sample import Sample
+
+
+class Modality(NamedTuple):
+    """One modality of a batch. The mask is part of the type.
+
+    Attributes:
+        values: [B, …] float32, finite; zeros where the track lacks the modality.
+        present: [B] bool.
+    """
+
+    values: Tensor
+    present: Tensor
+
+
+class Reader(Protocol):
+    """Raw bytes → `Modality`. Runs in the loader's workers: picklable, and without parameters.
+
+    Attributes:
+        pieces: how many pieces `expand` makes of a track while training.
+    """
+
+    pieces: int
+
+    def __call__(self, samples: Sequence[Sample]) -> Modality:
+        """Decode and collate.
+
+        Raises:
+            InputError: malformed (not missing) content; names track, field and shard.
+        """
+        ...
+
+    def expand(self, sample: Sample, training: bool) -> Iterator[Sample]:
+        """Turn a track into the pieces that the model sees one by one; the track itself if there
+        are none.
+        """
+        ...
+
+
+class WholeTrack:
+    """The `expand` of a modality that has one value a track."""
+
+    pieces = 1
+
+    def expand(self, sample: Sample, training: bool) -> Iterator[Sample]:
+        """The track, as it is."""
+        yield sample
+
+
+class Encoder(Component):
+    """Base class of all encoders.
+
+    A subclass sets `fields`, and implements `build`, `reader` and `encode`. Missing tracks are
+    this class's job: `encode` always runs on the whole batch (so that every parameter is in every
+    step, as DDP needs), and a learnt vector takes the place of what is missing.
+
+    Attributes:
+        fields: tar members that it reads, such as `("mgp.npy",)`.
+        streamed: true if its values are too large to keep all tracks' in memory, or differ from
+            epoch to epoch.
+        dim: width of what it returns; known after `build`.
+    """
+
+    fields: ClassVar[tuple[str, ...]]
+    streamed: ClassVar[bool] = False
+    dim: int
+    absent: nn.Parameter
+
+    def build(self, info: Mapping[str, Any]) -> None:
+        """Make the layers, from the modality's facts in dataset.json (names, mean, std, …).
+
+        Sets `dim` before it returns.
+        """
+        raise NotImplementedError
+
+    def check(self, info: Mapping[str, Any], built_from: Mapping[str, Any]) -> None:
+        """Raise InputError if a dataset's facts don't fit the ones that this was built from."""
+
+    def reader(self) -> Reader:
+        """What turns this modality's bytes into `Modality`; called after `build`."""
+        raise NotImplementedError
+
+    def encode(self, values: Tensor) -> Tensor:
+        """[B, …] → [B, dim]."""
+        raise NotImplementedError
+
+    def describe(self, values: Tensor) -> Tensor:
+        """[B, …] → [B, F]: a plain description, without learning, for the simple rivals."""
+        return values.flatten(1)
+
+    def start(self, info: Mapping[str, Any]) -> None:
+        """Build, and add the learnt vector for tracks that lack the modality."""
+        self.build(info)
+        self.absent = nn.Parameter(torch.zeros(self.dim))
+
+    def forward(self, modality: Modality) -> Tensor:
+        """[B, dim], with the learnt vector where the modality is missing."""
+        encoded = self.encode(modality.values)
+        return torch.where(modality.present[:, None], encoded, self.absent)
+
+
+def dense(sizes: Sequence[int], dropout: float) -> nn.Sequential:
+    """Linear layers with ReLU and dropout after each.
+
+    >>> dense((10, 4, 2), 0.5)(torch.zeros(3, 10)).shape
+    torch.Size([3, 2])
+    """
+    layers: list[nn.Module] = []
+    for before, after in zip(sizes[:-1], sizes[1:], strict=True):
+        layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(dropout)]
+    return nn.Sequential(*layers)

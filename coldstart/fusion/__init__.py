@@ -1,0 +1,1 @@
+"""Fusion heads: the modalities' vectors in, one vector out."""

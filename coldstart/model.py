@@ -1,0 +1,253 @@
+"""ColdStart, the LightningModule: any encoders, one fusion head, one target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
+
+from coldstart import plugins
+from coldstart.data import Batch, Lent
+from coldstart.encoders.base import Encoder, Modality
+from coldstart.errors import InputError
+from coldstart.fusion.base import FusionHead
+from coldstart.fusion.concat import Concat
+from coldstart.shards import folder_of
+from coldstart.targets import Target, TrackFactors
+
+VERSION = 1
+_BOOKKEEPING = ("shards", "fields", "source")  # facts of a dataset that a model has no use for
+
+Info = Callable[[str], Mapping[str, Any]]
+
+
+class Prediction(NamedTuple):
+    """Outputs for a batch of tracks, or of pieces of tracks.
+
+    Attributes:
+        track_ids: B ids.
+        values: [B, K].
+    """
+
+    track_ids: list[str]
+    values: Tensor
+
+
+class ColdStart(LightningModule):
+    """Predicts a track's target (its place in collaborative-filtering space) from its content.
+
+    Examples:
+        >>> from coldstart.encoders.attributes import MGP
+        >>> model = ColdStart({"mgp": MGP(hidden=(8,))})
+        >>> facts = {
+        ...     "mgp": {"names": ["joyful", "fast"], "mean": [0.5, 0.5], "std": [1.0, 1.0]},
+        ...     "factors": {"factors": 4},
+        ... }
+        >>> model.build(facts.__getitem__)
+        >>> inputs = {"mgp": Modality(torch.rand(3, 2), torch.ones(3, dtype=torch.bool))}
+        >>> model(inputs).shape
+        torch.Size([3, 4])
+    """
+
+    def __init__(
+        self,
+        encoders: dict[str, Encoder],
+        fusion: FusionHead | None = None,
+        target: Target | None = None,
+    ) -> None:
+        """A model that isn't built yet: layers whose shapes depend on the data come with `build`.
+
+        Args:
+            encoders: name → encoder. The names are yours; an encoder's `fields` say what it reads.
+            fusion: how the encoders' vectors become one; the talk's `Concat` by default.
+            target: what is predicted, and the loss; `TrackFactors` by default.
+        """
+        super().__init__()
+        if not encoders:
+            raise InputError("model.encoders is empty: select at least one")
+        self.encoders = nn.ModuleDict(encoders)
+        self.fusion = fusion or Concat()
+        self.target = target or TrackFactors()
+        self.facts: dict[str, dict[str, Any]] = {}
+        self.fitted_on: dict[str, Any] = {}
+        self.val_loss = MeanMetric()
+
+    def build(self, info: Info) -> None:
+        """Make all layers, from the facts of each modality that is read and of the target.
+
+        Args:
+            info: modality folder (or `factors`) → its facts.
+        """
+        if self.facts:
+            return
+        for name, encoder in self._encoders():
+            encoder.start(self._fact(info, encoder.fields[0]))
+        self.target.build(self._fact(info, self.target.fields[0]))
+        self.fusion.build({name: e.dim for name, e in self._encoders()}, self.target.dim)
+
+    def forward(self, inputs: Mapping[str, Modality]) -> Tensor:
+        """{modality: values and mask} → [B, K], on the scale that the loss is computed on."""
+        fused: Tensor = self.fusion(
+            {name: encoder(inputs[name]) for name, encoder in self._encoders()}
+        )
+        return fused
+
+    def predict(self, inputs: Mapping[str, Modality]) -> Tensor:
+        """{modality: values and mask} → [B, K], on the target's own scale."""
+        return self.target.output(self(inputs))
+
+    def describe(self, inputs: Mapping[str, Modality]) -> Tensor:
+        """[B, F]: the content itself, without learning, for the simple rivals of a test.
+
+        Zeros where a modality is missing.
+        """
+        described = [
+            encoder.describe(inputs[name].values) * inputs[name].present[:, None]
+            for name, encoder in self._encoders()
+        ]
+        return torch.cat(described, dim=1)
+
+    def lend(self) -> Lent:
+        """What the data side needs: readers, and nothing else of the model."""
+        return Lent(
+            readers={name: (e.fields, e.reader()) for name, e in self._encoders()},
+            target=(self.target.fields[0], self.target.reader()),
+            streamed=any(encoder.streamed for _, encoder in self._encoders()),
+        )
+
+    # Lightning's hooks
+
+    def configure_model(self) -> None:
+        """Build from the checkpoint that is about to be loaded, else from the dataset."""
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        if self.trainer.ckpt_path and not self.facts:
+            stored = read_checkpoint(self.trainer.ckpt_path)["coldstart"]
+            self._same_architecture(stored)
+            self.build(stored["facts"].__getitem__)
+        self.build(data.info)
+        for _, encoder in self._encoders():
+            folder = folder_of(encoder.fields[0])
+            encoder.check(data.info(folder), self.facts[folder])
+        if self.trainer.state.fn == "fit":
+            self.fitted_on = {"folds": data.folds, "fold": data.fold}
+
+    def training_step(self, batch: Batch) -> Tensor:
+        """Mean loss of a batch."""
+        loss = self.target.loss(self(batch.inputs), batch.target.values).mean()
+        self.log("train_loss", loss, prog_bar=True, batch_size=len(batch.track_ids))
+        return loss
+
+    def validation_step(self, batch: Batch) -> None:
+        """Collect the loss; it is reduced over ranks once, at the end of the pass."""
+        self.val_loss(self.target.loss(self(batch.inputs), batch.target.values))
+        self.log("val_loss", self.val_loss, prog_bar=True, on_epoch=True)
+
+    def test_step(self, batch: Batch) -> Prediction:
+        """The outputs; `callbacks.TestReport` makes figures of them."""
+        return Prediction(batch.track_ids, self.predict(batch.inputs))
+
+    def predict_step(self, batch: Batch) -> Prediction:
+        """The outputs; `callbacks.PredictionWriter` writes them."""
+        return Prediction(batch.track_ids, self.predict(batch.inputs))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Adam with its defaults, as in the talk; `--optimizer` on the command line replaces it."""
+        return torch.optim.Adam(self.parameters())
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what rebuilds the model: class names, arguments and facts, all plain values."""
+        checkpoint["coldstart"] = {
+            "version": VERSION,
+            **self._recipes(),
+            "facts": self.facts,
+            "fitted_on": self.fitted_on,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse another architecture's weights, with a message that people understand."""
+        stored = _ours(checkpoint, "this checkpoint")
+        self._same_architecture(stored)
+        self.fitted_on = stored["fitted_on"]
+
+    def _encoders(self) -> list[tuple[str, Encoder]]:
+        return [(name, module) for name, module in self.encoders.items() if isinstance(module, Encoder)]
+
+    def _fact(self, info: Info, field: str) -> dict[str, Any]:
+        folder = folder_of(field)
+        facts = {k: v for k, v in info(folder).items() if k not in _BOOKKEEPING}
+        return self.facts.setdefault(folder, facts)
+
+    def _recipes(self) -> dict[str, Any]:
+        return {
+            "encoders": {name: encoder.recipe() for name, encoder in self._encoders()},
+            "fusion": self.fusion.recipe(),
+            "target": self.target.recipe(),
+        }
+
+    def _same_architecture(self, stored: Mapping[str, Any]) -> None:
+        for part, mine in self._recipes().items():
+            if _plain(mine) != _plain(stored[part]):
+                raise InputError(
+                    f"the checkpoint is of another architecture: its {part} is {stored[part]}, "
+                    f"the configuration's is {mine}"
+                )
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint without unpickling anything but tensors and plain values.
+
+    Raises:
+        InputError: no such file, not a checkpoint, or not one of coldstart's.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such checkpoint")
+    try:
+        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds, all with the same meaning here
+        raise InputError(f"{path}: not a checkpoint that can be read safely ({error})") from error
+    _ours(checkpoint, str(path))
+    return checkpoint
+
+
+def load(path: str | Path) -> ColdStart:
+    """Rebuild a model from a checkpoint, in eval mode on the CPU.
+
+    Raises:
+        InputError: unreadable, another version, or it needs a plugin that isn't installed.
+    """
+    checkpoint = read_checkpoint(path)
+    stored = checkpoint["coldstart"]
+    model = ColdStart(
+        encoders={
+            name: plugins.create("encoders", recipe) for name, recipe in stored["encoders"].items()
+        },
+        fusion=plugins.create("fusion", stored["fusion"]),
+        target=plugins.create("targets", stored["target"]),
+    )
+    model.build(stored["facts"].__getitem__)
+    model.fitted_on = stored["fitted_on"]
+    model.load_state_dict(checkpoint["state_dict"])
+    return model.eval()
+
+
+def _ours(checkpoint: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    stored: Mapping[str, Any] = checkpoint.get("coldstart", {})
+    if stored.get("version") != VERSION:
+        raise InputError(
+            f"{name}: not a checkpoint of coldstart's version {VERSION} "
+            f"(it says {stored.get('version', 'nothing')})"
+        )
+    return stored
+
+
+def _plain(value: Any) -> Any:
+    """Tuples and lists are the same architecture."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value

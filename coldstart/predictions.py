@@ -1,0 +1,91 @@
+"""Outputs by track: collecting pieces into tracks, and the `predictions/` folder of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from coldstart.catalog import write_table
+from coldstart.data import Batch
+from coldstart.files import atomic
+
+
+class Predictions(NamedTuple):
+    """One vector a track.
+
+    Attributes:
+        track_ids: N ids.
+        values: [N, K].
+    """
+
+    track_ids: list[str]
+    values: Tensor
+
+    def save(self, folder: str | Path, tracks: Sequence[dict[str, Any]]) -> None:
+        """Write vectors.safetensors, and tracks.parquet with what is known of each row's track."""
+        folder = Path(folder)
+        about = {track["track_id"]: track for track in tracks}
+        with atomic(folder / "vectors.safetensors") as temporary:
+            save_file({"vectors": self.values.contiguous()}, temporary)
+        rows = [about[track] for track in self.track_ids]
+        write_table(folder / "tracks.parquet", pl.DataFrame(rows, infer_schema_length=None))
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Predictions:
+        """Read what `save` wrote."""
+        values = load_file(Path(folder) / "vectors.safetensors")["vectors"]
+        ids = pl.read_parquet(Path(folder) / "tracks.parquet")["track_id"].to_list()
+        return cls(ids, values)
+
+
+class TrackMeans:
+    """Averages the outputs of a track's pieces; memory grows with tracks, not with pieces.
+
+    >>> means = TrackMeans()
+    >>> means.add(["a", "a", "b"], torch.tensor([[0.0], [4.0], [5.0]]))
+    >>> means.done()
+    Predictions(track_ids=['a', 'b'], values=tensor([[2.],
+            [5.]]))
+    """
+
+    def __init__(self) -> None:
+        self.row: dict[str, int] = {}
+        self.sums: list[Tensor] = []
+        self.counts: list[int] = []
+
+    def add(self, track_ids: Sequence[str], values: Tensor) -> None:
+        """Add a batch: B ids, [B, K]."""
+        for track, value in zip(track_ids, values.float().cpu(), strict=True):
+            row = self.row.setdefault(track, len(self.sums))
+            if row == len(self.sums):
+                self.sums.append(value.clone())
+                self.counts.append(1)
+            else:
+                self.sums[row] += value
+                self.counts[row] += 1
+
+    def done(self) -> Predictions:
+        """The means, in the order in which tracks first came."""
+        values = torch.stack(self.sums) / torch.tensor(self.counts)[:, None]
+        return Predictions(list(self.row), values)
+
+
+def by_track(batches: Iterable[Batch], output: Callable[[Batch], Tensor]) -> Predictions:
+    """Run a function over batches and average its outputs by track."""
+    means = TrackMeans()
+    with torch.inference_mode():
+        for batch in batches:
+            means.add(batch.track_ids, output(batch))
+    return means.done()
+
+
+def as_array(values: Tensor) -> np.ndarray[Any, Any]:
+    """A float32 array on the CPU."""
+    return values.detach().float().cpu().numpy()

@@ -1,0 +1,22 @@
+"""A track on its way from a tar to a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from coldstart.errors import InputError
+
+Sample = dict[str, Any]
+"""`track_id`, `shard`, and the raw bytes of each field that the track has."""
+
+
+def malformed(sample: Mapping[str, Any], field: str, reason: object) -> InputError:
+    """An error about a field that is there but can't be used; missing is something else.
+
+    >>> str(malformed({"track_id": "a", "shard": "train/000000"}, "mgp.npy", "it is empty"))
+    "shard train/000000, track 'a', field 'mgp.npy': it is empty"
+    """
+    return InputError(
+        f"shard {sample['shard']}, track {sample['track_id']!r}, field '{field}': {reason}"
+    )

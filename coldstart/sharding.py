@@ -1,0 +1,388 @@
+"""The verb `shard`: tables and audio files → shards, in parallel, resumable.
+
+Every finished tar leaves a note in `.progress/`; a modality enters `dataset.json` when all of its
+tars are there. So an interrupted job goes on where it stopped, and a half-written modality is
+never read.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import multiprocessing
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+from tqdm import tqdm
+
+from coldstart.audio_codec import SAMPLE_RATE, AudioError, to_flac
+from coldstart.catalog import read_attributes, read_splits, read_tracks
+from coldstart.errors import Broken, Fault, InputError
+from coldstart.files import file_hash, fingerprint, write_json
+from coldstart.shards import VERSION, Shards, write_dataset, write_tar
+from coldstart.splits import SPLITS
+
+
+class Source(NamedTuple):
+    """What one modality is made from.
+
+    Attributes:
+        field: tar member to write, such as `mgp.npy`.
+        encode: top-level function, item → bytes; raises AudioError for a broken item.
+        items: track id → item; a track that isn't in it lacks the modality.
+        facts: what dataset.json says of it beside fields and counts.
+        fingerprint: of everything that the bytes depend on.
+        file: name of the table, for messages.
+    """
+
+    field: str
+    encode: Callable[[Any], bytes]
+    items: Mapping[str, Any]
+    facts: Mapping[str, Any]
+    fingerprint: str
+    file: str
+
+
+def shard(
+    tracks: str | os.PathLike[str],
+    *,
+    out: str | os.PathLike[str],
+    splits: str | os.PathLike[str] | None = None,
+    attributes: dict[str, str] | None = None,
+    modalities: list[str] | None = None,
+    sample_rate: int = SAMPLE_RATE,
+    shard_size: int = 256,
+    workers: int | None = None,
+    seed: int = 0,
+    overwrite: bool = False,
+    skip_broken: bool = False,
+) -> Shards:
+    """Write a dataset of shards, or add modalities to one; an interrupted job goes on.
+
+    Reads the track table, the audio files it names, and the attribute tables. Writes one folder a
+    modality into `out`; folders that are already there from the same source stay untouched.
+
+    Args:
+        tracks: Parquet or CSV: track_id, title, artist[, artist_id, audio, genres, release_date].
+        out: folder of the dataset, new or to be extended.
+        splits: table of track_id and split. Without it, a new dataset's tracks are all `test`:
+            music to be recommended, not to be learnt from.
+        attributes: tables of attributes by modality: `--attributes.mgp mgp.parquet`.
+        modalities: which of the table's columns to shard; by default `audio` and `genres` where
+            it has them.
+        sample_rate: Hz of the stored audio.
+        shard_size: tracks in a shard. Training needs at least as many shards as
+            GPUs × loader workers.
+        workers: processes; by default one a core.
+        seed: of the tracks' order within a split. Streams shuffle only what lies near together,
+            so tracks are shuffled once, here.
+        overwrite: write the named modalities anew where they come from another source.
+        skip_broken: leave broken items out and list them in `out`/broken.csv.
+
+    Returns:
+        The dataset.
+    """
+    out = Path(out)
+    if shard_size < 1 or sample_rate < 1000:
+        raise InputError("shard_size is at least 1, sample_rate at least 1000 Hz")
+    broken = Broken(skip_broken)
+    table = read_tracks(tracks, broken)
+    sources = _sources(table, Path(tracks), modalities, attributes or {}, sample_rate, broken)
+    dataset = _plan(table, splits, out, shard_size, seed, overwrite)
+    training = {track["track_id"] for track in dataset.all_tracks(["train"])}
+    for name, source in sources.items():
+        there = dataset.modalities.get(name)
+        if there and there["source"] == source.fingerprint:
+            print(f"{name}: already there, from the same source")
+            continue
+        if there and not overwrite:
+            raise InputError(
+                f"{out}: modality '{name}' is already there, made from something else; pass "
+                "--overwrite to write it anew"
+            )
+        facts = {**source.facts, **_statistics(source, training)}
+        _write_modality(dataset, name, source, facts, workers, broken)
+        dataset = Shards(out)
+        counts = dataset.modalities[name]["shards"]
+        print(f"{name}: {sum(map(sum, counts.values())):,} of {len(table):,} tracks have it")
+    print(broken.write(out / "broken.csv") or f"wrote {out}")
+    print(f"next: coldstart fit --config mgp.yaml --data.shards {out} --data.factors factors")
+    return dataset
+
+
+def _plan(
+    table: pl.DataFrame,
+    splits: str | os.PathLike[str] | None,
+    out: Path,
+    shard_size: int,
+    seed: int,
+    overwrite: bool,
+) -> Shards:
+    """Decide which track lies where, or take the existing dataset's word for it."""
+    ids = table["track_id"].to_list()
+    side = dict(read_splits(splits).iter_rows()) if splits else None
+    if (out / "dataset.json").is_file():
+        dataset = Shards(out)
+        placed = {track["track_id"]: track["split"] for track in dataset.all_tracks()}
+        for track in ids:
+            if track not in placed:
+                raise InputError(
+                    f"{out}: track {track!r} is not in this dataset; a dataset's tracks are fixed "
+                    "when it is made. Choose another --out"
+                )
+            if side is not None and side.get(track) != placed[track]:
+                raise InputError(
+                    f"{out}: track {track!r} is in '{placed[track]}' here, but in "
+                    f"{side.get(track)!r} of {splits}. Choose another --out"
+                )
+        return dataset
+    if side is not None and (lost := [track for track in ids if track not in side]):
+        raise InputError(
+            f"{splits}: {len(lost):,} tracks have no split (the first is {lost[0]!r}); make it "
+            "from the same track table with `coldstart split`"
+        )
+    columns = [c for c in ("track_id", "title", "artist", "artist_id", "release_date")]
+    meta = table.select([c for c in columns if c in table.columns])
+    if "release_date" in meta.columns:
+        meta = meta.with_columns(pl.col("release_date").cast(pl.String))
+    rows = meta.to_dicts()
+    generator = np.random.default_rng(seed)
+    sizes: dict[str, list[int]] = {}
+    for name in SPLITS:
+        mine = [i for i, track in enumerate(ids) if (side[track] if side else "test") == name]
+        order = generator.permutation(len(mine))
+        sizes[name] = []
+        for number, start in enumerate(range(0, len(mine), shard_size)):
+            chunk = [rows[mine[i]] for i in order[start : start + shard_size]]
+            write_json(out / name / "tracks" / f"{number:06d}.json", chunk)
+            sizes[name].append(len(chunk))
+    plan = fingerprint(ids, side, shard_size, seed)
+    write_dataset(out, {"version": VERSION, "plan": plan, "splits": sizes, "modalities": {}})
+    return Shards(out)
+
+
+def _sources(
+    table: pl.DataFrame,
+    path: Path,
+    modalities: Sequence[str] | None,
+    attributes: Mapping[str, str],
+    sample_rate: int,
+    broken: Broken,
+) -> dict[str, Source]:
+    """Modality name → what it is made from."""
+    columns = {"audio": partial(_audio_source, sample_rate), "genres": _genre_source}
+    wanted = modalities if modalities is not None else [c for c in columns if c in table.columns]
+    for name in wanted:
+        if name not in columns or name not in table.columns:
+            have = ", ".join(c for c in columns if c in table.columns) or "neither"
+            raise InputError(
+                f"{path}: can't shard '{name}' from this table; of audio and genres it has: {have}."
+                " Attribute tables are named with --attributes.NAME FILE"
+            )
+    sources = {name: columns[name](table, path) for name in wanted}
+    for name, file in attributes.items():
+        if name in columns or name in ("tracks", "factors") or not name.isidentifier():
+            raise InputError(f"attributes: '{name}' can't be the name of an attribute modality")
+        sources[name] = _attribute_source(name, Path(file), set(table["track_id"]), broken)
+    return sources
+
+
+def _audio_source(sample_rate: int, table: pl.DataFrame, path: Path) -> Source:
+    paths = {
+        track: str(path.parent / audio)
+        for track, audio in table.select("track_id", "audio").iter_rows()
+        if audio
+    }
+    stats = [(p, os.stat(p)[6:9:2] if Path(p).exists() else None) for p in paths.values()]
+    return Source(
+        field="audio.flac",
+        encode=partial(to_flac, rate=sample_rate),
+        items=paths,
+        facts={"sample_rate": sample_rate},
+        fingerprint=fingerprint(sample_rate, stats),
+        file=path.name,
+    )
+
+
+def _genre_source(table: pl.DataFrame, path: Path) -> Source:
+    items = {
+        track: sorted(set(genres))
+        for track, genres in table.select("track_id", "genres").iter_rows()
+        if genres
+    }
+    return Source("genres.json", _json_bytes, items, {}, fingerprint(items), path.name)
+
+
+def _attribute_source(name: str, path: Path, tracks: set[str], broken: Broken) -> Source:
+    table = read_attributes(path, broken)
+    names = [column for column in table.columns if column != "track_id"]
+    values = table.select(names).to_numpy().astype(np.float32)
+    ids = table["track_id"].to_list()
+    known = {track: values[i] for i, track in enumerate(ids) if track in tracks}
+    if not known:
+        raise InputError(f"{path}: none of its tracks is in the track table")
+    if len(known) < len(ids):
+        print(f"{name}: left out {len(ids) - len(known):,} rows of tracks that aren't in the table")
+    print_constant(path.name, names, values)
+    facts = {"names": names}
+    return Source(
+        f"{name}.npy", npy_bytes, known, facts, fingerprint(file_hash(path), facts), path.name
+    )
+
+
+def print_constant(file: str, names: Sequence[str], values: np.ndarray[Any, Any]) -> None:
+    """Say which attributes are the same for every track: they tell nothing, and stay in."""
+    constant = [name for name, same in zip(names, np.ptp(values, axis=0) == 0, strict=True) if same]
+    if constant:
+        print(
+            f"warning: {file}: {len(constant)} attributes are constant and tell nothing: "
+            f"{', '.join(constant[:10])}{' …' if len(constant) > 10 else ''}",
+            file=sys.stderr,
+        )
+
+
+def npy_bytes(vector: np.ndarray[Any, Any]) -> bytes:
+    """Encode a float32 vector as .npy, which can't hold a pickle."""
+    buffer = io.BytesIO()
+    np.save(buffer, vector.astype(np.float32), allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _json_bytes(item: Any) -> bytes:
+    return json.dumps(item, ensure_ascii=False).encode()
+
+
+def _statistics(source: Source, training: set[str]) -> dict[str, Any]:
+    """What the encoders need to know, from training tracks only."""
+    items = [item for track, item in source.items.items() if track in training]
+    if source.field.endswith(".npy"):
+        return vector_statistics(items or list(source.items.values()))
+    if source.field.endswith(".json"):
+        names, counts = np.unique([name for item in items for name in item], return_counts=True)
+        order = np.argsort(-counts, kind="stable")
+        return {"vocabulary": [str(names[i]) for i in order]}
+    return {}
+
+
+def vector_statistics(vectors: Sequence[np.ndarray[Any, Any]]) -> dict[str, list[float]]:
+    """Mean and standard deviation of each attribute; a constant one gets 1, so it becomes 0."""
+    values = np.stack(vectors).astype(np.float64)
+    std = values.std(axis=0)
+    return {"mean": values.mean(axis=0).tolist(), "std": np.where(std > 0, std, 1.0).tolist()}
+
+
+class _Task(NamedTuple):
+    tar: Path
+    note: Path
+    field: str
+    encode: Callable[[Any], bytes]
+    items: list[tuple[str, Any]]
+    skip: bool
+
+
+def _write_shard(task: _Task) -> dict[str, Any]:
+    """Write one tar and its note (runs in a worker process)."""
+    broken: list[tuple[str, str]] = []
+
+    def members() -> Iterator[tuple[str, dict[str, bytes]]]:
+        for track, item in task.items:
+            try:
+                encoded = task.encode(item)
+            except AudioError as error:
+                broken.append((track, f"{Path(item).name}: {error}"))
+                if not task.skip:
+                    raise
+                continue
+            yield track, {task.field: encoded}
+
+    try:
+        count = write_tar(task.tar, members())
+    except AudioError:
+        return {"broken": broken}
+    note = {"tracks": count, "broken": broken}
+    write_json(task.note, note)
+    return note
+
+
+def _write_modality(
+    dataset: Shards,
+    name: str,
+    source: Source,
+    facts: Mapping[str, Any],
+    workers: int | None,
+    broken: Broken,
+) -> None:
+    progress = dataset.folder / ".progress" / f"{name}-{source.fingerprint}-{broken.skip:d}"
+    for other in progress.parent.glob(f"{name}-*"):
+        if other != progress:  # its tars are about to be overwritten
+            shutil.rmtree(other)
+    notes: dict[tuple[str, int], dict[str, Any]] = {}
+    tasks: dict[tuple[str, int], _Task] = {}
+    for split in SPLITS:
+        for number in range(len(dataset.shard_sizes(split))):
+            tar, note = dataset.tar(name, split, number), progress / f"{split}-{number:06d}.json"
+            if note.is_file() and tar.is_file():
+                notes[split, number] = json.loads(note.read_text(encoding="utf-8"))
+                continue
+            ids = [track["track_id"] for track in dataset.tracks(split, number)]
+            items = [(track, source.items[track]) for track in ids if track in source.items]
+            tasks[split, number] = _Task(tar, note, source.field, source.encode, items, broken.skip)
+    # Whoever reads the dataset meanwhile must not see tars and counts that don't match.
+    about = {**dataset.about, "modalities": dict(dataset.modalities)}
+    if about["modalities"].pop(name, None):
+        write_dataset(dataset.folder, about)
+    total = sum(len(task.items) for task in tasks.values())
+    with tqdm(total=total, desc=f"sharding {name}", unit="track", file=sys.stderr) as bar:
+        if notes:
+            bar.write(f"{name}: {len(notes)} shards are there already, going on", file=sys.stderr)
+        for place, note in _run(tasks, workers if source.field == "audio.flac" else 1):
+            broken.add(
+                Fault(source.file, None, f"track {track!r}", name, reason)
+                for track, reason in note["broken"]
+            )
+            notes[place] = note
+            bar.update(len(tasks[place].items))
+    resumed = [notes[place] for place in notes if place not in tasks]
+    broken.add(
+        Fault(source.file, None, f"track {track!r}", name, reason)
+        for note in resumed
+        for track, reason in note["broken"]
+    )
+    about["modalities"][name] = {
+        "fields": {source.field: source.field.rsplit(".", 1)[1]},
+        "shards": {
+            split: [notes[split, i]["tracks"] for i in range(len(dataset.shard_sizes(split)))]
+            for split in SPLITS
+        },
+        "source": source.fingerprint,
+        **facts,
+    }
+    write_dataset(dataset.folder, about)
+    shutil.rmtree(progress, ignore_errors=True)
+
+
+def _run(
+    tasks: Mapping[tuple[str, int], _Task], workers: int | None
+) -> Iterator[tuple[tuple[str, int], dict[str, Any]]]:
+    """Run the tasks, in processes if that is worth it, and yield notes as they come."""
+    workers = min(workers or os.cpu_count() or 1, len(tasks))
+    if workers <= 1:
+        yield from ((place, _write_shard(task)) for place, task in tasks.items())
+        return
+    # Spawned, not forked: the table library's threads don't survive a fork.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        futures = {pool.submit(_write_shard, task): place for place, task in tasks.items()}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,111 @@
+"""What is predicted, and the loss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from coldstart.components import Component
+from coldstart.encoders.attributes import VectorReader
+from coldstart.encoders.base import Modality, Reader, WholeTrack
+from coldstart.sample import Sample
+
+FACTORS = "factors.npy"
+"""The field that the data module joins to a sample: the track's factor vector."""
+
+
+class FactorReader(WholeTrack):
+    """Collates the factor vectors that the data module joined."""
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+
+    def __call__(self, samples: Sequence[Sample]) -> Modality:
+        """Values [B, width]; zeros where nobody played the track."""
+        values = torch.zeros(len(samples), self.width)
+        present = torch.tensor([FACTORS in sample for sample in samples], dtype=torch.bool)
+        for i in present.nonzero()[:, 0].tolist():
+            values[i] = torch.from_numpy(samples[i][FACTORS])
+        return Modality(values, present)
+
+
+def cosine_distance(predicted: Tensor, true: Tensor) -> Tensor:
+    """1 − cosine similarity of each pair of rows; between 0 and 2. [B, K], [B, K] → [B].
+
+    >>> a = torch.tensor([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0]])
+    >>> cosine_distance(a, torch.tensor([[2.0, 0.0], [0.0, 3.0], [-1.0, 0.0]])).tolist()
+    [0.0, 1.0, 2.0]
+    """
+    return 1 - F.cosine_similarity(predicted, true, dim=1)
+
+
+class Target(Component):
+    """What a model predicts. A subclass sets `fields` and implements `build` and `loss`.
+
+    Attributes:
+        fields: the field that holds the truth.
+        dim: width of the prediction; known after `build`.
+    """
+
+    fields: ClassVar[tuple[str, ...]]
+    dim: int
+
+    def build(self, info: Mapping[str, Any]) -> None:
+        """Learn width and scale from the field's facts. Sets `dim`."""
+        raise NotImplementedError
+
+    def reader(self) -> Reader:
+        """What reads the truth; a track without one is `present=False`, and not trained on."""
+        return VectorReader(self.fields[0], self.dim)
+
+    def loss(self, predicted: Tensor, true: Tensor) -> Tensor:
+        """[B, dim], [B, dim] → [B], what training and early stopping minimise."""
+        raise NotImplementedError
+
+    def output(self, predicted: Tensor) -> Tensor:
+        """From what the net gives to what users get. [B, dim] → [B, dim]."""
+        return predicted
+
+
+class TrackFactors(Target):
+    """A track's vector in collaborative-filtering space; the talk's loss, 1 − mean cosine."""
+
+    fields: ClassVar[tuple[str, ...]] = (FACTORS,)
+
+    def build(self, info: Mapping[str, Any]) -> None:
+        """As wide as the factors."""
+        self.dim = int(info["factors"])
+
+    def reader(self) -> Reader:
+        """Reads the joined vectors, which are arrays already."""
+        return FactorReader(self.dim)
+
+    def loss(self, predicted: Tensor, true: Tensor) -> Tensor:
+        """Cosine distance; the lengths play no part."""
+        return cosine_distance(predicted, true)
+
+
+class Attributes(Target):
+    """Human attributes, standardised, by squared error: what a machine listener predicts."""
+
+    fields: ClassVar[tuple[str, ...]] = ("mgp.npy",)
+
+    def build(self, info: Mapping[str, Any]) -> None:
+        """As wide as there are attributes."""
+        self.names: list[str] = list(info["names"])
+        self.dim = len(self.names)
+        self.register_buffer("mean", torch.tensor(info["mean"], dtype=torch.float32))
+        self.register_buffer("std", torch.tensor(info["std"], dtype=torch.float32))
+
+    def loss(self, predicted: Tensor, true: Tensor) -> Tensor:
+        """Mean squared error over the standardised attributes: 1 = no better than their mean."""
+        standard = (true - self.get_buffer("mean")) / self.get_buffer("std")
+        return (predicted - standard).square().mean(dim=1)
+
+    def output(self, predicted: Tensor) -> Tensor:
+        """Back on the annotators' scale."""
+        return predicted * self.get_buffer("std") + self.get_buffer("mean")
