@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,18 +11,6 @@ from torch.nn import functional as F
 
 NEIGHBOURS = 20
 RIDGE_LAMBDAS = tuple(10.0**power for power in range(-1, 6))
-
-
-class Content(NamedTuple):
-    """Plain descriptions of the tracks of one split.
-
-    Attributes:
-        track_ids: N ids.
-        features: [N, F]; NaN where a track lacks the modality.
-    """
-
-    track_ids: list[str]
-    features: Tensor
 
 
 def standardise(train: Tensor, *others: Tensor) -> list[Tensor]:

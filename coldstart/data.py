@@ -332,11 +332,10 @@ class ColdStartData(LightningDataModule):
             needs_target: leave out tracks without a target; training always does.
             folded: leave out the held-out fold; training always does.
         """
-        lent = self._lent or self.trainer.lightning_module.lend()  # type: ignore[union-attr]
-        needs_target, folded = needs_target or training, folded or training
-        keep = _Keep(self.folds, self.fold) if folded else _Keep(None, None)
-        vectors = self._vectors(known_only=training) if lent.target[0] == FACTORS else {}
-        pipeline = Pipeline(self.shards, lent, vectors, keep, needs_target, training)
+        pipeline = self.pipeline(
+            training=training, needs_target=needs_target or training, folded=folded or training
+        )
+        lent = pipeline.lent
         places = [(s, i) for s in splits for i in range(len(self.shards.shard_sizes(s)))]
         if not places:
             raise InputError(f"{self.shards.folder}: there is no track in {', '.join(splits)}")
@@ -369,6 +368,15 @@ class ColdStartData(LightningDataModule):
             persistent_workers=training and workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
+
+    def pipeline(
+        self, *, training: bool = False, needs_target: bool = False, folded: bool = False
+    ) -> Pipeline:
+        """What turns shards, or single samples, into batches; arguments as in `batches`."""
+        lent = self._lent or self.trainer.lightning_module.lend()  # type: ignore[union-attr]
+        keep = _Keep(self.folds, self.fold) if folded else _Keep(None, None)
+        vectors = self._vectors(known_only=training) if lent.target[0] == FACTORS else {}
+        return Pipeline(self.shards, lent, vectors, keep, needs_target, training)
 
     def _rank_world_seed(self) -> tuple[int, int, int]:
         # Every rank must shuffle alike, also where nobody has set a seed.

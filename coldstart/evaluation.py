@@ -1,102 +1,83 @@
-"""Figures: cosine distance, Recall, NDCG, MAP; and the table that they are read in.
+"""A test: the model's figures, and beside them the floors and simple rivals from the same split.
 
 k, the candidate set and what happens to users without a relevant track stand beside every figure.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import polars as pl
 import torch
 from scipy.sparse import csr_matrix
 from tabulate import tabulate
 from torch import Tensor
 
+from coldstart import baselines
 from coldstart.catalog import write_table
+from coldstart.data import Batch, ColdStartData
+from coldstart.factors import Factors
 from coldstart.files import write_json
-from coldstart.retrieval import Scores, top_k
+from coldstart.metrics import MAP_K, Figures, K, rank_and_score
+from coldstart.predictions import Predictions, by_track
+from coldstart.retrieval import Scores, dot_scores
+from coldstart.targets import cosine_distance
 
-K = 20
-MAP_K = 500
+REPEATS = 5
+"""Random and shuffled rows are means over this many draws."""
 
 
-def recall_at_k(hits: Tensor, relevant: Tensor, k: int) -> Tensor:
-    """Share of the relevant tracks among the first k, divided by min(relevant, k).
+class Task(NamedTuple):
+    """Cold tracks to be ranked for users.
 
-    Args:
-        hits: [U, ≥ min(k, N)] bool: is the track at this rank relevant?
-        relevant: [U] number of relevant tracks, at least 1.
-        k: cut-off.
-
-    Returns:
-        [U] float in 0..1.
-
-    >>> recall_at_k(torch.tensor([[True, False, True]]), torch.tensor([4]), 3)
-    tensor([0.6667])
+    Attributes:
+        users: [U, K] vectors of the users who have a relevant candidate.
+        relevant: [U, N] sparse: who played which candidate.
+        counts: what is said beside the figures.
     """
-    return hits[:, :k].sum(1) / relevant.clamp(max=k)
+
+    users: Tensor
+    relevant: csr_matrix
+    counts: dict[str, int]
+
+    def figures(self, vectors: Tensor, seed: int = 0) -> Figures:
+        """Rank by dot product with these vectors [N, K]."""
+        return self.figures_of(dot_scores(self.users, vectors), seed)
+
+    def figures_of(self, scores: Scores, seed: int = 0) -> Figures:
+        """Rank by any scores."""
+        return rank_and_score(scores, self.relevant, seed=seed)
 
 
-def ndcg_at_k(hits: Tensor, relevant: Tensor, k: int) -> Tensor:
-    """Normalised discounted cumulative gain of binary relevance. Arguments as in `recall_at_k`.
+def ranking_task(factors: Factors, candidates: list[str]) -> Task:
+    """Which users have which of these cold candidates as relevant.
 
-    >>> ndcg_at_k(torch.tensor([[True, True, False]]), torch.tensor([2]), 3)
-    tensor([1.])
+    Users without training listens have no vector to rank by; users without a relevant candidate
+    have nothing to find. Both are counted, and neither is averaged.
     """
-    discount = 1 / torch.arange(2, max(k, hits.shape[1]) + 2).log2()
-    ideal = discount.cumsum(0)[relevant.clamp(max=k) - 1]
-    gained: Tensor = (hits[:, :k] * discount[: hits[:, :k].shape[1]]).sum(1)
-    return gained / ideal
-
-
-def average_precision_at_k(hits: Tensor, relevant: Tensor, k: int) -> Tensor:
-    """Mean of the precision at each relevant track's rank, over min(relevant, k).
-
-    Arguments as in `recall_at_k`.
-
-    >>> average_precision_at_k(torch.tensor([[True, False, True]]), torch.tensor([2]), 3)
-    tensor([0.8333])
-    """
-    first = hits[:, :k]
-    precision = first.cumsum(1) / torch.arange(1, first.shape[1] + 1)
-    return (precision * first).sum(1) / relevant.clamp(max=k)
-
-
-class Figures(NamedTuple):
-    """Means over the users who have a relevant candidate."""
-
-    recall: float
-    ndcg: float
-    map: float
-
-
-def rank_and_score(
-    scores: Scores, relevant: csr_matrix, k: int = K, map_k: int = MAP_K, seed: int = 0
-) -> Figures:
-    """Rank all candidates for each user and average the figures.
-
-    Args:
-        scores: block of rows of `relevant` → [block, N].
-        relevant: [U, N] sparse, non-zero where relevant; every row has at least one.
-        k: cut-off of Recall and NDCG.
-        map_k: cut-off of MAP.
-        seed: breaks ties.
-    """
-    users, candidates = relevant.shape
-    totals = torch.zeros(3, dtype=torch.float64)
-    for rows, best in top_k(scores, users, candidates, max(k, map_k), seed=seed):
-        block = relevant[rows]
-        truth = torch.from_numpy(block.toarray() != 0)
-        hits, counts = truth.gather(1, best), truth.sum(1)
-        figures = (
-            recall_at_k(hits, counts, k),
-            ndcg_at_k(hits, counts, k),
-            average_precision_at_k(hits, counts, map_k),
-        )
-        totals += torch.stack([figure.double().sum() for figure in figures])
-    return Figures(*(totals / users).tolist())
+    columns = factors.rows(candidates)
+    there = np.flatnonzero(columns >= 0)
+    found = factors.listens[:, columns[there]].tocoo()
+    relevant = csr_matrix(
+        (np.ones(found.nnz, dtype=np.int8), (found.row, there[found.col])),
+        shape=(len(factors.user_ids), len(candidates)),
+    )
+    has_relevant = np.diff(relevant.indptr) > 0
+    known = np.diff(factors.listens[:, ~factors.folded].tocsr().indptr) > 0
+    ranked = np.flatnonzero(has_relevant & known)
+    return Task(
+        users=torch.from_numpy(factors.users[ranked]),
+        relevant=relevant[ranked],
+        counts={
+            "candidates": len(candidates),
+            "users": len(ranked),
+            "users_without_relevant": int((~has_relevant).sum()),
+            "users_without_training_listens": int((has_relevant & ~known).sum()),
+        },
+    )
 
 
 class Row(NamedTuple):
@@ -122,6 +103,129 @@ HEADERS = {
 }
 
 
+def evaluate(
+    predictions: Predictions,
+    patch_distance: float | None,
+    describe_content: Callable[[Batch], Tensor],
+    data: ColdStartData,
+    name: str,
+    rivals: bool = True,
+    seed: int = 0,
+) -> tuple[dict[str, Any], list[Row]]:
+    """Figures of predicted factors for the test tracks, and of the floors and rivals.
+
+    Args:
+        predictions: of all test tracks.
+        patch_distance: mean cosine distance of single patches, where tracks come in patches.
+        describe_content: a batch → [B, F], the content itself, for the rivals.
+        data: shards and factors.
+        name: of the model's input, such as `audio+mlg`.
+        rivals: without them, only the model's row and the floors that need no content.
+        seed: of the random rows and of ties.
+
+    Returns:
+        What the figures must be read with, and the rows, the model's own first.
+    """
+    factors = data.factors
+    assert factors is not None
+    task = ranking_task(factors, predictions.track_ids)
+    rows_of = factors.rows(predictions.track_ids)
+    has_vector = torch.from_numpy(rows_of >= 0)
+    truth = torch.from_numpy(factors.tracks[rows_of[rows_of >= 0]])
+
+    def distance(vectors: Tensor) -> float:
+        return float(cosine_distance(vectors[has_vector], truth).mean())
+
+    def row(method: str, vectors: Tensor, patch: float | None = None) -> Row:
+        return Row(method, name, patch, distance(vectors), *task.figures(vectors, seed))
+
+    values = predictions.values
+    rows = [row("coldstart", values, patch_distance)]
+    rows += _floors(task, factors, predictions, data, row, seed)
+    if rivals:
+        rows += _rivals(factors, predictions.track_ids, describe_content, data, row)
+    about = {
+        "input": name,
+        "k": K,
+        "map_k": MAP_K,
+        **task.counts,
+        "tracks_with_vector": int(has_vector.sum()),
+        "protocol": factors.about["protocol"],
+        "yardstick": "folded-in vectors" if factors.folded.any() else "factorised vectors",
+        "seed": seed,
+        "factors": factors.about,
+        "shards": str(data.shards.folder),
+    }
+    return about, rows
+
+
+def _mean(rows: list[Row]) -> Row:
+    columns = list(zip(*rows, strict=True))[2:]
+    figures = [None if c[0] is None else float(np.mean(np.array(c, dtype=float))) for c in columns]
+    return Row(rows[0].method, rows[0].input, *figures)
+
+
+def _floors(
+    task: Task,
+    factors: Factors,
+    predictions: Predictions,
+    data: ColdStartData,
+    row: Callable[[str, Tensor], Row],
+    seed: int,
+) -> list[Row]:
+    """Random order, the artist's popularity, and the model's own outputs dealt to other tracks."""
+    n = len(predictions.track_ids)
+    random, shuffled = [], []
+    for draw in range(seed, seed + REPEATS):
+        generator = torch.Generator().manual_seed(draw)
+
+        def noise(rows: slice, generator: torch.Generator = generator) -> Tensor:
+            return torch.rand(rows.stop - rows.start, n, generator=generator)
+
+        random.append(Row("random", "–", None, None, *task.figures_of(noise, seed)))
+        permuted = predictions.values[torch.randperm(n, generator=generator)]
+        shuffled.append(row("shuffled content", permuted))
+    artist = {t["track_id"]: t.get("artist_id") for t in data.shards.all_tracks()}
+    known = [i for i, folded in enumerate(factors.folded) if not folded]
+    popularity = baselines.artist_popularity(
+        [artist.get(track) for track in predictions.track_ids],
+        [artist.get(factors.track_ids[i]) for i in known],
+        factors.known_plays[known],
+    )
+    popular = task.figures_of(lambda rows: popularity.expand(rows.stop - rows.start, -1), seed)
+    return [_mean(random), Row("artist's popularity", "artist", None, None, *popular), _mean(shuffled)]
+
+
+def _rivals(
+    factors: Factors,
+    candidates: list[str],
+    describe_content: Callable[[Batch], Tensor],
+    data: ColdStartData,
+    row: Callable[[str, Tensor], Row],
+) -> list[Row]:
+    """Nearest neighbours and ridge, from the same content as the model's."""
+    train, val, test = (
+        by_track(data.batches([split]), describe_content) for split in ("train", "val", "test")
+    )
+    usable = factors.rows(train.track_ids)
+    has = (usable >= 0) & ~factors.folded[usable]
+    vectors = torch.from_numpy(factors.tracks[usable[has]])
+    x, x_val, x_test = baselines.standardise(
+        train.values[torch.from_numpy(has)], val.values, test.values
+    )
+    at = {track: i for i, track in enumerate(test.track_ids)}
+    x_test = x_test[[at[track] for track in candidates]]
+    val_task = ranking_task(factors, val.track_ids)
+    fitted, penalty = baselines.ridge(
+        x, vectors, [x_val, x_test], lambda predicted: val_task.figures(predicted).ndcg
+    )
+    near = baselines.neighbours(x, vectors, x_test)
+    return [
+        row(f"{baselines.NEIGHBOURS} nearest neighbours", near),
+        row(f"ridge (λ = {penalty:g})", fitted[1]),
+    ]
+
+
 def table(rows: list[Row], form: str = "github") -> str:
     """The rows as a Markdown table, without columns that are empty throughout."""
     keep = [i for i in range(len(Row._fields)) if any(row[i] is not None for row in rows)]
@@ -134,16 +238,18 @@ def write_results(folder: str | Path, about: dict[str, Any], rows: list[Row]) ->
     """Write results.json (with everything that a figure must be read with) and results.csv."""
     named = [dict(zip(HEADERS.values(), row, strict=True)) for row in rows]
     write_json(Path(folder) / "results.json", {**about, "rows": named})
-    write_table(Path(folder) / "results.csv", pl.DataFrame(named, infer_schema_length=None))
+    shared = {key: about[key] for key in ("candidates", "users", "protocol", "seed")}
+    flat = [{**row, **shared} for row in named]
+    write_table(Path(folder) / "results.csv", pl.DataFrame(flat, infer_schema_length=None))
 
 
-def describe(about: dict[str, Any]) -> str:
+def caption(about: dict[str, Any]) -> str:
     """What stands beside the table."""
     return (
         f"{about['candidates']:,} cold candidates; {about['users']:,} users with a relevant one "
-        f"({about['users_without_relevant']:,} users without are not averaged, "
-        f"{about['users_without_training_listens']:,} users without training listens can't be "
-        f"ranked for); cosine distance over {about['tracks_with_vector']:,} tracks that have "
-        f"plays, to {about['yardstick']}; {about['protocol']}; seed {about['seed']}"
+        f"({about['users_without_relevant']:,} without and "
+        f"{about['users_without_training_listens']:,} without training listens are not averaged);\n"
+        f"cosine distance over the {about['tracks_with_vector']:,} candidates that were played, to "
+        f"{about['yardstick']};\n{about['protocol']}; random and shuffled: mean of {REPEATS} draws, "
+        f"seed {about['seed']}"
     )
-

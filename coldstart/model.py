@@ -104,10 +104,10 @@ class ColdStart(LightningModule):
     def describe(self, inputs: Mapping[str, Modality]) -> Tensor:
         """[B, F]: the content itself, without learning, for the simple rivals of a test.
 
-        Zeros where a modality is missing.
+        NaN where a modality is missing.
         """
         described = [
-            encoder.describe(inputs[name].values) * inputs[name].present[:, None]
+            encoder.describe(inputs[name].values).where(inputs[name].present[:, None], torch.nan)
             for name, encoder in self._encoders()
         ]
         return torch.cat(described, dim=1)

@@ -386,3 +386,58 @@ def _run(
                 yield futures[future], future.result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def add_vectors(
+    dataset: Shards,
+    name: str,
+    vectors: Mapping[str, np.ndarray[Any, Any]],
+    facts: Mapping[str, Any],
+    part: int | None,
+) -> list[int]:
+    """Write vectors as a modality, or add one more part of the tracks to it.
+
+    Args:
+        dataset: to be extended.
+        name: of the modality.
+        vectors: track id → float32 vector.
+        facts: for dataset.json: names, and `source`, which parts of one whole have in common.
+        part: number of this part (a fold); None if it is the whole.
+
+    Returns:
+        The parts that are there now.
+    """
+    old = dataset.modalities.get(name)
+    if old and old["source"] != facts["source"]:
+        old = None  # another listener's: this one starts anew
+    parts = sorted({*(old["parts"] if old else []), *([] if part is None else [part])})
+    field, counts = f"{name}.npy", {}
+    all_training: list[np.ndarray[Any, Any]] = []
+    about = {**dataset.about, "modalities": dict(dataset.modalities)}
+    if about["modalities"].pop(name, None):
+        write_dataset(dataset.folder, about)  # until it is whole again
+    for split in SPLITS:
+        counts[split] = []
+        for number in range(len(dataset.shard_sizes(split))):
+            there = {}
+            if old:
+                there = {
+                    sample["track_id"]: np.load(io.BytesIO(sample[field]), allow_pickle=False)
+                    for sample in dataset.samples(split, number, [field])
+                    if field in sample
+                }
+            ids = [track["track_id"] for track in dataset.tracks(split, number)]
+            rows = [(t, vectors[t] if t in vectors else there[t]) for t in ids if t in vectors or t in there]
+            members = [(track, {field: npy_bytes(vector)}) for track, vector in rows]
+            counts[split].append(write_tar(dataset.tar(name, split, number), members))
+            if split == "train":
+                all_training += [vector for _, vector in rows]
+    about["modalities"][name] = {
+        "fields": {field: "npy"},
+        "shards": counts,
+        "parts": parts,
+        **facts,
+        **vector_statistics(all_training or list(vectors.values())),
+    }
+    write_dataset(dataset.folder, about)
+    return parts

@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from coldstart.errors import InputError
 from coldstart.files import atomic, write_json
-from coldstart.synth_audio import SAMPLE_RATE, render_file
+from coldstart.synth_audio import SAMPLE_RATE, follow_parent, render_file
 
 
 class Trait(NamedTuple):
@@ -312,20 +312,14 @@ def _render(out: Path, world: World, ids: list[str], seed: int, workers: int) ->
         for index, (track, row) in enumerate(zip(ids, world.traits, strict=True))
         if not (path := out / "audio" / f"{track}.flac").exists()
     ]
-    bar = tqdm(
-        desc="rendering",
-        total=len(ids),
-        initial=len(ids) - len(jobs),
-        file=sys.stderr,
-        unit="track",
-    )
-    with bar:
+    done = len(ids) - len(jobs)
+    with tqdm(None, "rendering", len(ids), initial=done, unit="track", file=sys.stderr) as bar:
         if min(workers, len(jobs)) < 2:
             for job in jobs:
                 render_file(job)
                 bar.update()
             return
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        with ProcessPoolExecutor(workers, get_context("spawn"), follow_parent) as pool:
             for _ in pool.map(render_file, jobs, chunksize=4):
                 bar.update()
 

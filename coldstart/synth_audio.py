@@ -6,8 +6,11 @@ traits: changing one trait leaves the rest of the piece as it was. Nothing heavy
 worker processes have to start fast.
 """
 
+import os
 from collections.abc import Mapping
+from multiprocessing import parent_process
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import soundfile as sf
@@ -186,3 +189,15 @@ def render_file(job: tuple[Path, Mapping[str, float], int, int]) -> None:
     path, traits, seed, index = job
     with atomic(path) as temporary:
         sf.write(temporary, render(traits, seed=seed, index=index), SAMPLE_RATE, "PCM_16")
+
+
+def follow_parent() -> None:
+    """For a worker process: leave when the parent is gone, or a killed one would leave orphans."""
+    parent = parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    Thread(target=watch, daemon=True).start()

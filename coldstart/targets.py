@@ -88,6 +88,10 @@ class TrackFactors(Target):
         """Cosine distance; the lengths play no part."""
         return cosine_distance(predicted, true)
 
+    def output(self, predicted: Tensor) -> Tensor:
+        """The direction: this loss leaves the length to chance."""
+        return F.normalize(predicted, dim=1)
+
 
 class Attributes(Target):
     """Human attributes, standardised, by squared error: what a machine listener predicts."""

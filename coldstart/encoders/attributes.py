@@ -59,6 +59,11 @@ class _Attributes(Encoder):
 
     def build(self, info: Mapping[str, Any]) -> None:
         """Make the layers for as many attributes as `info["names"]` has."""
+        if info.get("folds") and len(info["parts"]) < info["folds"]:
+            raise InputError(
+                f"{self.fields[0]}: only folds {info['parts']} of {info['folds']} have been written; "
+                "fit and predict the other listeners first"
+            )
         self.width = len(info["names"])
         self.register_buffer("mean", torch.tensor(info["mean"], dtype=torch.float32))
         self.register_buffer("std", torch.tensor(info["std"], dtype=torch.float32))

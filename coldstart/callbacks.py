@@ -1,0 +1,254 @@
+"""What a trainer writes: checkpoints, test results, predictions. All of it into the run's folder,
+which is the trainer's `default_root_dir`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from coldstart import evaluation
+from coldstart.data import Batch, ColdStartData, fold_of
+from coldstart.errors import InputError
+from coldstart.files import fingerprint, write_json
+from coldstart.model import ColdStart, Prediction
+from coldstart.predictions import Predictions, TrackMeans, as_array
+from coldstart.shards import Shards
+from coldstart.sharding import add_vectors
+from coldstart.targets import Attributes, TrackFactors, cosine_distance
+
+
+def _parts(trainer: Trainer, module: LightningModule) -> tuple[ColdStart, ColdStartData]:
+    data: Any = trainer.datamodule  # type: ignore[attr-defined]
+    if not isinstance(module, ColdStart) or not isinstance(data, ColdStartData):
+        raise InputError("coldstart's callbacks need a ColdStart model and a ColdStartData")
+    return module, data
+
+
+def _gather(trainer: Trainer, mine: Any) -> list[Any]:
+    """Every rank's value, on every rank."""
+    if trainer.world_size == 1:
+        return [mine]
+    everyone: list[Any] = [None] * trainer.world_size
+    torch.distributed.all_gather_object(everyone, mine)
+    return everyone
+
+
+def _merged(trainer: Trainer, means: TrackMeans) -> Predictions:
+    parts = [part for part in _gather(trainer, means.done() if means.row else None) if part]
+    ids = [track for part in parts for track in part.track_ids]
+    return Predictions(ids, torch.cat([part.values for part in parts]))
+
+
+class RunCheckpoint(ModelCheckpoint):
+    """Keeps the best model as `checkpoints/best.ckpt`, and the last one as `last.ckpt`."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            monitor="val_loss",
+            filename="best",
+            save_last=True,
+            enable_version_counter=False,
+        )
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Checkpoints lie in the run's folder, wherever loggers write."""
+        self.dirpath = str(Path(trainer.default_root_dir) / "checkpoints")
+        super().setup(trainer, pl_module, stage)
+
+
+class TestReport(Callback):
+    """Collects a test's outputs, and writes and prints the figures."""
+
+    __test__ = False  # pytest: not a test
+
+    def __init__(self, rivals: bool = True) -> None:
+        """A report.
+
+        Args:
+            rivals: also fit nearest neighbours and ridge on the training tracks' content.
+        """
+        self.rivals = rivals
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start anew."""
+        self.means, self.losses = TrackMeans(), torch.zeros(2, dtype=torch.float64)
+        self.truth = TrackMeans()
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Collect a batch: outputs by track, and the distance of single pieces."""
+        assert isinstance(outputs, Prediction)
+        self.means.add(outputs.track_ids, outputs.values)
+        has = batch.target.present
+        true = batch.target.values[has]
+        self.truth.add([t for t, there in zip(batch.track_ids, has.tolist(), strict=True) if there], true)
+        if len(true) and isinstance(pl_module.target, TrackFactors):
+            distance = cosine_distance(outputs.values[has], true).double()
+            self.losses += torch.stack([distance.sum(), has.sum()]).cpu()
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Compute, print and write the figures."""
+        model, data = _parts(trainer, pl_module)
+        predictions = _merged(trainer, self.means)
+        losses = sum(_gather(trainer, self.losses))
+        name = "+".join(model.encoders)
+        if isinstance(model.target, Attributes):
+            truth = _merged(trainer, self.truth)
+            if trainer.is_global_zero:
+                self._attributes(trainer, model.target, predictions, truth)
+            return
+        if not trainer.is_global_zero:
+            return
+        streamed = model.lend().streamed
+
+        def describe(batch: Batch) -> torch.Tensor:
+            moved = trainer.strategy.batch_to_device(batch)
+            return model.describe(moved.inputs)
+
+        distance = float(losses[0] / losses[1]) if streamed and losses[1] else None
+        about, rows = evaluation.evaluate(predictions, distance, describe, data, name, self.rivals)
+        about["checkpoint"] = trainer.ckpt_path
+        about["epochs"] = trainer.current_epoch
+        about["parameters"] = sum(p.numel() for p in model.parameters())
+        root = Path(trainer.default_root_dir)
+        evaluation.write_results(root, about, rows)
+        ours = {f"test_{key}": v for key, v in rows[0]._asdict().items() if isinstance(v, float)}
+        for logger in trainer.loggers:
+            logger.log_metrics(ours)
+        print(evaluation.table(rows))
+        print(evaluation.caption(about))
+        print(f"wrote {root / 'results.json'} and results.csv")
+        print(f"next: coldstart recommend --run {root} --like TRACK_ID")
+
+    def _attributes(
+        self, trainer: Trainer, target: Attributes, predictions: Predictions, truth: Predictions
+    ) -> None:
+        """How well a listener estimates each attribute: correlation with the annotators."""
+        at = {track: i for i, track in enumerate(predictions.track_ids)}
+        guess = as_array(predictions.values)[[at[track] for track in truth.track_ids]]
+        true = as_array(truth.values)
+        spread = guess.std(0) * true.std(0)
+        together = ((guess - guess.mean(0)) * (true - true.mean(0))).mean(0)
+        correlation = np.where(spread > 0, together / np.where(spread > 0, spread, 1), 0.0)
+        named = {n: round(float(c), 4) for n, c in zip(target.names, correlation, strict=True)}
+        best = dict(sorted(named.items(), key=lambda item: -item[1]))
+        mean = float(correlation.mean())
+        root = Path(trainer.default_root_dir)
+        about = {"tracks": len(true), "mean_correlation": mean, "correlation": best}
+        write_json(root / "results.json", about)
+        print(f"correlation of estimated with human attributes over {len(true):,} test tracks:")
+        for attribute, value in best.items():
+            print(f"  {value:6.3f}  {attribute}")
+        print(f"  {mean:6.3f}  mean (0 = no better than chance)")
+        print(f"wrote {root / 'results.json'}")
+
+
+class PredictionWriter(Callback):
+    """Writes a predict's outputs, one vector a track, to `predictions/` in the run's folder."""
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start anew."""
+        self.means = TrackMeans()
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Collect a batch."""
+        self.means.add(outputs.track_ids, outputs.values)
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write what all ranks have collected."""
+        model, data = _parts(trainer, pl_module)
+        predictions = _merged(trainer, self.means)
+        if trainer.is_global_zero:
+            self.write(trainer, model, data, predictions)
+
+    def write(
+        self, trainer: Trainer, model: ColdStart, data: ColdStartData, predictions: Predictions
+    ) -> None:
+        """Write vectors.safetensors and tracks.parquet."""
+        folder = Path(trainer.default_root_dir) / "predictions"
+        predictions.save(folder, data.shards.all_tracks())
+        print(f"wrote the vectors of {len(predictions.track_ids):,} tracks to {folder}")
+        print(f"next: coldstart recommend --run {trainer.default_root_dir} --like TRACK_ID")
+
+
+class WriteModality(PredictionWriter):
+    """Writes a listener's estimates into the shards, as one more modality folder.
+
+    A track never gets a value from a listener that was fitted on its own annotations. With folds,
+    each track (annotated or not, of any split) gets its value from the one listener that held its
+    fold out: so the values of training and of unseen tracks are of the same kind. Without folds,
+    the tracks that the listener was fitted on are left without a value.
+    """
+
+    def __init__(self, modality: str = "mlg") -> None:
+        """A writer.
+
+        Args:
+            modality: folder to write.
+        """
+        self.modality = modality
+
+    def write(
+        self, trainer: Trainer, model: ColdStart, data: ColdStartData, predictions: Predictions
+    ) -> None:
+        """Write the tars of this fold's tracks, beside those of the other folds."""
+        if not isinstance(model.target, Attributes):
+            raise InputError("WriteModality writes attributes; this model predicts something else")
+        folds, fold = model.fitted_on.get("folds"), model.fitted_on.get("fold")
+        if folds is not None:
+            mine = {t for t in predictions.track_ids if fold_of(t, folds) == fold}
+        else:
+            mine = set(predictions.track_ids) - _annotated(data, model.target)
+        vectors = {
+            track: vector
+            for track, vector in zip(
+                predictions.track_ids, as_array(predictions.values), strict=True
+            )
+            if track in mine
+        }
+        source = {
+            "names": model.target.names,
+            "folds": folds,
+            "source": fingerprint("listener", folds, model.target.names),
+        }
+        written = add_vectors(data.shards, self.modality, vectors, source, fold)
+        print(f"wrote {self.modality} of {len(vectors):,} tracks into {data.shards.folder}")
+        left = sorted(set(range(folds or 0)) - set(written))
+        if left:
+            print(f"next: fit and predict with --data.fold {left[0]} (of {folds})")
+        else:
+            print(f"next: coldstart fit --config {self.modality}.yaml")
+
+
+def _annotated(data: ColdStartData, target: Attributes) -> set[str]:
+    """Training and validation tracks that have annotations."""
+    shards: Shards = data.shards
+    field = target.fields[0]
+    return {
+        sample["track_id"]
+        for split in ("train", "val")
+        for number in range(len(shards.shard_sizes(split)))
+        for sample in shards.samples(split, number, [field])
+        if field in sample
+    }

@@ -1,0 +1,101 @@
+"""The command line: verb → function, in one table; fit/validate/test/predict are Lightning's CLI."""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import re
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from coldstart.errors import InputError
+
+VERBS = {
+    "demo": ("coldstart.demo", "the whole path on an invented catalogue, in a few minutes"),
+    "factorize": ("coldstart.factors", "a listening log → a vector for each track and user"),
+    "split": ("coldstart.splits", "tracks → train, val and test; reports what leaks"),
+    "shard": ("coldstart.sharding", "tracks, audio and attributes → shards for training"),
+    "fit": ("coldstart.training", "train a model (Lightning's CLI)"),
+    "validate": ("coldstart.training", "the validation loss of a run (Lightning's CLI)"),
+    "test": ("coldstart.training", "a run's figures, beside floors and rivals (Lightning's CLI)"),
+    "predict": ("coldstart.training", "vectors for all tracks, from their content (Lightning's CLI)"),
+    "recommend": ("coldstart.recommend", "tracks nobody has played, for a track, a file or a user"),
+    "plugins": ("coldstart.plugins", "list encoders, fusion heads and targets"),
+}
+LIGHTNING_VERBS = ("fit", "validate", "test", "predict")
+FLAGS = ("--json", "--skip_broken", "--overwrite")
+
+
+def usage() -> str:
+    """What `coldstart --help` prints."""
+    lines = [f"  {verb:<10} {about}" for verb, (_, about) in VERBS.items()]
+    return "\n".join(
+        [
+            "usage: coldstart VERB [ARGUMENTS]     coldstart VERB --help     coldstart --version",
+            "",
+            "Recommend music that nobody has heard yet: from a track's content to its place in",
+            "collaborative-filtering space.",
+            "",
+            *lines,
+            "",
+            "Begin with: coldstart demo",
+        ]
+    )
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        args: as after `coldstart`; the process's own by default.
+
+    Returns:
+        Exit status: 0, or 2 for wrong input (one message on stderr, no traceback).
+    """
+    given = list(sys.argv[1:] if args is None else args)
+    if not given or given[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    if given[0] == "--version":
+        print(f"coldstart {version('coldstart')}")
+        return 0
+    verb, rest = given[0], given[1:]
+    if verb not in VERBS:
+        print(f"coldstart: there is no verb '{verb}'\n\n{usage()}", file=sys.stderr)
+        return 2
+    try:
+        if verb in LIGHTNING_VERBS:
+            from coldstart.training import lightning_cli
+
+            lightning_cli(verb, rest)
+        else:
+            _call(verb, rest)
+    except InputError as error:
+        print(f"coldstart {verb}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"coldstart {verb}: interrupted; what was finished is kept", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _call(verb: str, rest: list[str]) -> None:
+    """Call a verb's function with arguments made from its signature and docstring."""
+    from jsonargparse import auto_cli
+
+    function = getattr(importlib.import_module(VERBS[verb][0]), verb)
+    auto_cli(function, args=_as_python(rest), prog=f"coldstart {verb}")
+
+
+def _as_python(args: list[str]) -> list[str]:
+    """`--skip-broken` is Python's skip_broken; and a lone `--json` means `--json=true`."""
+    out = []
+    for arg, after in itertools.zip_longest(args, args[1:], fillvalue=""):
+        if arg.startswith("--"):
+            name, equals, value = arg.partition("=")
+            arg = re.sub(r"(?<=\w)-(?=\w)", "_", name) + equals + value
+        if arg in FLAGS and after not in ("true", "false"):
+            arg += "=true"
+        out.append(arg)
+    return out

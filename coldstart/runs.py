@@ -1,0 +1,103 @@
+"""A run is a folder: config.yaml, checkpoints/, results.json, results.csv, predictions/."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import yaml
+from tqdm import tqdm
+
+from coldstart.data import Batch, ColdStartData
+from coldstart.errors import InputError
+from coldstart.model import ColdStart, load
+from coldstart.predictions import Predictions, by_track
+
+
+class Run(NamedTuple):
+    """A fitted model and its data.
+
+    Attributes:
+        folder: the run's folder.
+        model: on the CPU, in eval mode.
+        data: with the model's readers lent.
+    """
+
+    folder: Path
+    model: ColdStart
+    data: ColdStartData
+
+
+def best_checkpoint(folder: str | Path) -> Path:
+    """The checkpoint with the lowest validation loss.
+
+    Raises:
+        InputError: the folder holds no fitted run.
+    """
+    path = Path(folder) / "checkpoints" / "best.ckpt"
+    if not path.is_file():
+        raise InputError(
+            f"{folder}: no fitted model here (checkpoints/best.ckpt is missing); make one with "
+            f"`coldstart fit --config CONFIG --run {folder}`"
+        )
+    return path
+
+
+def read_config(folder: str | Path) -> dict[str, Any]:
+    """The configuration that the run was fitted with.
+
+    Raises:
+        InputError: the folder holds none.
+    """
+    path = Path(folder) / "config.yaml"
+    if not path.is_file():
+        raise InputError(f"{folder}: not a run (config.yaml is missing)")
+    config: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return config
+
+
+def open_run(
+    folder: str | os.PathLike[str], shards: str | None = None, factors: str | None = None
+) -> Run:
+    """Load a run's best model, and its data (or other shards and factors in their place)."""
+    config = read_config(folder)["data"]
+    replaced = {"shards": shards, "factors": factors}
+    config |= {key: path for key, path in replaced.items() if path is not None}
+    model, data = load(best_checkpoint(folder)), ColdStartData(**config)
+    data.lend(model.lend())
+    return Run(Path(folder), model, data)
+
+
+def predictions_of(run: Run) -> Predictions:
+    """Predicted vectors of all tracks of the run's shards: read, or computed and kept.
+
+    They are computed anew when the model or the shards are newer.
+    """
+    folder = run.folder / "predictions"
+    made_from = [best_checkpoint(run.folder), run.data.shards.folder / "dataset.json"]
+    vectors = folder / "vectors.safetensors"
+    if vectors.is_file() and all(
+        path.stat().st_mtime <= vectors.stat().st_mtime for path in made_from
+    ):
+        made = Predictions.load(folder)
+        tracks = {track["track_id"] for track in run.data.shards.all_tracks()}
+        if tracks == set(made.track_ids):
+            return made
+    made = predict_tracks(run)
+    made.save(folder, run.data.shards.all_tracks())
+    return made
+
+
+def predict_tracks(run: Run) -> Predictions:
+    """Predict every track of the run's shards, with progress."""
+    batches = run.data.batches(["train", "val", "test"])
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = run.model.to(device)
+
+    def output(batch: Batch) -> torch.Tensor:
+        return model.predict({n: m._make(part.to(device) for part in m) for n, m in batch.inputs.items()})
+
+    return by_track(tqdm(batches, desc="predicting", unit="batch", file=sys.stderr), output)

@@ -1,0 +1,205 @@
+"""fit, validate, test and predict: Lightning's CLI, with runs and shipped configs."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.loggers import CSVLogger
+
+from coldstart import callbacks, plugins
+from coldstart.data import ColdStartData
+from coldstart.errors import InputError
+from coldstart.model import ColdStart
+from coldstart.runs import best_checkpoint, read_config
+
+Overrides = Mapping[str, Any]
+
+
+def fit(config: str, *, run: str | None = None, overrides: Overrides | None = None) -> Path:
+    """Train a model.
+
+    Args:
+        config: a YAML file, or the bare name of a shipped one, such as `audio_mlg.yaml`.
+        run: folder to write; `runs/<name of the config>` by default.
+        overrides: as on the command line: `{"data.shards": "shards", "trainer.max_epochs": 5}`.
+
+    Returns:
+        The run's folder.
+    """
+    folder = Path(run) if run else _default_run([config])
+    lightning_cli("fit", ["--config", config, "--run", str(folder), *_flags(overrides)])
+    return folder
+
+
+def validate(run: str | os.PathLike[str], *, overrides: Overrides | None = None) -> None:
+    """Compute a run's validation loss. Arguments as in `fit`."""
+    lightning_cli("validate", ["--run", os.fspath(run), *_flags(overrides)])
+
+
+def test(run: str | os.PathLike[str], *, overrides: Overrides | None = None) -> dict[str, Any]:
+    """Compute a run's figures beside floors and rivals; write and return results.json."""
+    import json
+
+    lightning_cli("test", ["--run", os.fspath(run), *_flags(overrides)])
+    results: dict[str, Any] = json.loads((Path(run) / "results.json").read_text(encoding="utf-8"))
+    return results
+
+
+test.__test__ = False  # type: ignore[attr-defined]  # pytest: not a test
+
+
+def predict(run: str | os.PathLike[str], *, overrides: Overrides | None = None) -> None:
+    """Write a run's outputs for all tracks: vectors, or a listener's attributes."""
+    lightning_cli("predict", ["--run", os.fspath(run), *_flags(overrides)])
+
+
+def lightning_cli(verb: str, args: Sequence[str]) -> LightningCLI:
+    """Run one of Lightning's verbs.
+
+    Beside Lightning's own flags there are `--run DIR`, the run's folder (for validate, test and
+    predict it brings the run's config and best checkpoint), and `--overwrite` for fit.
+
+    Raises:
+        InputError: something that the user brought is wrong.
+        SystemExit: after --help or --print_config, or for arguments that don't parse.
+    """
+    plugins.load_all()
+    own = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    own.add_argument("--run")
+    own.add_argument("--overwrite", action="store_true")
+    mine, rest = own.parse_known_args(list(args))
+    if verb == "fit":
+        folder = Path(mine.run) if mine.run else _default_run(rest)
+        _must_be_free(folder, rest, mine.overwrite)
+        front: list[str] = []
+    else:
+        folder, front = Path(mine.run) if mine.run else _default_run(rest), []
+        if mine.run:
+            read_config(folder)
+            front = ["--config", str(folder / "config.yaml")]
+            front += ["--ckpt_path", str(best_checkpoint(folder))]
+    root = ["--trainer.default_root_dir", str(folder.absolute())]
+    wants_root = not any(a.startswith("--trainer.default_root_dir") for a in rest)
+    # It warns that a program's own arguments go elsewhere: they do, on purpose.
+    warnings.filterwarnings("ignore", "LightningCLI's args parameter")
+    cli = _CLI(
+        ColdStart,
+        ColdStartData,
+        args=[verb, *front, *_find_configs(rest), *(root if wants_root else [])],
+        parser_class=_Parser,
+        save_config_callback=_SaveConfig,
+        save_config_kwargs={"overwrite": True},
+        seed_everything_default=0,
+        trainer_defaults={
+            "callbacks": [
+                callbacks.RunCheckpoint(),
+                callbacks.TestReport(),
+            ]
+        },
+        parser_kwargs={verb: {"prog": f"coldstart {verb}"}},
+    )
+    if verb == "fit":
+        print(f"wrote {folder}\nnext: coldstart test --run {folder}")
+    return cli
+
+
+class _Parser(LightningArgumentParser):
+    """Adds the list of choices to an error about a plugin's name."""
+
+    def error(self, message: str, ex: Exception | None = None) -> Any:
+        kinds = {"encoders": "encoders", "fusion": "fusion", "target": "targets"}
+        for key, kind in kinds.items():
+            if f"model.{key}" in message or f'"{key}"' in message:
+                names = ", ".join(plugins.discover(kind))  # type: ignore[arg-type]
+                message += f"\n{kind} to choose from: {names}"
+        return super().error(message, ex)
+
+
+class _SaveConfig(SaveConfigCallback):
+    """Saves the configuration of a fit into the run's folder."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage == "fit" and trainer.is_global_zero:
+            path = Path(trainer.default_root_dir) / "config.yaml"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.parser.save(
+                self.config, path, skip_none=False, overwrite=True, multifile=self.multifile
+            )
+
+
+class _CLI(LightningCLI):
+    def before_instantiate_classes(self) -> None:
+        config = self.config[self.subcommand]
+        root = config.trainer.default_root_dir
+        # A run must find its data from whatever folder it is opened.
+        for key in ("shards", "factors"):
+            if config.data[key] is not None:
+                config.data[key] = str(Path(config.data[key]).absolute())
+        chosen = config.trainer.logger
+        for logger in chosen if isinstance(chosen, list) else [chosen]:
+            if hasattr(logger, "init_args") and logger.init_args.get("save_dir") in (None, "."):
+                logger.init_args["save_dir"] = root
+        # W&B stages tables outside the run's folder unless it is told otherwise.
+        os.environ.setdefault("WANDB_DATA_DIR", str(Path(root) / "wandb"))
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Log to CSV files in the run's folder unless another logger was chosen."""
+        config = self.config[self.subcommand].trainer
+        if config.logger in (None, True):
+            kwargs["logger"] = CSVLogger(config.default_root_dir, "logs", self.subcommand)
+        return super().instantiate_trainer(**kwargs)
+
+
+def configs_folder() -> Path:
+    """Where the shipped configs lie: in the package, or beside it in a checkout."""
+    package = Path(__file__).parent
+    inside = package / "configs"
+    return inside if inside.is_dir() else package.parent / "configs"
+
+
+def _find_configs(args: Sequence[str]) -> list[str]:
+    """Replace the bare names of shipped configs, where no such file is in the current folder."""
+    found = list(args)
+    for i, arg in enumerate(found):
+        if arg.startswith("--config="):
+            found[i] = f"--config={_find_config(arg.removeprefix('--config='))}"
+        elif i and args[i - 1] in ("--config", "-c"):
+            found[i] = _find_config(arg)
+    return found
+
+
+def _find_config(name: str) -> str:
+    if Path(name).is_file() or not name.endswith((".yaml", ".yml")):
+        return name
+    shipped = configs_folder() / name
+    if "/" not in name and shipped.is_file():
+        return str(shipped)
+    names = ", ".join(sorted(path.name for path in configs_folder().glob("*.yaml")))
+    raise InputError(f"{name}: there is no such config here, and the shipped ones are: {names}")
+
+
+def _default_run(args: Sequence[str]) -> Path:
+    configs = [arg for arg in args if arg.endswith((".yaml", ".yml"))]
+    return Path("runs") / (Path(configs[0]).stem if configs else "run")
+
+
+def _must_be_free(folder: Path, args: Sequence[str], overwrite: bool) -> None:
+    resumes = any(arg.startswith("--ckpt_path") for arg in args)
+    shows = any(arg.startswith(("--print_config", "--help", "-h")) for arg in args)
+    if (folder / "config.yaml").exists() and not (overwrite or resumes or shows):
+        raise InputError(
+            f"{folder}: holds a run already; choose another --run, go on with it by "
+            f"--ckpt_path {folder}/checkpoints/last.ckpt, or pass --overwrite"
+        )
+
+
+def _flags(overrides: Overrides | None) -> list[str]:
+    return [f"--{key}={value}" for key, value in (overrides or {}).items()]
