@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from coldstart.data import ColdStartData as ColdStartData
-    from coldstart.demo import demo as demo
+    from coldstart.demo import run_demo as run_demo
     from coldstart.encoders.base import Encoder as Encoder
     from coldstart.encoders.base import Modality as Modality
     from coldstart.errors import InputError as InputError
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from coldstart.fusion.base import FusionHead as FusionHead
     from coldstart.model import ColdStart as ColdStart
     from coldstart.model import load as load
-    from coldstart.plugins import plugins as plugins
-    from coldstart.recommend import recommend as recommend
+    from coldstart.plugins import list_plugins as list_plugins
+    from coldstart.retrieval import recommend as recommend
     from coldstart.sharding import shard as shard
     from coldstart.shards import Shards as Shards
     from coldstart.splits import split as split
@@ -42,21 +42,21 @@ _HOME = {
     "Modality": "encoders.base",
     "Shards": "shards",
     "Target": "targets",
-    "demo": "demo",
     "factorize": "factors",
     "fit": "training",
+    "list_plugins": "plugins",
     "load": "model",
     "make_catalogue": "synth",
-    "plugins": "plugins",
+    "run_demo": "demo",
     "predict": "training",
-    "recommend": "recommend",
+    "recommend": "retrieval",
     "shard": "sharding",
     "split": "splits",
     "test": "training",
     "validate": "training",
 }
 
-__all__ = sorted(_HOME)  # noqa: PLE0605
+__all__ = sorted(_HOME)
 
 
 def __getattr__(name: str) -> Any:

@@ -11,6 +11,8 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
+from coldstart.files import StrPath
+
 Samples = NDArray[np.float32]
 
 SAMPLE_RATE = 22_050
@@ -25,7 +27,7 @@ class AudioError(ValueError):
     """This audio can't be used; the message is the reason alone, without the file's name."""
 
 
-def blocks(path: str | Path, rate: int = SAMPLE_RATE) -> Iterator[Samples]:
+def blocks(path: StrPath, rate: int = SAMPLE_RATE) -> Iterator[Samples]:
     """Decode any file that libsndfile reads, as mono float32 blocks at `rate` Hz.
 
     Memory stays flat however long the file is.
@@ -68,7 +70,7 @@ def _resampled(file: soundfile.SoundFile, rate: int) -> Iterator[Samples]:
             yield stream.resample_chunk(mono, last=done == file.frames)
 
 
-def to_flac(path: str | Path, rate: int = SAMPLE_RATE) -> bytes:
+def to_flac(path: StrPath, rate: int = SAMPLE_RATE) -> bytes:
     """Transcode a file to mono 16-bit FLAC at `rate` Hz, in memory.
 
     Raises:
@@ -101,5 +103,5 @@ def window(flac: bytes, start: int, samples: int) -> Samples:
     """
     with soundfile.SoundFile(io.BytesIO(flac)) as file:
         file.seek(start)
-        heard = file.read(samples, dtype="float32")
+        heard = np.asarray(file.read(samples, dtype="float32"), dtype=np.float32)
     return heard if len(heard) == samples else np.resize(heard, samples)

@@ -10,20 +10,23 @@ from torch import Tensor
 from torch.nn import functional as F
 
 NEIGHBOURS = 20
-RIDGE_LAMBDAS = tuple(10.0**power for power in range(-1, 6))
+RIDGE_LAMBDAS = tuple(round(10.0 ** (power / 2), 3) for power in range(-2, 10))
 
 
-def standardise(train: Tensor, *others: Tensor) -> list[Tensor]:
-    """Standardise columns by the training rows; what is missing becomes the mean.
+def scalings(train: Tensor, *others: Tensor) -> dict[str, list[Tensor]]:
+    """Features as they are, and standardised by the training rows; missing becomes the mean.
 
-    >>> a, b = standardise(torch.tensor([[0.0], [2.0]]), torch.tensor([[float("nan")], [3.0]]))
-    >>> a.ravel().tolist(), b.ravel().tolist()
-    ([-1.0, 1.0], [0.0, 2.0])
+    Which of the two serves a rival better depends on the data, so validation decides.
+
+    >>> train, test = torch.tensor([[0.0], [4.0]]), torch.tensor([[float("nan")], [6.0]])
+    >>> {name: parts[1].ravel().tolist() for name, parts in scalings(train, test).items()}
+    {'as it is': [2.0, 6.0], 'standardised': [0.0, 2.0]}
     """
-    mean = train.nanmean(0)
-    std = (train - mean).square().nanmean(0).sqrt()
+    mean = train.nanmean(0).nan_to_num(0.0)  # a modality that no training track has tells nothing
+    filled = [torch.where(part.isnan(), mean, part) for part in (train, *others)]
+    std = filled[0].std(0, correction=0)
     std = torch.where(std > 0, std, 1.0)
-    return [((part - mean) / std).nan_to_num(0.0) for part in (train, *others)]
+    return {"as it is": filled, "standardised": [(part - mean) / std for part in filled]}
 
 
 def neighbours(train: Tensor, factors: Tensor, test: Tensor, k: int = NEIGHBOURS) -> Tensor:
@@ -38,7 +41,8 @@ def neighbours(train: Tensor, factors: Tensor, test: Tensor, k: int = NEIGHBOURS
     Returns:
         [M, K].
     """
-    known, out = F.normalize(train, dim=1), []
+    known = F.normalize(train, dim=1)
+    out: list[Tensor] = []
     for block in F.normalize(test, dim=1).split(1024):
         near = (block @ known.T).topk(min(k, len(known)), dim=1)
         weights = near.values.clamp_min(0) + 1e-6
@@ -72,14 +76,17 @@ def ridge(
 
     def fitted(part: Tensor, penalty: float) -> Tensor:
         weights = vectors @ (right / (values.clamp_min(0) + penalty)[:, None])
-        return ((part.double() - mean_x) @ weights + mean_y).float()
+        out: Tensor = ((part.double() - mean_x) @ weights + mean_y).float()
+        return out
 
     best = max(lambdas, key=lambda penalty: quality(fitted(others[0], penalty)))
     return [fitted(part, best) for part in others], best
 
 
 def artist_popularity(
-    candidates: Sequence[str | None], training: Sequence[str | None], plays: np.ndarray[tuple[int], np.dtype[np.float64]]
+    candidates: Sequence[str | None],
+    training: Sequence[str | None],
+    plays: np.ndarray[tuple[int], np.dtype[np.float64]],
 ) -> Tensor:
     """Plays of each candidate's artist's training tracks; 0 for an artist who has none.
 

@@ -18,8 +18,8 @@ from coldstart.errors import InputError
 from coldstart.files import fingerprint, write_json
 from coldstart.model import ColdStart, Prediction
 from coldstart.predictions import Predictions, TrackMeans, as_array
-from coldstart.shards import Shards
 from coldstart.sharding import add_vectors
+from coldstart.shards import Shards
 from coldstart.targets import Attributes, TrackFactors, cosine_distance
 
 
@@ -94,7 +94,9 @@ class TestReport(Callback):
         self.means.add(outputs.track_ids, outputs.values)
         has = batch.target.present
         true = batch.target.values[has]
-        self.truth.add([t for t, there in zip(batch.track_ids, has.tolist(), strict=True) if there], true)
+        self.truth.add(
+            [t for t, there in zip(batch.track_ids, has.tolist(), strict=True) if there], true
+        )
         if len(true) and isinstance(pl_module.target, TrackFactors):
             distance = cosine_distance(outputs.values[has], true).double()
             self.losses += torch.stack([distance.sum(), has.sum()]).cpu()

@@ -12,6 +12,7 @@ from pathlib import Path
 import polars as pl
 
 from coldstart.errors import Broken, Fault, InputError
+from coldstart.files import StrPath, atomic
 
 MAX_PLAYS = 10_000_000
 """More plays than this of one track by one listener is a broken counter: 3 minutes each would
@@ -21,7 +22,7 @@ GENRE_SEPARATOR = "|"
 """Separates several genres in one CSV cell: `rock|indie pop`."""
 
 
-def read_table(path: str | Path, required: Sequence[str]) -> pl.DataFrame:
+def read_table(path: StrPath, required: Sequence[str]) -> pl.DataFrame:
     """Read a Parquet or CSV table with at least the `required` columns.
 
     CSV cells stay text (numbers are converted where they are checked).
@@ -55,10 +56,8 @@ def read_table(path: str | Path, required: Sequence[str]) -> pl.DataFrame:
     return table
 
 
-def write_table(path: str | Path, table: pl.DataFrame) -> None:
+def write_table(path: StrPath, table: pl.DataFrame) -> None:
     """Write a table as Parquet or CSV (by the ending), atomically."""
-    from coldstart.files import atomic
-
     path = Path(path)
     if path.suffix.lower() not in (".csv", ".parquet"):
         raise InputError(f"{path}: tables are written as .parquet or .csv files")
@@ -72,7 +71,7 @@ def write_table(path: str | Path, table: pl.DataFrame) -> None:
 class _Checker:
     """Applies rules to a table; each drops (or raises on) the rows that break it."""
 
-    def __init__(self, path: str | Path, table: pl.DataFrame, broken: Broken, item: str) -> None:
+    def __init__(self, path: StrPath, table: pl.DataFrame, broken: Broken, item: str) -> None:
         self.path, self.broken, self.item = Path(path), broken, item
         self.table = table.with_row_index("__row", offset=1)
 
@@ -114,9 +113,7 @@ class _Checker:
         return self.table.drop("__row")
 
 
-def read_listens(
-    path: str | Path, value: str = "plays", broken: Broken | None = None
-) -> pl.DataFrame:
+def read_listens(path: StrPath, value: str = "plays", broken: Broken | None = None) -> pl.DataFrame:
     """Read a listening log: `user_id`, `track_id` and `value`, one row a pair afterwards.
 
     Several rows of one pair are added up (an explicit rating's are averaged). Rows of 0 plays are
@@ -131,7 +128,9 @@ def read_listens(
         Table of user_id (text), track_id (text), `value` (float64), sorted by both ids.
     """
     table = read_table(path, ["user_id", "track_id", value])
-    check = _Checker(path, table.select("user_id", "track_id", value), broken or Broken(), "track_id")
+    check = _Checker(
+        path, table.select("user_id", "track_id", value), broken or Broken(), "track_id"
+    )
     check.ids("track_id")
     check.ids("user_id")
     check.numbers(value)
@@ -149,7 +148,7 @@ def read_listens(
     return listens.sort("user_id", "track_id")
 
 
-def read_tracks(path: str | Path, broken: Broken | None = None) -> pl.DataFrame:
+def read_tracks(path: StrPath, broken: Broken | None = None) -> pl.DataFrame:
     """Read a track table: `track_id`, `title`, `artist`, and what is there of `artist_id`,
     `audio`, `genres`, `release_date`.
 
@@ -186,7 +185,7 @@ def read_tracks(path: str | Path, broken: Broken | None = None) -> pl.DataFrame:
     return check.done()
 
 
-def read_splits(path: str | Path) -> pl.DataFrame:
+def read_splits(path: StrPath) -> pl.DataFrame:
     """Read a split table: `track_id`, `split` (train, val or test), each track once."""
     check = _Checker(path, read_table(path, ["track_id", "split"]), Broken(), "track_id")
     check.ids("track_id")
@@ -196,7 +195,7 @@ def read_splits(path: str | Path) -> pl.DataFrame:
     return check.done().select("track_id", "split")
 
 
-def read_attributes(path: str | Path, broken: Broken | None = None) -> pl.DataFrame:
+def read_attributes(path: StrPath, broken: Broken | None = None) -> pl.DataFrame:
     """Read attributes: `track_id` and a column of finite numbers for each attribute.
 
     A track without annotations has no row; a cell can't be empty.

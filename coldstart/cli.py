@@ -1,4 +1,4 @@
-"""The command line: verb → function, in one table; fit/validate/test/predict are Lightning's CLI."""
+"""The command line: verb → function, in one table; four verbs are Lightning's CLI."""
 
 from __future__ import annotations
 
@@ -12,24 +12,37 @@ from importlib.metadata import version
 from coldstart.errors import InputError
 
 VERBS = {
-    "demo": ("coldstart.demo", "the whole path on an invented catalogue, in a few minutes"),
-    "factorize": ("coldstart.factors", "a listening log → a vector for each track and user"),
-    "split": ("coldstart.splits", "tracks → train, val and test; reports what leaks"),
-    "shard": ("coldstart.sharding", "tracks, audio and attributes → shards for training"),
-    "fit": ("coldstart.training", "train a model (Lightning's CLI)"),
-    "validate": ("coldstart.training", "the validation loss of a run (Lightning's CLI)"),
-    "test": ("coldstart.training", "a run's figures, beside floors and rivals (Lightning's CLI)"),
-    "predict": ("coldstart.training", "vectors for all tracks, from their content (Lightning's CLI)"),
-    "recommend": ("coldstart.recommend", "tracks nobody has played, for a track, a file or a user"),
-    "plugins": ("coldstart.plugins", "list encoders, fusion heads and targets"),
+    "demo": ("coldstart.demo", "run_demo", "the whole path on an invented catalogue"),
+    "factorize": ("coldstart.factors", "factorize", "a listening log → track and user vectors"),
+    "split": ("coldstart.splits", "split", "tracks → train, val and test; reports what leaks"),
+    "shard": ("coldstart.sharding", "shard", "tracks, audio and attributes → shards"),
+    "fit": ("coldstart.training", "fit", "train a model (Lightning's CLI)"),
+    "validate": ("coldstart.training", "validate", "a run's validation loss (Lightning's CLI)"),
+    "test": (
+        "coldstart.training",
+        "test",
+        "a run's figures beside floors and rivals (Lightning's CLI)",
+    ),
+    "predict": (
+        "coldstart.training",
+        "predict",
+        "all tracks' vectors, from content (Lightning's CLI)",
+    ),
+    "recommend": (
+        "coldstart.retrieval",
+        "recommend",
+        "unheard tracks for a track, a file or a user",
+    ),
+    "plugins": ("coldstart.plugins", "list_plugins", "list encoders, fusion heads and targets"),
 }
+"""Verb → module, function, and what it is for."""
 LIGHTNING_VERBS = ("fit", "validate", "test", "predict")
 FLAGS = ("--json", "--skip_broken", "--overwrite")
 
 
 def usage() -> str:
     """What `coldstart --help` prints."""
-    lines = [f"  {verb:<10} {about}" for verb, (_, about) in VERBS.items()]
+    lines = [f"  {verb:<10} {about}" for verb, (_, _, about) in VERBS.items()]
     return "\n".join(
         [
             "usage: coldstart VERB [ARGUMENTS]     coldstart VERB --help     coldstart --version",
@@ -84,7 +97,8 @@ def _call(verb: str, rest: list[str]) -> None:
     """Call a verb's function with arguments made from its signature and docstring."""
     from jsonargparse import auto_cli
 
-    function = getattr(importlib.import_module(VERBS[verb][0]), verb)
+    module, name, _ = VERBS[verb]
+    function = getattr(importlib.import_module(module), name)
     auto_cli(function, args=_as_python(rest), prog=f"coldstart {verb}")
 
 

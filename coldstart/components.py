@@ -45,7 +45,7 @@ class Component(nn.Module):
                 self.__dict__["init_args"] = arguments
             original(self, *args, **kwargs)
 
-        cls.__init__ = init  # type: ignore[method-assign]
+        cls.__init__ = init  # type: ignore[assignment]
 
     def recipe(self) -> dict[str, Any]:
         """Class name and arguments: what YAML calls class_path and init_args."""

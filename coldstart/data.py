@@ -373,7 +373,8 @@ class ColdStartData(LightningDataModule):
         self, *, training: bool = False, needs_target: bool = False, folded: bool = False
     ) -> Pipeline:
         """What turns shards, or single samples, into batches; arguments as in `batches`."""
-        lent = self._lent or self.trainer.lightning_module.lend()  # type: ignore[union-attr]
+        module: Any = self.trainer.lightning_module if self.trainer else None
+        lent = self._lent or module.lend()
         keep = _Keep(self.folds, self.fold) if folded else _Keep(None, None)
         vectors = self._vectors(known_only=training) if lent.target[0] == FACTORS else {}
         return Pipeline(self.shards, lent, vectors, keep, needs_target, training)
@@ -402,7 +403,7 @@ class ColdStartData(LightningDataModule):
             return len(kept)
         if field == FACTORS:
             return sum(track in pipeline.vectors for track in kept)
-        counts = self.shards.info(folder_of(field))["shards"]
+        counts: dict[str, list[int]] = self.shards.info(folder_of(field))["shards"]
         return round(len(kept) * sum(counts[s][i] for s, i in places) / max(1, len(ids)))
 
     def _must_have(self, tracks: int, splits: list[str]) -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
-from coldstart.files import atomic
+from coldstart.files import StrPath, atomic
 
 
 class InputError(ValueError):
@@ -66,7 +65,7 @@ class Broken:
             )
         self.faults += new
 
-    def write(self, path: str | Path) -> str:
+    def write(self, path: StrPath) -> str:
         """Write the list as CSV (if there is anything in it); return a sentence about it."""
         if not self.faults:
             return ""

@@ -20,11 +20,14 @@ from coldstart import baselines
 from coldstart.catalog import write_table
 from coldstart.data import Batch, ColdStartData
 from coldstart.factors import Factors
-from coldstart.files import write_json
+from coldstart.files import StrPath, write_json
 from coldstart.metrics import MAP_K, Figures, K, rank_and_score
 from coldstart.predictions import Predictions, by_track
-from coldstart.retrieval import Scores, dot_scores
+from coldstart.ranking import Scores, dot_scores
 from coldstart.targets import cosine_distance
+
+RIVAL_USERS = 5000
+"""Users by whom validation chooses between variants of a rival."""
 
 REPEATS = 5
 """Random and shuffled rows are means over this many draws."""
@@ -42,6 +45,13 @@ class Task(NamedTuple):
     users: Tensor
     relevant: csr_matrix
     counts: dict[str, int]
+
+    def sample(self, users: int) -> Task:
+        """At most this many of the users, evenly spaced: enough to choose a rival's λ by."""
+        rows = np.unique(np.linspace(0, len(self.users) - 1, users).astype(int))
+        if not len(self.users):
+            return self
+        return Task(self.users[rows], self.relevant[rows], self.counts)
 
     def figures(self, vectors: Tensor, seed: int = 0) -> Figures:
         """Rank by dot product with these vectors [N, K]."""
@@ -190,10 +200,14 @@ def _floors(
     popularity = baselines.artist_popularity(
         [artist.get(track) for track in predictions.track_ids],
         [artist.get(factors.track_ids[i]) for i in known],
-        factors.known_plays[known],
+        factors.plays[known],
     )
     popular = task.figures_of(lambda rows: popularity.expand(rows.stop - rows.start, -1), seed)
-    return [_mean(random), Row("artist's popularity", "artist", None, None, *popular), _mean(shuffled)]
+    return [
+        _mean(random),
+        Row("artist's popularity", "artist", None, None, *popular),
+        _mean(shuffled),
+    ]
 
 
 def _rivals(
@@ -210,19 +224,23 @@ def _rivals(
     usable = factors.rows(train.track_ids)
     has = (usable >= 0) & ~factors.folded[usable]
     vectors = torch.from_numpy(factors.tracks[usable[has]])
-    x, x_val, x_test = baselines.standardise(
-        train.values[torch.from_numpy(has)], val.values, test.values
-    )
     at = {track: i for i, track in enumerate(test.track_ids)}
-    x_test = x_test[[at[track] for track in candidates]]
-    val_task = ranking_task(factors, val.track_ids)
-    fitted, penalty = baselines.ridge(
-        x, vectors, [x_val, x_test], lambda predicted: val_task.figures(predicted).ndcg
-    )
-    near = baselines.neighbours(x, vectors, x_test)
+    test_features = test.values[[at[track] for track in candidates]]
+    parts = baselines.scalings(train.values[torch.from_numpy(has)], val.values, test_features)
+    val_task = ranking_task(factors, val.track_ids).sample(RIVAL_USERS)
+
+    def quality(predicted: Tensor) -> float:
+        return val_task.figures(predicted).ndcg
+
+    near, linear = [], []
+    for x, x_val, x_test in parts.values():
+        near.append([baselines.neighbours(x, vectors, part) for part in (x_val, x_test)])
+        linear.append(baselines.ridge(x, vectors, [x_val, x_test], quality))
+    best_near = max(near, key=lambda predicted: quality(predicted[0]))
+    best_linear, penalty = max(linear, key=lambda made: quality(made[0][0]))
     return [
-        row(f"{baselines.NEIGHBOURS} nearest neighbours", near),
-        row(f"ridge (λ = {penalty:g})", fitted[1]),
+        row(f"{baselines.NEIGHBOURS} nearest neighbours", best_near[1]),
+        row(f"ridge (λ = {penalty:g})", best_linear[1]),
     ]
 
 
@@ -230,11 +248,11 @@ def table(rows: list[Row], form: str = "github") -> str:
     """The rows as a Markdown table, without columns that are empty throughout."""
     keep = [i for i in range(len(Row._fields)) if any(row[i] is not None for row in rows)]
     headers = [HEADERS[Row._fields[i]] for i in keep]
-    cells = [["–" if row[i] is None else row[i] for i in keep] for row in rows]
-    return tabulate(cells, headers=headers, tablefmt=form, floatfmt=".3f", numalign="right")
+    cells = [[row[i] for i in keep] for row in rows]
+    return tabulate(cells, headers=headers, tablefmt=form, floatfmt=".3f", missingval="–")
 
 
-def write_results(folder: str | Path, about: dict[str, Any], rows: list[Row]) -> None:
+def write_results(folder: StrPath, about: dict[str, Any], rows: list[Row]) -> None:
     """Write results.json (with everything that a figure must be read with) and results.csv."""
     named = [dict(zip(HEADERS.values(), row, strict=True)) for row in rows]
     write_json(Path(folder) / "results.json", {**about, "rows": named})
@@ -245,11 +263,13 @@ def write_results(folder: str | Path, about: dict[str, Any], rows: list[Row]) ->
 
 def caption(about: dict[str, Any]) -> str:
     """What stands beside the table."""
+    left_out = f"{about['users_without_relevant']:,} without one"
+    if about["users_without_training_listens"]:
+        left_out += f" and {about['users_without_training_listens']:,} without training listens"
     return (
         f"{about['candidates']:,} cold candidates; {about['users']:,} users with a relevant one "
-        f"({about['users_without_relevant']:,} without and "
-        f"{about['users_without_training_listens']:,} without training listens are not averaged);\n"
+        f"({left_out} are not averaged);\n"
         f"cosine distance over the {about['tracks_with_vector']:,} candidates that were played, to "
-        f"{about['yardstick']};\n{about['protocol']}; random and shuffled: mean of {REPEATS} draws, "
-        f"seed {about['seed']}"
+        f"{about['yardstick']};\n"
+        f"{about['protocol']}; random and shuffled: mean of {REPEATS} draws; seed {about['seed']}"
     )

@@ -1,19 +1,18 @@
 """Listens → Factors: one vector a track, one a user; saved as safetensors and id tables.
 
-    factors/
-      factors.json           how they were made: protocol, algorithm, its parameters, counts
-      factors.safetensors    tracks [n, K], users [U, K]: what the factorisation saw
-      folded.safetensors     tracks [m, K]: held-out tracks, solved afterwards (strict cold start)
-      listens.safetensors    all plays as a sparse matrix; held-out tracks' plays are in it for
-                             evaluation, and never reached the vectors in factors.safetensors
-      tracks.parquet         track_id, split, folded: rows of the two track tables, in that order
-      users.parquet          user_id
+factors/
+  factors.json           how they were made: protocol, algorithm, its parameters, counts
+  factors.safetensors    tracks [n, K], users [U, K]: what the factorisation saw
+  folded.safetensors     tracks [m, K]: held-out tracks, solved afterwards (strict cold start)
+  listens.safetensors    all plays as a sparse matrix; held-out tracks' plays are in it for
+                         evaluation, and never reached the vectors in factors.safetensors
+  tracks.parquet         track_id, split, folded: rows of the two track tables, in that order
+  users.parquet          user_id
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,7 +27,7 @@ from scipy.sparse import csr_matrix
 
 from coldstart.catalog import read_listens, read_splits, write_table
 from coldstart.errors import Broken, InputError
-from coldstart.files import atomic, write_json
+from coldstart.files import StrPath, atomic, write_json
 from coldstart.mf import explicit_als, fold_in, implicit_als
 
 VERSION = 1
@@ -71,21 +70,20 @@ class Factors:
         return {track: row for row, track in enumerate(self.track_ids)}
 
     @cached_property
-    def known_plays(self) -> NDArray[np.float64]:
-        """[N] plays of the factorised tracks; 0 for folded ones, whose plays nobody may know."""
-        plays = np.asarray(self.listens.sum(axis=0)).ravel()
-        return np.where(self.folded, 0.0, plays)
+    def plays(self) -> NDArray[np.float64]:
+        """[N] plays in the log, of held-out tracks too."""
+        return np.asarray(self.listens.sum(axis=0), dtype=np.float64).ravel()
 
     def rows(self, track_ids: Sequence[str]) -> NDArray[np.int64]:
         """Rows of these tracks, -1 where a track has no vector (nobody played it)."""
         return np.array([self.row.get(track, -1) for track in track_ids], dtype=np.int64)
 
-    def save(self, folder: str | Path) -> None:
+    def save(self, folder: StrPath) -> None:
         """Write the folder described at the top of this file; `factors.json` comes last."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "factors.json").unlink(missing_ok=True)
-        parts = {
+        parts: dict[str, dict[str, Any]] = {
             "factors": {"tracks": self.tracks[~self.folded], "users": self.users},
             "folded": {"tracks": self.tracks[self.folded]},
             "listens": {
@@ -103,7 +101,7 @@ class Factors:
         write_json(folder / "factors.json", self.about)
 
     @classmethod
-    def load(cls, folder: str | Path) -> Factors:
+    def load(cls, folder: StrPath) -> Factors:
         """Read what `save` wrote.
 
         Raises:
@@ -142,10 +140,10 @@ class Factors:
 
 
 def factorize(
-    listens: str | os.PathLike[str],
+    listens: StrPath,
     *,
-    out: str | os.PathLike[str],
-    splits: str | os.PathLike[str] | None = None,
+    out: StrPath,
+    splits: StrPath | None = None,
     strict: bool = True,
     algorithm: Literal["implicit", "explicit"] = "implicit",
     factors: int = 64,
@@ -202,12 +200,18 @@ def factorize(
     split = np.array([side.get(track, "") for track in track_ids])
     folded = np.isin(split, ["val", "test"]) if strict else np.zeros(len(split), dtype=bool)
     if folded.all():
-        raise InputError(f"{splits}: no training track was played, so there is nothing to factorise")
+        raise InputError(
+            f"{splits}: no training track was played, so there is nothing to factorise"
+        )
     order = np.argsort(folded, kind="stable")
     matrix, split, folded = matrix[:, order].tocsr(), split[order], folded[order]
     warm = int((~folded).sum())
 
-    options = {"factors": factors, "regularization": regularization, "iterations": iterations}
+    options: dict[str, Any] = {
+        "factors": factors,
+        "regularization": regularization,
+        "iterations": iterations,
+    }
     if algorithm == "implicit":
         seen = matrix.astype(np.float32)
         if weighting == "log":
@@ -270,7 +274,7 @@ def _matrix(log: pl.DataFrame, value: str) -> tuple[csr_matrix, list[str], list[
     return matrix, ids["user_id"].to_list(), ids["track_id"].to_list()
 
 
-def _sentence(made: Factors, out: str | os.PathLike[str], broken: Broken) -> str:
+def _sentence(made: Factors, out: StrPath, broken: Broken) -> str:
     about = made.about
     lines = [
         f"factorised {about['tracks_factorised']:,} tracks × {about['users']:,} users into "

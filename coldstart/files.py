@@ -10,9 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+StrPath = str | os.PathLike[str]
+
 
 @contextmanager
-def atomic(path: str | Path) -> Iterator[Path]:
+def atomic(path: StrPath) -> Iterator[Path]:
     """Give a temporary path in the same folder; rename it to `path` if the block succeeds.
 
     The temporary name keeps the ending, since some writers choose the format by it.
@@ -22,12 +24,12 @@ def atomic(path: str | Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
         yield temporary
-        os.replace(temporary, path)
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def write_json(path: str | Path, content: Any) -> None:
+def write_json(path: StrPath, content: Any) -> None:
     """Write `content` as JSON, atomically; NaN and infinities are refused."""
     with atomic(path) as temporary:
         text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
@@ -44,7 +46,7 @@ def fingerprint(*parts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def file_hash(path: str | Path) -> str:
+def file_hash(path: StrPath) -> str:
     """SHA-256 of a file's bytes, read in blocks."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -8,7 +8,7 @@ import torch
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from coldstart.retrieval import Scores, top_k
+from coldstart.ranking import Scores, top_k
 
 K = 20
 MAP_K = 500

@@ -15,6 +15,7 @@ from coldstart import plugins
 from coldstart.data import Batch, Lent
 from coldstart.encoders.base import Encoder, Modality
 from coldstart.errors import InputError
+from coldstart.files import StrPath
 from coldstart.fusion.base import FusionHead
 from coldstart.fusion.concat import Concat
 from coldstart.shards import folder_of
@@ -85,7 +86,7 @@ class ColdStart(LightningModule):
         """
         if self.facts:
             return
-        for name, encoder in self._encoders():
+        for _, encoder in self._encoders():
             encoder.start(self._fact(info, encoder.fields[0]))
         self.target.build(self._fact(info, self.target.fields[0]))
         self.fusion.build({name: e.dim for name, e in self._encoders()}, self.target.dim)
@@ -147,7 +148,7 @@ class ColdStart(LightningModule):
         self.val_loss(self.target.loss(self(batch.inputs), batch.target.values))
         self.log("val_loss", self.val_loss, prog_bar=True, on_epoch=True)
 
-    def test_step(self, batch: Batch) -> Prediction:
+    def test_step(self, batch: Batch) -> Prediction:  # type: ignore[override]
         """The outputs; `callbacks.TestReport` makes figures of them."""
         return Prediction(batch.track_ids, self.predict(batch.inputs))
 
@@ -175,7 +176,9 @@ class ColdStart(LightningModule):
         self.fitted_on = stored["fitted_on"]
 
     def _encoders(self) -> list[tuple[str, Encoder]]:
-        return [(name, module) for name, module in self.encoders.items() if isinstance(module, Encoder)]
+        return [
+            (name, module) for name, module in self.encoders.items() if isinstance(module, Encoder)
+        ]
 
     def _fact(self, info: Info, field: str) -> dict[str, Any]:
         folder = folder_of(field)
@@ -198,7 +201,7 @@ class ColdStart(LightningModule):
                 )
 
 
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
+def read_checkpoint(path: StrPath) -> dict[str, Any]:
     """Read a checkpoint without unpickling anything but tensors and plain values.
 
     Raises:
@@ -215,7 +218,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return checkpoint
 
 
-def load(path: str | Path) -> ColdStart:
+def load(path: StrPath) -> ColdStart:
     """Rebuild a model from a checkpoint, in eval mode on the CPU.
 
     Raises:

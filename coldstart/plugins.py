@@ -91,8 +91,8 @@ def create(kind: Kind, recipe: Mapping[str, Any]) -> Any:
     return load(kind, recipe["class"])(**recipe["init_args"])
 
 
-def plugins() -> list[Plugin]:
-    """List the installed encoders, fusion heads and targets, where each comes from, and whether it loads."""
+def list_plugins() -> list[Plugin]:
+    """List the installed encoders, fusion heads and targets, and whether each loads."""
     rows = []
     for kind in KINDS:
         for name, point in discover(kind).items():

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from coldstart.catalog import write_table
 from coldstart.data import Batch
-from coldstart.files import atomic
+from coldstart.files import StrPath, atomic
 
 
 class Predictions(NamedTuple):
@@ -28,7 +28,7 @@ class Predictions(NamedTuple):
     track_ids: list[str]
     values: Tensor
 
-    def save(self, folder: str | Path, tracks: Sequence[dict[str, Any]]) -> None:
+    def save(self, folder: StrPath, tracks: Sequence[dict[str, Any]]) -> None:
         """Write vectors.safetensors, and tracks.parquet with what is known of each row's track."""
         folder = Path(folder)
         about = {track["track_id"]: track for track in tracks}
@@ -38,7 +38,7 @@ class Predictions(NamedTuple):
         write_table(folder / "tracks.parquet", pl.DataFrame(rows, infer_schema_length=None))
 
     @classmethod
-    def load(cls, folder: str | Path) -> Predictions:
+    def load(cls, folder: StrPath) -> Predictions:
         """Read what `save` wrote."""
         values = load_file(Path(folder) / "vectors.safetensors")["vectors"]
         ids = pl.read_parquet(Path(folder) / "tracks.parquet")["track_id"].to_list()

@@ -1,67 +1,186 @@
-"""Vectors → nearest tracks, and tracks for a user: exact, in blocks."""
+"""The verb `recommend`: tracks that nobody has played, for a track, a file or a user."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json as json_format
+from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
+from tabulate import tabulate
 from torch import Tensor
+from torch.nn import functional as F
 
-Scores = Callable[[slice], Tensor]
-"""A block of users (rows) → their scores for all candidates, [block, N]."""
+from coldstart.audio_codec import AudioError, to_flac
+from coldstart.errors import InputError
+from coldstart.files import StrPath
+from coldstart.predictions import by_track
+from coldstart.ranking import dot_scores, top_k
+from coldstart.runs import Run, open_run, predictions_of
+from coldstart.targets import TrackFactors
 
 
-def dot_scores(users: Tensor, items: Tensor) -> Scores:
-    """Score by dot product. [U, K], [N, K] → scores of a block of users.
+class Recommendation(NamedTuple):
+    """One recommended track.
 
-    >>> score = dot_scores(torch.eye(2), torch.tensor([[1.0, 3.0], [2.0, 0.5]]))
-    >>> score(slice(0, 2)).tolist()
-    [[1.0, 2.0], [3.0, 0.5]]
+    Attributes:
+        rank: 1 is best.
+        track_id: its id.
+        title: its title.
+        artist: its artist.
+        plays: in the listening log; a held-out track's were hidden from the factorisation.
+        similarity: cosine between the query's vector and the track's, -1..1.
     """
-    return lambda rows: users[rows] @ items.T
+
+    rank: int
+    track_id: str
+    title: str
+    artist: str
+    plays: int
+    similarity: float
 
 
-def top_k(
-    scores: Scores, users: int, candidates: int, k: int, *, seed: int = 0, block_mb: int = 256
-) -> Iterator[tuple[slice, Tensor]]:
-    """Rank the candidates for every user, best first; only the order of scores counts.
+def recommend(
+    *,
+    run: StrPath,
+    like: str | None = None,
+    audio: str | None = None,
+    user: str | None = None,
+    k: int = 10,
+    candidates: Literal["cold", "warm", "all"] = "cold",
+    shards: str | None = None,
+    factors: str | None = None,
+    json: bool = False,
+) -> list[Recommendation]:
+    """Recommend tracks like a track, like a sound file, or for a user.
 
-    Ties are broken at random (by `seed`), so that a method that can't tell candidates apart gains
-    nothing from the order in which they are stored.
+    A warm track is where its plays put it, a cold one where its content puts it: both in the same
+    space, so they can be compared.
 
     Args:
-        scores: see `Scores`.
-        users: U.
-        candidates: N.
-        k: how many to keep; at most N are.
-        seed: of the tie-break.
-        block_mb: ceiling for one block's scores.
+        run: folder of a fitted run.
+        like: id of a track in the shards or the factors.
+        audio: a sound file, which need not be in any dataset; the model must have an audio encoder.
+        user: id of a listener; tracks that they have played are left out.
+        k: how many.
+        candidates: `cold`: tracks that the factorisation hasn't seen; `warm`: those it has; `all`.
+        shards: other shards than the run's, to recommend from.
+        factors: other factors than the run's.
+        json: print JSON, for programs.
 
-    Yields:
-        Rows of a block of users, and their candidates [block, min(k, N)], best first.
+    Returns:
+        At most k recommendations, best first.
     """
-    size = max(1, int(block_mb * 1e6 / (4 * candidates)))
-    order = torch.randperm(candidates, generator=torch.Generator().manual_seed(seed))
-    for start in range(0, users, size):
-        rows = slice(start, min(start + size, users))
-        best = _stable_top(scores(rows)[:, order], min(k, candidates))
-        yield rows, order[best]
+    if sum(query is not None for query in (like, audio, user)) != 1:
+        raise InputError("name one query: --like TRACK_ID, --audio FILE or --user USER_ID")
+    if k < 1:
+        raise InputError("k is at least 1")
+    opened = open_run(run, shards, factors)
+    if not isinstance(opened.model.target, TrackFactors):
+        raise InputError(f"{run}: this model doesn't predict factors, so it can't recommend")
+    ids, vectors, warm = _catalogue(opened)
+    wanted = {"cold": ~warm, "warm": warm, "all": np.ones_like(warm)}[candidates]
+    query, leave_out = _query(opened, ids, vectors, like, audio, user)
+    rows = np.array([i for i in np.flatnonzero(wanted) if ids[i] not in leave_out], dtype=np.int64)
+    if len(rows) == 0:
+        raise InputError(
+            f"there is no {candidates} track to recommend in {opened.data.shards.folder}"
+        )
+    scores = dot_scores(F.normalize(query[None], dim=1), F.normalize(vectors[rows], dim=1))
+    best = next(top_k(scores, 1, len(rows), k))[1][0]
+    similarity = scores(slice(0, 1))[0]
+    meta = {track["track_id"]: track for track in opened.data.shards.all_tracks()}
+    plays = opened.data.factors.plays if opened.data.factors else np.zeros(0)
+    factor_row = opened.data.factors.row if opened.data.factors else {}
+    found = []
+    for rank, i in enumerate(best.tolist(), start=1):
+        track = meta.get(ids[rows[i]], {"track_id": ids[rows[i]], "title": "", "artist": ""})
+        row = factor_row.get(track["track_id"])
+        found.append(
+            Recommendation(
+                rank,
+                track["track_id"],
+                track["title"] or "",
+                track["artist"] or "",
+                int(plays[row]) if row is not None else 0,
+                round(float(similarity[i]), 4),
+            )
+        )
+    _show(found, json)
+    return found
 
 
-def _stable_top(scores: Tensor, k: int) -> Tensor:
-    """Indices of the k best in each row; of equals, the earlier comes first."""
-    n = scores.shape[1]
-    if k * 8 > n:
-        return scores.argsort(dim=1, descending=True, stable=True)[:, :k]
-    # topk alone takes any of the equals: give it all that reach the k-th score, then sort.
-    least = scores.topk(k, dim=1).values[:, -1:]
-    wanted = scores >= least
-    if int(wanted.sum(1).max()) == k:
-        rows = wanted.nonzero()[:, 1].view(-1, k)
-    else:
-        surely = scores > least
-        room = k - surely.sum(1, keepdim=True)
-        equal = scores == least
-        rows = (surely | (equal & (equal.cumsum(1) <= room))).nonzero()[:, 1].view(-1, k)
-    inside = scores.gather(1, rows).argsort(dim=1, descending=True, stable=True)
-    return rows.gather(1, inside)
+def _catalogue(run: Run) -> tuple[list[str], Tensor, np.ndarray[Any, np.dtype[np.bool_]]]:
+    """All known tracks: ids, vectors [N, K], and which are warm."""
+    predicted, factors = predictions_of(run), run.data.factors
+    if factors is None:
+        return predicted.track_ids, predicted.values, np.zeros(len(predicted.track_ids), bool)
+    known = np.flatnonzero(~factors.folded)
+    warm_ids = [factors.track_ids[i] for i in known]
+    warm_set = set(warm_ids)
+    cold = [i for i, track in enumerate(predicted.track_ids) if track not in warm_set]
+    ids = [*warm_ids, *(predicted.track_ids[i] for i in cold)]
+    vectors = torch.cat([torch.from_numpy(factors.tracks[known]), predicted.values[cold]])
+    return ids, vectors, np.arange(len(ids)) < len(warm_ids)
+
+
+def _query(
+    run: Run,
+    ids: list[str],
+    vectors: Tensor,
+    like: str | None,
+    audio: str | None,
+    user: str | None,
+) -> tuple[Tensor, set[str]]:
+    """The query's vector, and the tracks that are no answer to it."""
+    if like is not None:
+        if like not in ids:
+            raise InputError(f"{run.data.shards.folder}: there is no track {like!r}")
+        return vectors[ids.index(like)], {like}
+    if audio is not None:
+        return hear(run, audio), set()
+    factors = run.data.factors
+    if factors is None or user not in factors.user_ids:
+        raise InputError(f"there is no user {user!r} in the factors")
+    row = factors.user_ids.index(user)
+    heard = factors.listens[row]
+    played = {factors.track_ids[i] for i in heard.indices if not factors.folded[i]}
+    if not played:
+        raise InputError(
+            f"user {user!r} has no training listens, so nothing is known of their taste"
+        )
+    return torch.from_numpy(factors.users[row]), played
+
+
+def hear(run: Run, path: StrPath) -> Tensor:
+    """Predict the vector of a sound file, window by window; modalities it lacks are missing.
+
+    Returns:
+        [K].
+
+    Raises:
+        InputError: the model has no audio encoder, or the file can't be used.
+    """
+    field = "audio.flac"
+    if all(field not in fields for fields, _ in run.model.lend().readers.values()):
+        raise InputError(
+            f"{run.folder}: this model hears nothing (it reads {', '.join(run.model.encoders)}); "
+            "use a run with an audio encoder"
+        )
+    try:
+        flac = to_flac(path, run.model.facts["audio"]["sample_rate"])
+    except AudioError as error:
+        raise InputError(f"{path}: {error}") from error
+    sample = {"track_id": str(path), "shard": "no shard", field: flac}
+    pipeline = run.data.pipeline()
+    batches = (pipeline.collate([piece]) for piece in pipeline.pieces([sample]))
+    return by_track(batches, lambda batch: run.model.cpu().predict(batch.inputs)).values[0]
+
+
+def _show(found: list[Recommendation], json: bool) -> None:
+    if json:
+        print(json_format.dumps([row._asdict() for row in found], ensure_ascii=False))
+        return
+    rows = [(r.rank, r.title, r.artist, r.plays, r.similarity, r.track_id) for r in found]
+    headers = ["rank", "title", "artist", "plays", "similarity", "track id"]
+    print(tabulate(rows, headers=headers, floatfmt=".3f", disable_numparse=[1, 2, 5]))

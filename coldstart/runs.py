@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 import yaml
+from lightning.fabric.utilities import move_data_to_device
 from tqdm import tqdm
 
 from coldstart.data import Batch, ColdStartData
 from coldstart.errors import InputError
+from coldstart.files import StrPath
 from coldstart.model import ColdStart, load
 from coldstart.predictions import Predictions, by_track
 
@@ -31,7 +32,7 @@ class Run(NamedTuple):
     data: ColdStartData
 
 
-def best_checkpoint(folder: str | Path) -> Path:
+def best_checkpoint(folder: StrPath) -> Path:
     """The checkpoint with the lowest validation loss.
 
     Raises:
@@ -46,7 +47,7 @@ def best_checkpoint(folder: str | Path) -> Path:
     return path
 
 
-def read_config(folder: str | Path) -> dict[str, Any]:
+def read_config(folder: StrPath) -> dict[str, Any]:
     """The configuration that the run was fitted with.
 
     Raises:
@@ -59,9 +60,7 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     return config
 
 
-def open_run(
-    folder: str | os.PathLike[str], shards: str | None = None, factors: str | None = None
-) -> Run:
+def open_run(folder: StrPath, shards: str | None = None, factors: str | None = None) -> Run:
     """Load a run's best model, and its data (or other shards and factors in their place)."""
     config = read_config(folder)["data"]
     replaced = {"shards": shards, "factors": factors}
@@ -98,6 +97,6 @@ def predict_tracks(run: Run) -> Predictions:
     model = run.model.to(device)
 
     def output(batch: Batch) -> torch.Tensor:
-        return model.predict({n: m._make(part.to(device) for part in m) for n, m in batch.inputs.items()})
+        return model.predict(move_data_to_device(batch.inputs, device))
 
     return by_track(tqdm(batches, desc="predicting", unit="batch", file=sys.stderr), output)

@@ -26,7 +26,7 @@ from tqdm import tqdm
 from coldstart.audio_codec import SAMPLE_RATE, AudioError, to_flac
 from coldstart.catalog import read_attributes, read_splits, read_tracks
 from coldstart.errors import Broken, Fault, InputError
-from coldstart.files import file_hash, fingerprint, write_json
+from coldstart.files import StrPath, file_hash, fingerprint, write_json
 from coldstart.shards import VERSION, Shards, write_dataset, write_tar
 from coldstart.splits import SPLITS
 
@@ -52,10 +52,10 @@ class Source(NamedTuple):
 
 
 def shard(
-    tracks: str | os.PathLike[str],
+    tracks: StrPath,
     *,
-    out: str | os.PathLike[str],
-    splits: str | os.PathLike[str] | None = None,
+    out: StrPath,
+    splits: StrPath | None = None,
     attributes: dict[str, str] | None = None,
     modalities: list[str] | None = None,
     sample_rate: int = SAMPLE_RATE,
@@ -120,7 +120,7 @@ def shard(
 
 def _plan(
     table: pl.DataFrame,
-    splits: str | os.PathLike[str] | None,
+    splits: StrPath | None,
     out: Path,
     shard_size: int,
     seed: int,
@@ -128,7 +128,7 @@ def _plan(
 ) -> Shards:
     """Decide which track lies where, or take the existing dataset's word for it."""
     ids = table["track_id"].to_list()
-    side = dict(read_splits(splits).iter_rows()) if splits else None
+    side: dict[str, str] | None = dict(read_splits(splits).iter_rows()) if splits else None
     if (out / "dataset.json").is_file():
         dataset = Shards(out)
         placed = {track["track_id"]: track["split"] for track in dataset.all_tracks()}
@@ -149,7 +149,7 @@ def _plan(
             f"{splits}: {len(lost):,} tracks have no split (the first is {lost[0]!r}); make it "
             "from the same track table with `coldstart split`"
         )
-    columns = [c for c in ("track_id", "title", "artist", "artist_id", "release_date")]
+    columns = ("track_id", "title", "artist", "artist_id", "release_date")
     meta = table.select([c for c in columns if c in table.columns])
     if "release_date" in meta.columns:
         meta = meta.with_columns(pl.col("release_date").cast(pl.String))
@@ -178,7 +178,10 @@ def _sources(
     broken: Broken,
 ) -> dict[str, Source]:
     """Modality name → what it is made from."""
-    columns = {"audio": partial(_audio_source, sample_rate), "genres": _genre_source}
+    columns: dict[str, Callable[[pl.DataFrame, Path], Source]] = {
+        "audio": partial(_audio_source, sample_rate),
+        "genres": _genre_source,
+    }
     wanted = modalities if modalities is not None else [c for c in columns if c in table.columns]
     for name in wanted:
         if name not in columns or name not in table.columns:
@@ -201,7 +204,7 @@ def _audio_source(sample_rate: int, table: pl.DataFrame, path: Path) -> Source:
         for track, audio in table.select("track_id", "audio").iter_rows()
         if audio
     }
-    stats = [(p, os.stat(p)[6:9:2] if Path(p).exists() else None) for p in paths.values()]
+    stats = [(p, _size_and_time(Path(p))) for p in paths.values()]
     return Source(
         field="audio.flac",
         encode=partial(to_flac, rate=sample_rate),
@@ -210,6 +213,14 @@ def _audio_source(sample_rate: int, table: pl.DataFrame, path: Path) -> Source:
         fingerprint=fingerprint(sample_rate, stats),
         file=path.name,
     )
+
+
+def _size_and_time(path: Path) -> tuple[int, int] | None:
+    """Enough to notice another file; a missing one is reported when it is its turn."""
+    if not path.is_file():
+        return None
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns
 
 
 def _genre_source(table: pl.DataFrame, path: Path) -> Source:
@@ -343,18 +354,17 @@ def _write_modality(
     with tqdm(total=total, desc=f"sharding {name}", unit="track", file=sys.stderr) as bar:
         if notes:
             bar.write(f"{name}: {len(notes)} shards are there already, going on", file=sys.stderr)
-        for place, note in _run(tasks, workers if source.field == "audio.flac" else 1):
+        for place, written in _run(tasks, workers if source.field == "audio.flac" else 1):
             broken.add(
                 Fault(source.file, None, f"track {track!r}", name, reason)
-                for track, reason in note["broken"]
+                for track, reason in written["broken"]
             )
-            notes[place] = note
+            notes[place] = written
             bar.update(len(tasks[place].items))
-    resumed = [notes[place] for place in notes if place not in tasks]
     broken.add(
         Fault(source.file, None, f"track {track!r}", name, reason)
-        for note in resumed
-        for track, reason in note["broken"]
+        for place in notes.keys() - tasks.keys()
+        for track, reason in notes[place]["broken"]
     )
     about["modalities"][name] = {
         "fields": {source.field: source.field.rsplit(".", 1)[1]},
@@ -411,7 +421,8 @@ def add_vectors(
     if old and old["source"] != facts["source"]:
         old = None  # another listener's: this one starts anew
     parts = sorted({*(old["parts"] if old else []), *([] if part is None else [part])})
-    field, counts = f"{name}.npy", {}
+    field = f"{name}.npy"
+    counts: dict[str, list[int]] = {}
     all_training: list[np.ndarray[Any, Any]] = []
     about = {**dataset.about, "modalities": dict(dataset.modalities)}
     if about["modalities"].pop(name, None):
@@ -427,7 +438,11 @@ def add_vectors(
                     if field in sample
                 }
             ids = [track["track_id"] for track in dataset.tracks(split, number)]
-            rows = [(t, vectors[t] if t in vectors else there[t]) for t in ids if t in vectors or t in there]
+            rows = [
+                (t, vectors[t] if t in vectors else there[t])
+                for t in ids
+                if t in vectors or t in there
+            ]
             members = [(track, {field: npy_bytes(vector)}) for track, vector in rows]
             counts[split].append(write_tar(dataset.tar(name, split, number), members))
             if split == "train":

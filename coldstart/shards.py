@@ -29,18 +29,21 @@ made. Keys are escaped track ids. No pickle is ever read or written.
 from __future__ import annotations
 
 import json
+import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
-import webdataset
+from webdataset.tariterators import tarfile_samples
+from webdataset.writer import TarWriter
 
 from coldstart.errors import InputError
-from coldstart.files import atomic, write_json
+from coldstart.files import StrPath, atomic, write_json
 from coldstart.sample import Sample
 
 VERSION = 1
+
 
 def key_of(track_id: str) -> str:
     """Escape a track id for use as a tar key: reversible, without dots, slashes or spaces.
@@ -72,7 +75,7 @@ class Shards:
         InputError: the folder holds no dataset, or one of another version.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: StrPath) -> None:
         self.folder = Path(folder)
         path = self.folder / "dataset.json"
         if not path.is_file():
@@ -174,12 +177,12 @@ class Shards:
         mend = f"shard '{folder}' again with --overwrite"
         count = 0
         try:
-            for sample in webdataset.tarfile_samples([{"url": str(path)}]):
+            for sample in tarfile_samples([{"url": str(path)}]):
                 count += 1
                 yield sample
         except FileNotFoundError as error:
             raise InputError(f"{path}: missing, though dataset.json lists it; {mend}") from error
-        except (OSError, ValueError, EOFError, webdataset.tariterators.tarfile.TarError) as error:
+        except (OSError, ValueError, EOFError, tarfile.TarError) as error:
             raise InputError(
                 f"{path}: damaged after {count} of {expected} tracks ({error}); {mend}"
             ) from error
@@ -203,7 +206,7 @@ def write_tar(path: Path, members: Iterable[tuple[str, Mapping[str, bytes]]]) ->
     count = 0
     with (
         atomic(path) as temporary,
-        webdataset.TarWriter(str(temporary), encoder=False, mtime=0, user="", group="") as tar,
+        TarWriter(str(temporary), encoder=False, mtime=0, user="", group="") as tar,
     ):
         for track_id, fields in members:
             tar.write({"__key__": key_of(track_id), **fields})
@@ -211,6 +214,6 @@ def write_tar(path: Path, members: Iterable[tuple[str, Mapping[str, bytes]]]) ->
     return count
 
 
-def write_dataset(folder: str | Path, about: Mapping[str, Any]) -> None:
+def write_dataset(folder: StrPath, about: Mapping[str, Any]) -> None:
     """Write dataset.json, atomically."""
     write_json(Path(folder) / "dataset.json", about)

@@ -12,16 +12,16 @@ import polars as pl
 
 from coldstart.catalog import read_tracks, write_table
 from coldstart.errors import InputError
-from coldstart.files import file_hash, write_json
+from coldstart.files import StrPath, file_hash, write_json
 
 SPLITS = ("train", "val", "test")
 Method = Literal["random", "artist", "temporal"]
 
 
 def split(
-    tracks: str | os.PathLike[str],
+    tracks: StrPath,
     *,
-    out: str | os.PathLike[str],
+    out: StrPath,
     method: Method = "random",
     fractions: tuple[float, float, float] = (0.8, 0.1, 0.1),
     seed: int = 0,
@@ -60,9 +60,7 @@ def split(
     return result
 
 
-def assign(
-    table: pl.DataFrame, method: Method, fractions: Sequence[float], seed: int
-) -> list[str]:
+def assign(table: pl.DataFrame, method: Method, fractions: Sequence[float], seed: int) -> list[str]:
     """Give each row its side. Pure: the table in, one of train/val/test a row out.
 
     The random split is `numpy.random.default_rng(seed).permutation(n)` cut at the rounded-down
@@ -83,7 +81,9 @@ def assign(
         artists = table["artist_id"].fill_null("").to_numpy()
         names, artist_of = np.unique(artists, return_inverse=True)
         if len(names) < 3:
-            raise InputError(f"an artist split needs at least 3 artists; the table has {len(names)}")
+            raise InputError(
+                f"an artist split needs at least 3 artists; the table has {len(names)}"
+            )
         order = generator.permutation(len(names))
         counts = np.bincount(artist_of, minlength=len(names))
         middle = np.cumsum(counts[order]) - counts[order] / 2
@@ -130,13 +130,14 @@ def leaks(table: pl.DataFrame, folder: Path) -> dict[str, object]:
     return report
 
 
-def _sentence(report: dict[str, object], out: str | os.PathLike[str]) -> str:
+def _sentence(report: dict[str, object], out: StrPath) -> str:
     counts, found = report["counts"], report["leaks"]
-    assert isinstance(counts, dict) and isinstance(found, dict)
+    assert isinstance(counts, dict)
+    assert isinstance(found, dict)
     lines = [
         f"split ({report['method']}): " + ", ".join(f"{n:,} {name}" for name, n in counts.items()),
-        f"leaks: {found['artists_on_both_sides']:,} artists are on both sides of train and held-out "
-        f"({found['held_out_tracks_of_training_artists']:,} held-out tracks)",
+        f"leaks: {found['artists_on_both_sides']:,} artists are on both sides of train and held-out"
+        f" ({found['held_out_tracks_of_training_artists']:,} held-out tracks)",
     ]
     if "duplicate_audio" in found:
         lines.append(

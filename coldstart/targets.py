@@ -22,6 +22,7 @@ class FactorReader(WholeTrack):
     """Collates the factor vectors that the data module joined."""
 
     def __init__(self, width: int) -> None:
+        """For vectors of this width."""
         self.width = width
 
     def __call__(self, samples: Sequence[Sample]) -> Modality:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from lightning.pytorch.loggers import CSVLogger
 from coldstart import callbacks, plugins
 from coldstart.data import ColdStartData
 from coldstart.errors import InputError
+from coldstart.files import StrPath
 from coldstart.model import ColdStart
 from coldstart.runs import best_checkpoint, read_config
 
@@ -39,12 +39,12 @@ def fit(config: str, *, run: str | None = None, overrides: Overrides | None = No
     return folder
 
 
-def validate(run: str | os.PathLike[str], *, overrides: Overrides | None = None) -> None:
+def validate(run: StrPath, *, overrides: Overrides | None = None) -> None:
     """Compute a run's validation loss. Arguments as in `fit`."""
     lightning_cli("validate", ["--run", os.fspath(run), *_flags(overrides)])
 
 
-def test(run: str | os.PathLike[str], *, overrides: Overrides | None = None) -> dict[str, Any]:
+def test(run: StrPath, *, overrides: Overrides | None = None) -> dict[str, Any]:
     """Compute a run's figures beside floors and rivals; write and return results.json."""
     import json
 
@@ -53,10 +53,10 @@ def test(run: str | os.PathLike[str], *, overrides: Overrides | None = None) -> 
     return results
 
 
-test.__test__ = False  # type: ignore[attr-defined]  # pytest: not a test
+test.__test__ = False  # type: ignore[attr-defined]  # for pytest
 
 
-def predict(run: str | os.PathLike[str], *, overrides: Overrides | None = None) -> None:
+def predict(run: StrPath, *, overrides: Overrides | None = None) -> None:
     """Write a run's outputs for all tracks: vectors, or a listener's attributes."""
     lightning_cli("predict", ["--run", os.fspath(run), *_flags(overrides)])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -44,29 +44,40 @@ class VectorReader(WholeTrack):
 
 
 class _Attributes(Encoder):
-    """Standardised attributes through a dense net; `fields` tells the two kinds apart."""
+    """Scaled attributes through a dense net; `fields` tells the two kinds apart."""
 
-    def __init__(self, hidden: Sequence[int] = (512, 512), dropout: float = 0.5) -> None:
+    def __init__(
+        self,
+        hidden: Sequence[int] = (512, 512),
+        dropout: float = 0.5,
+        scale: Literal["common", "each"] = "common",
+    ) -> None:
         """Dense layers of these widths; the last one is what fusion gets.
 
         Args:
             hidden: widths of the layers, at least one.
             dropout: share of units dropped after each layer while training.
+            scale: `common`: centred, then divided by one spread for all, for grades on one scale;
+                rare attributes stay quiet. `each`: every attribute by its own spread, for columns
+                in different units.
         """
         super().__init__()
-        self.hidden, self.dropout = tuple(hidden), dropout
+        self.hidden, self.dropout, self.scale = tuple(hidden), dropout, scale
         self.dim = self.hidden[-1]
 
     def build(self, info: Mapping[str, Any]) -> None:
         """Make the layers for as many attributes as `info["names"]` has."""
         if info.get("folds") and len(info["parts"]) < info["folds"]:
             raise InputError(
-                f"{self.fields[0]}: only folds {info['parts']} of {info['folds']} have been written; "
-                "fit and predict the other listeners first"
+                f"{self.fields[0]}: only folds {info['parts']} of {info['folds']} have been "
+                "written; fit and predict the other listeners first"
             )
         self.width = len(info["names"])
+        spread = torch.tensor(info["std"], dtype=torch.float32)
+        if self.scale == "common":
+            spread = spread.square().mean().sqrt()
         self.register_buffer("mean", torch.tensor(info["mean"], dtype=torch.float32))
-        self.register_buffer("std", torch.tensor(info["std"], dtype=torch.float32))
+        self.register_buffer("spread", spread)
         self.net = dense((self.width, *self.hidden), self.dropout)
 
     def check(self, info: Mapping[str, Any], built_from: Mapping[str, Any]) -> None:
@@ -84,9 +95,8 @@ class _Attributes(Encoder):
         return VectorReader(self.fields[0], self.width)
 
     def describe(self, values: Tensor) -> Tensor:
-        """The standardised attributes. [B, width] → [B, width]."""
-        mean, std = self.get_buffer("mean"), self.get_buffer("std")
-        return (values - mean) / std
+        """The scaled attributes. [B, width] → [B, width]."""
+        return (values - self.get_buffer("mean")) / self.get_buffer("spread")
 
     def encode(self, values: Tensor) -> Tensor:
         """[B, width] → [B, dim]."""
@@ -95,7 +105,7 @@ class _Attributes(Encoder):
 
 
 class MGP(_Attributes):
-    """Attributes annotated by people, standardised, through a dense net (row 5 of the talk)."""
+    """Attributes annotated by people, through a dense net (row 5 of the talk)."""
 
     fields: ClassVar[tuple[str, ...]] = ("mgp.npy",)
 

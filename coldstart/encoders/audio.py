@@ -55,7 +55,7 @@ class PatchReader:
         return [first + round((last - first) * i / max(1, steps)) for i in range(steps + 1)]
 
     def __call__(self, samples: Sequence[Sample]) -> Modality:
-        """Collate to values [B, samples] in -1..1; a shorter track is repeated to fill the window."""
+        """Collate to values [B, samples] in -1..1; a short track is repeated to fill it."""
         values = torch.zeros(len(samples), self.samples)
         present = torch.zeros(len(samples), dtype=torch.bool)
         for i, sample in enumerate(samples):
@@ -102,7 +102,7 @@ class LogSpectrogram(nn.Module):
                     f"{bins} constant-Q bins from {fmin} Hz reach {top:,.0f} Hz, above half the "
                     f"sample rate ({sample_rate / 2:,.0f} Hz); take fewer bins"
                 )
-            self.transform = CQT1992v2(n_bins=bins, bins_per_octave=12, **common)
+            self.transform: nn.Module = CQT1992v2(n_bins=bins, bins_per_octave=12, **common)
         else:
             self.transform = MelSpectrogram(n_fft=2048, n_mels=bins, **common)
         # The kernels follow from the arguments; 11 MB of them don't belong in each checkpoint.
@@ -203,7 +203,7 @@ class SmallNet(nn.Module):
         return torch.cat([h.mean(2), h.amax(2), h.std(2)], dim=1)
 
 
-NETS = {"dlrs": DLRSNet, "small": SmallNet}
+NETS: dict[str, type[DLRSNet] | type[SmallNet]] = {"dlrs": DLRSNet, "small": SmallNet}
 
 
 class Audio(Encoder):
@@ -256,17 +256,16 @@ class Audio(Encoder):
         self.samples = int(self.patch_seconds * rate)
         self.spectrogram = LogSpectrogram(self.kind, rate, self.frame_hop, self.bins, self.fmin)
         frames = self.samples // self.frame_hop + 1
-        self.net = NETS[self.net_name](self.bins, frames, self.dropout)
-        self.out = nn.Sequential(
-            nn.Linear(self.net.dim, self.dim), nn.ReLU(), nn.Dropout(self.dropout)
-        )
+        net = NETS[self.net_name](self.bins, frames, self.dropout)
+        self.net: nn.Module = net
+        self.out = nn.Sequential(nn.Linear(net.dim, self.dim), nn.ReLU(), nn.Dropout(self.dropout))
 
     def check(self, info: Mapping[str, Any], built_from: Mapping[str, Any]) -> None:
         """The sample rate must be the same."""
         if info["sample_rate"] != built_from["sample_rate"]:
             raise InputError(
                 f"the model was trained on audio at {built_from['sample_rate']} Hz, the dataset "
-                f"has {info['sample_rate']} Hz; shard with --sample-rate {built_from['sample_rate']}"
+                f"has {info['sample_rate']} Hz; use --sample-rate {built_from['sample_rate']}"
             )
 
     def reader(self) -> PatchReader:

@@ -7,6 +7,7 @@ Lightning or the command line.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
@@ -121,6 +122,6 @@ def dense(sizes: Sequence[int], dropout: float) -> nn.Sequential:
     torch.Size([3, 2])
     """
     layers: list[nn.Module] = []
-    for before, after in zip(sizes[:-1], sizes[1:], strict=True):
+    for before, after in pairwise(sizes):
         layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(dropout)]
     return nn.Sequential(*layers)

@@ -14,7 +14,7 @@ from coldstart.sample import Sample, malformed
 
 
 class GenreReader(WholeTrack):
-    """Reads JSON lists of names into multi-hot vectors; names outside the vocabulary are left out."""
+    """Reads JSON lists of names into multi-hot vectors; unknown names are left out."""
 
     def __init__(self, field: str, vocabulary: Sequence[str]) -> None:
         self.field = field

@@ -41,9 +41,7 @@ def prepare(folder: Path, out: Path, binary: bool = False) -> None:
         .sort("artistID")
     )
     artist_ids = kept["artistID"]
-    tracks = kept.select(
-        track_id=pl.col("artistID").cast(pl.String), title="name", artist="name"
-    )
+    tracks = kept.select(track_id=pl.col("artistID").cast(pl.String), title="name", artist="name")
     if (folder / "artist_genres.tsv").is_file():
         genres = read(folder / "artist_genres.tsv").group_by("artistID").agg(genres="genre")
         tracks = tracks.join(
@@ -55,9 +53,15 @@ def prepare(folder: Path, out: Path, binary: bool = False) -> None:
 
     assigned = tagged.filter(pl.col("artistID").is_in(artist_ids.implode()))
     counts = assigned.group_by("artistID", "tagID").len()
-    top = counts.group_by("tagID").agg(pl.col("len").sum()).sort("len", "tagID", descending=[True, False])
+    top = (
+        counts.group_by("tagID")
+        .agg(pl.col("len").sum())
+        .sort("len", "tagID", descending=[True, False])
+    )
     top = top.head(TAGS).join(tags, on="tagID", how="left", maintain_order="left")
-    grade = (pl.col("len") > 0).cast(pl.Float32) if binary else pl.col("len").log1p().cast(pl.Float32)
+    grade = (
+        (pl.col("len") > 0).cast(pl.Float32) if binary else pl.col("len").log1p().cast(pl.Float32)
+    )
     wide = (
         counts.join(top.select("tagID", "tagValue"), on="tagID")
         .with_columns(grade.alias("grade"))
