@@ -365,7 +365,8 @@ class ColdStartData(LightningDataModule):
             stream,
             batch_size=None,
             num_workers=workers,
-            persistent_workers=training and workers > 0,
+            # Training streams keep their place; validation comes again and again.
+            persistent_workers=workers > 0 and (training or needs_target),
             pin_memory=torch.cuda.is_available(),
         )
 

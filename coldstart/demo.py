@@ -34,14 +34,14 @@ SMALL = {
     "model.encoders.audio.fmin": 65.4,
     "model.encoders.audio.dim": 128,
     "data.batch_size": 32,
-    "trainer.max_epochs": 12,
+    "trainer.max_epochs": 10,
 }
 
 
 def run_demo(
     *,
     out: StrPath = "runs/demo",
-    tracks: int = 500,
+    tracks: int = 400,
     users: int = 500,
     seed: int = 0,
 ) -> dict[str, Any]:
