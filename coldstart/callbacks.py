@@ -122,8 +122,7 @@ class TestReport(Callback):
 
         distance = float(losses[0] / losses[1]) if streamed and losses[1] else None
         about, rows = evaluation.evaluate(predictions, distance, describe, data, name, self.rivals)
-        about["checkpoint"] = trainer.ckpt_path
-        about["epochs"] = trainer.current_epoch
+        about["best_epoch"] = model.best_epoch
         about["parameters"] = sum(p.numel() for p in model.parameters())
         root = Path(trainer.default_root_dir)
         evaluation.write_results(root, about, rows)

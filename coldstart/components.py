@@ -38,7 +38,7 @@ class Component(nn.Module):
 
         @functools.wraps(original)
         def init(self: Component, *args: Any, **kwargs: Any) -> None:
-            if type(self) is cls:  # not for a base class's __init__, called by super()
+            if "init_args" not in self.__dict__:  # else a subclass's __init__ has called this one
                 bound = inspect.signature(original).bind(self, *args, **kwargs)
                 bound.apply_defaults()
                 arguments = dict(list(bound.arguments.items())[1:])

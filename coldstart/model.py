@@ -76,6 +76,7 @@ class ColdStart(LightningModule):
         self.target = target or TrackFactors()
         self.facts: dict[str, dict[str, Any]] = {}
         self.fitted_on: dict[str, Any] = {}
+        self.best_epoch = 0
         self.val_loss = MeanMetric()
 
     def build(self, info: Info) -> None:
@@ -90,6 +91,16 @@ class ColdStart(LightningModule):
             encoder.start(self._fact(info, encoder.fields[0]))
         self.target.build(self._fact(info, self.target.fields[0]))
         self.fusion.build({name: e.dim for name, e in self._encoders()}, self.target.dim)
+
+    def build_like(self, checkpoint: StrPath) -> None:
+        """Build from a checkpoint's facts: whatever dataset comes, its weights will fit.
+
+        Raises:
+            InputError: the checkpoint is of another architecture.
+        """
+        stored = read_checkpoint(checkpoint)["coldstart"]
+        self._same_architecture(stored)
+        self.build(stored["facts"].__getitem__)
 
     def forward(self, inputs: Mapping[str, Modality]) -> Tensor:
         """{modality: values and mask} → [B, K], on the scale that the loss is computed on."""
@@ -124,12 +135,8 @@ class ColdStart(LightningModule):
     # Lightning's hooks
 
     def configure_model(self) -> None:
-        """Build from the checkpoint that is about to be loaded, else from the dataset."""
+        """Build from the dataset, unless a checkpoint's facts have built it; check the dataset."""
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        if self.trainer.ckpt_path and not self.facts:
-            stored = read_checkpoint(self.trainer.ckpt_path)["coldstart"]
-            self._same_architecture(stored)
-            self.build(stored["facts"].__getitem__)
         self.build(data.info)
         for _, encoder in self._encoders():
             folder = folder_of(encoder.fields[0])
@@ -174,6 +181,7 @@ class ColdStart(LightningModule):
         stored = _ours(checkpoint, "this checkpoint")
         self._same_architecture(stored)
         self.fitted_on = stored["fitted_on"]
+        self.best_epoch = checkpoint["epoch"] + 1
 
     def _encoders(self) -> list[tuple[str, Encoder]]:
         return [
@@ -235,7 +243,12 @@ def load(path: StrPath) -> ColdStart:
     )
     model.build(stored["facts"].__getitem__)
     model.fitted_on = stored["fitted_on"]
-    model.load_state_dict(checkpoint["state_dict"])
+    try:
+        model.load_state_dict(checkpoint["state_dict"])
+    except RuntimeError as error:
+        raise InputError(
+            f"{path}: its weights don't fit the model it describes: {error}"
+        ) from error
     return model.eval()
 
 

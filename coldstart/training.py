@@ -65,7 +65,8 @@ def lightning_cli(verb: str, args: Sequence[str]) -> LightningCLI:
     """Run one of Lightning's verbs.
 
     Beside Lightning's own flags there are `--run DIR`, the run's folder (for validate, test and
-    predict it brings the run's config and best checkpoint), and `--overwrite` for fit.
+    predict it brings the run's config and best checkpoint), `--overwrite` for fit, `--no-rivals`
+    for test.
 
     Raises:
         InputError: something that the user brought is wrong.
@@ -75,6 +76,7 @@ def lightning_cli(verb: str, args: Sequence[str]) -> LightningCLI:
     own = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     own.add_argument("--run")
     own.add_argument("--overwrite", action="store_true")
+    own.add_argument("--no-rivals", action="store_true")
     mine, rest = own.parse_known_args(list(args))
     if verb == "fit":
         folder = Path(mine.run) if mine.run else _default_run(rest)
@@ -101,7 +103,7 @@ def lightning_cli(verb: str, args: Sequence[str]) -> LightningCLI:
         trainer_defaults={
             "callbacks": [
                 callbacks.RunCheckpoint(),
-                callbacks.TestReport(),
+                callbacks.TestReport(rivals=not mine.no_rivals),
             ]
         },
         parser_kwargs={verb: {"prog": f"coldstart {verb}"}},
@@ -115,12 +117,16 @@ class _Parser(LightningArgumentParser):
     """Adds the list of choices to an error about a plugin's name."""
 
     def error(self, message: str, ex: Exception | None = None) -> Any:
-        kinds = {"encoders": "encoders", "fusion": "fusion", "target": "targets"}
+        kinds: dict[str, plugins.Kind] = {
+            "encoders": "encoders",
+            "fusion": "fusion",
+            "target": "targets",
+        }
         for key, kind in kinds.items():
-            if f"model.{key}" in message or f'"{key}"' in message:
-                names = ", ".join(plugins.discover(kind))  # type: ignore[arg-type]
-                message += f"\n{kind} to choose from: {names}"
-        return super().error(message, ex)
+            if f'"model.{key}' in message and "Option" not in message:
+                message += f"\n{kind} to choose from: {', '.join(plugins.discover(kind))}"
+        # The usage has a hundred lines here, and would hide the message.
+        raise InputError(f"{message}\n`{self.prog} --help` lists all options")
 
 
 class _SaveConfig(SaveConfigCallback):
@@ -149,6 +155,13 @@ class _CLI(LightningCLI):
                 logger.init_args["save_dir"] = root
         # W&B stages tables outside the run's folder unless it is told otherwise.
         os.environ.setdefault("WANDB_DATA_DIR", str(Path(root) / "wandb"))
+
+    def instantiate_classes(self) -> None:
+        """A model whose weights come from a checkpoint is built as that checkpoint says."""
+        super().instantiate_classes()
+        checkpoint = self.config[self.subcommand].get("ckpt_path")
+        if checkpoint and checkpoint not in ("best", "last", "hpc"):
+            self.model.build_like(checkpoint)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Log to CSV files in the run's folder unless another logger was chosen."""
@@ -194,7 +207,7 @@ def _default_run(args: Sequence[str]) -> Path:
 def _must_be_free(folder: Path, args: Sequence[str], overwrite: bool) -> None:
     resumes = any(arg.startswith("--ckpt_path") for arg in args)
     shows = any(arg.startswith(("--print_config", "--help", "-h")) for arg in args)
-    if (folder / "config.yaml").exists() and not (overwrite or resumes or shows):
+    if (folder / "checkpoints").exists() and not (overwrite or resumes or shows):
         raise InputError(
             f"{folder}: holds a run already; choose another --run, go on with it by "
             f"--ckpt_path {folder}/checkpoints/last.ckpt, or pass --overwrite"
