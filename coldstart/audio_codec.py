@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,8 @@ SAMPLE_RATE = 22_050
 
 MIN_SECONDS = 0.5
 _BLOCK_SECONDS = 20
+_LOST_SECONDS = 0.1  # encoders miscount by a frame or two; more is truncated
+_UNKNOWN = 0x7FFF0000  # at least this many bytes in a WAV's header: its writer didn't know
 _SILENCE = 1e-4  # -80 dBFS, below the noise floor of any recording
 
 
@@ -42,32 +45,45 @@ def blocks(path: StrPath, rate: int = SAMPLE_RATE) -> Iterator[Samples]:
         raise AudioError("the file is empty (0 bytes)")
     try:
         with soundfile.SoundFile(path) as file:
-            if file.frames < MIN_SECONDS * file.samplerate:
-                raise AudioError(
-                    f"only {file.frames / file.samplerate:.2f} s long (at least {MIN_SECONDS} s)"
-                )
+            _check_header(file)
             yield from _resampled(file, rate)
     except soundfile.LibsndfileError as error:
-        raise AudioError(f"not audio that can be decoded ({error.error_string})") from error
+        # For broken mp3s the library says that there is no such file.
+        why = "" if "not exist" in error.error_string else f" ({error.error_string})"
+        raise AudioError(f"not audio that can be decoded{why}") from error
+
+
+def _check_header(file: soundfile.SoundFile) -> None:
+    seconds = file.frames / file.samplerate
+    if file.frames == np.iinfo(np.int64).max:
+        raise AudioError("its header doesn't say how long it is; encode it again")
+    if seconds < MIN_SECONDS:
+        raise AudioError(f"only {seconds:.2f} s long (at least {MIN_SECONDS} s)")
+    # The library shortens a WAV to what is there, and notes it.
+    note = re.search(r"^data : (\d+) \(should be (\d+)\)", file.extra_info, re.MULTILINE)
+    if note and int(note[1]) < _UNKNOWN:
+        _check_end(seconds, seconds * int(note[1]) / int(note[2]))
+
+
+def _check_end(had: float, full: float) -> None:
+    if full - had > _LOST_SECONDS:
+        raise AudioError(f"truncated: {had:.1f} s of {full:.1f} s can be decoded")
 
 
 def _resampled(file: soundfile.SoundFile, rate: int) -> Iterator[Samples]:
     stream = soxr.ResampleStream(file.samplerate, rate, 1, dtype="float32")
-    done = 0
-    while done < file.frames:
-        want = min(_BLOCK_SECONDS * file.samplerate, file.frames - done)
+    want = _BLOCK_SECONDS * file.samplerate
+    done, last = 0, False
+    while not last:
         block = file.read(want, dtype="float32", always_2d=True)
         done += len(block)
         if not np.isfinite(block).all():
             raise AudioError("it holds samples that are no finite numbers")
-        if len(block) < want:
-            had, full = done / file.samplerate, file.frames / file.samplerate
-            raise AudioError(f"truncated: {had:.1f} s of {full:.1f} s can be decoded")
+        last = len(block) < want or done == file.frames
+        if last:
+            _check_end(done / file.samplerate, file.frames / file.samplerate)
         mono = block.mean(axis=1)
-        if file.samplerate == rate:
-            yield mono
-        else:
-            yield stream.resample_chunk(mono, last=done == file.frames)
+        yield mono if file.samplerate == rate else stream.resample_chunk(mono, last=last)
 
 
 def to_flac(path: StrPath, rate: int = SAMPLE_RATE) -> bytes:
@@ -100,8 +116,13 @@ def window(flac: bytes, start: int, samples: int) -> Samples:
 
     Returns:
         [samples] float32 in -1..1.
+
+    Raises:
+        RuntimeError, ValueError: not a FLAC, or a damaged one.
     """
     with soundfile.SoundFile(io.BytesIO(flac)) as file:
         file.seek(start)
         heard = np.asarray(file.read(samples, dtype="float32"), dtype=np.float32)
+        if len(heard) < max(1, min(samples, file.frames - start)):
+            raise ValueError("it ends too early")
     return heard if len(heard) == samples else np.resize(heard, samples)

@@ -13,13 +13,14 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from coldstart import evaluation
-from coldstart.data import Batch, ColdStartData, fold_of
+from coldstart.data import ColdStartData
 from coldstart.errors import InputError
 from coldstart.files import fingerprint, write_json
 from coldstart.model import ColdStart, Prediction
 from coldstart.predictions import Predictions, TrackMeans, as_array
 from coldstart.sharding import add_vectors
 from coldstart.shards import Shards
+from coldstart.streams import Batch, fold_of
 from coldstart.targets import Attributes, TrackFactors, cosine_distance
 
 
@@ -190,7 +191,8 @@ class PredictionWriter(Callback):
         folder = Path(trainer.default_root_dir) / "predictions"
         predictions.save(folder, data.shards.all_tracks())
         print(f"wrote the vectors of {len(predictions.track_ids):,} tracks to {folder}")
-        print(f"next: coldstart recommend --run {trainer.default_root_dir} --like TRACK_ID")
+        if isinstance(model.target, TrackFactors):
+            print(f"next: coldstart recommend --run {trainer.default_root_dir} --like TRACK_ID")
 
 
 class WriteModality(PredictionWriter):

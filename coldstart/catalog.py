@@ -6,6 +6,7 @@ Parquet or CSV. Ids are always text, so `007` stays `007`.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from coldstart.files import StrPath, atomic
 MAX_PLAYS = 10_000_000
 """More plays than this of one track by one listener is a broken counter: 3 minutes each would
 take 57 years."""
+
+MAX_NUMBER = 1e18
+"""Attributes and ratings beyond it are broken; the square of a larger one overflows float32."""
 
 GENRE_SEPARATOR = "|"
 """Separates several genres in one CSV cell: `rock|indie pop`."""
@@ -43,6 +47,10 @@ def read_table(path: StrPath, required: Sequence[str]) -> pl.DataFrame:
         table = readers[path.suffix.lower()]()
     except pl.exceptions.PolarsError as error:
         raise InputError(f"{path}: not a readable {path.suffix} table ({error})") from error
+    for column in table.columns:
+        copy = re.fullmatch(r"(.+)_duplicated_\d+", column)  # the CSV reader's name for it
+        if copy and copy[1] in table.columns:
+            raise InputError(f"{path}: there are two columns '{copy[1]}'; rename or remove one")
     for column in required:
         if column not in table.columns:
             near = difflib.get_close_matches(column, table.columns, n=1, cutoff=0.5)
@@ -92,9 +100,24 @@ class _Checker:
         )
         self.table = self.table.filter(~bad)
 
+    def text(self, *columns: str) -> None:
+        """Convert to text."""
+        for column in columns:
+            self.kind(column, not self.table.schema[column].is_nested(), "not text")
+        self.table = self.table.with_columns(pl.col(columns).cast(pl.String))
+
+    def kind(self, column: str, good: bool, reason: str) -> None:
+        """Raise InputError about a column's type unless it is `good`."""
+        if not good:
+            held = self.table.schema[column]
+            raise InputError(f"{self.path}: column '{column}' holds {held}, {reason}")
+
     def ids(self, column: str) -> None:
-        """Ids are text, and neither empty nor blank."""
-        self.table = self.table.with_columns(pl.col(column).cast(pl.String))
+        """Ids are text, and neither empty nor blank. As a float, 7 would become '7.0'."""
+        held = self.table.schema[column]
+        good = held.is_integer() or held in (pl.String, pl.Categorical, pl.Enum, pl.Null)
+        self.kind(column, good, "but ids are text or whole numbers")
+        self.text(column)
         self.rule(
             column,
             pl.col(column).is_null() | (pl.col(column).str.strip_chars() == ""),
@@ -103,8 +126,12 @@ class _Checker:
 
     def numbers(self, column: str) -> None:
         """Convert to float64; what is no number, and NaN and infinities, are faults."""
+        held = self.table.schema[column]
+        good = held.is_numeric() or held in (pl.String, pl.Boolean, pl.Null)
+        self.kind(column, good, "not numbers")
         as_number = pl.col(column).cast(pl.Float64, strict=False)
         self.rule(column, as_number.is_null() | ~as_number.is_finite(), "is not a finite number")
+        self.rule(column, as_number.abs() > MAX_NUMBER, "is too large a number")
         self.table = self.table.with_columns(pl.col(column).cast(pl.Float64))
 
     def done(self) -> pl.DataFrame:
@@ -166,30 +193,46 @@ def read_tracks(path: StrPath, broken: Broken | None = None) -> pl.DataFrame:
     check.rule("track_id", ~pl.col("track_id").is_first_distinct(), "is there twice")
     columns = check.table.columns
     texts = ["title", "artist"] + [c for c in ("artist_id", "audio") if c in columns]
-    check.table = check.table.with_columns(pl.col(texts).cast(pl.String))
+    check.text(*texts)
     if "artist_id" not in columns:
         check.table = check.table.with_columns(artist_id=pl.col("artist"))
-    if "genres" in columns and check.table.schema["genres"] == pl.String:
-        check.table = check.table.with_columns(
-            genres=pl.col("genres")
-            .str.split(GENRE_SEPARATOR)
-            .list.eval(pl.element().str.strip_chars().filter(pl.element().str.strip_chars() != ""))
-        )
+    if "genres" in columns:
+        _split_genres(check)
     if "release_date" in columns and check.table.schema["release_date"] != pl.Date:
-        text = pl.col("release_date").cast(pl.String).str.strip_chars()
-        full = pl.when(text.str.contains(r"^\d{4}$")).then(text + "-01-01").otherwise(text)
-        date = full.str.slice(0, 10).str.to_date("%Y-%m-%d", strict=False)
+        check.text("release_date")
+        text = pl.col("release_date").str.strip_chars()
+        # A year may have become a float, and a date may have a time behind it.
+        year = text.str.extract(r"^(\d{4})(?:\.0)?$")
+        day = pl.coalesce(year + "-01-01", text.str.extract(r"^(\d{4}-\d\d-\d\d)(?:[T ].*)?$"))
+        date = day.str.to_date("%Y-%m-%d", strict=False)
         given = text.is_not_null() & (text != "")
         check.rule("release_date", given & date.is_null(), "is not a date (YYYY-MM-DD or YYYY)")
         check.table = check.table.with_columns(release_date=date)
     return check.done()
 
 
+def _split_genres(check: _Checker) -> None:
+    """Make `genres` a list of names: stripped, none of them empty."""
+    kind = check.table.schema["genres"]
+    if isinstance(kind, pl.List | pl.Array):
+        assert kind.inner is not None
+        check.kind("genres", not kind.inner.is_nested(), "not a list of names")
+        genres = pl.col("genres")
+    else:
+        check.text("genres")
+        genres = pl.col("genres").str.split(GENRE_SEPARATOR)
+    name = pl.element().str.strip_chars()
+    genres = genres.cast(pl.List(pl.String)).list.eval(name.filter(name != ""))
+    check.table = check.table.with_columns(genres=genres)
+
+
 def read_splits(path: StrPath) -> pl.DataFrame:
     """Read a split table: `track_id`, `split` (train, val or test), each track once."""
-    check = _Checker(path, read_table(path, ["track_id", "split"]), Broken(), "track_id")
+    broken = Broken(remedy="Mend it, or make it anew with `coldstart split`.")
+    check = _Checker(path, read_table(path, ["track_id", "split"]), broken, "track_id")
     check.ids("track_id")
     check.rule("track_id", ~pl.col("track_id").is_first_distinct(), "is there twice")
+    check.text("split")
     splits = pl.col("split").is_in(["train", "val", "test"])
     check.rule("split", ~splits.fill_null(False), "is none of train, val, test")
     return check.done().select("track_id", "split")

@@ -53,16 +53,14 @@ class Broken:
 
     skip: bool = False
     faults: list[Fault] = field(default_factory=list)
+    remedy: str = "Mend it, or pass --skip-broken to leave such items out and list them in a file."
 
     def add(self, faults: Iterable[Fault]) -> None:
         """Record faults; raise InputError for the first unless skipping was asked for."""
         new = list(faults)
         if new and not self.skip:
             more = f" (and {len(new) - 1:,} more like it)" if len(new) > 1 else ""
-            raise InputError(
-                f"{new[0]}{more}.\n"
-                "Mend it, or pass --skip-broken to leave such items out and list them in a file."
-            )
+            raise InputError(f"{new[0]}{more}.\n{self.remedy}")
         self.faults += new
 
     def write(self, path: StrPath) -> str:

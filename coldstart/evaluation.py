@@ -18,12 +18,13 @@ from torch import Tensor
 
 from coldstart import baselines
 from coldstart.catalog import write_table
-from coldstart.data import Batch, ColdStartData
+from coldstart.data import ColdStartData
 from coldstart.factors import Factors
 from coldstart.files import StrPath, write_json
 from coldstart.metrics import MAP_K, Figures, K, rank_and_score
 from coldstart.predictions import Predictions, by_track
 from coldstart.ranking import Scores, dot_scores
+from coldstart.streams import Batch
 from coldstart.targets import cosine_distance
 
 RIVAL_USERS = 5000

@@ -22,6 +22,7 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from scipy.sparse import csr_matrix
 
@@ -105,7 +106,7 @@ class Factors:
         """Read what `save` wrote.
 
         Raises:
-            InputError: the folder holds no (complete) factors, or of a newer version.
+            InputError: the folder holds no factors, incomplete ones, or ones of another version.
         """
         folder = Path(folder)
         if not (folder / "factors.json").is_file():
@@ -113,23 +114,38 @@ class Factors:
                 f"{folder}: no factors here (factors.json is missing); make them with "
                 f"`coldstart factorize LISTENS --out {folder}`"
             )
-        about = json.loads((folder / "factors.json").read_text(encoding="utf-8"))
-        if about.get("version") != VERSION:
-            raise InputError(f"{folder}: factors of version {about.get('version')}, not {VERSION}")
+        try:
+            return cls._read(folder)
+        except (OSError, LookupError, SafetensorError, pl.exceptions.PolarsError) as error:
+            reason = " ".join(str(error).split())
+            raise InputError(
+                f"{folder}: incomplete or damaged ({reason}); factorise again"
+            ) from error
+
+    @classmethod
+    def _read(cls, folder: Path) -> Factors:
+        try:
+            about = json.loads((folder / "factors.json").read_bytes())
+            version = about["version"]
+        except (ValueError, TypeError, KeyError) as error:
+            raise InputError(f"{folder}/factors.json: not readable ({error})") from error
+        if version != VERSION:
+            raise InputError(f"{folder}: factors of version {version}, not {VERSION}")
         made = load_file(folder / "factors.safetensors")
         folded = load_file(folder / "folded.safetensors")["tracks"]
         sparse = load_file(folder / "listens.safetensors")
         tracks = pl.read_parquet(folder / "tracks.parquet")
         users = pl.read_parquet(folder / "users.parquet")["user_id"].to_list()
-        vectors = np.concatenate([made["tracks"], folded])
-        if len(vectors) != len(tracks) or len(made["users"]) != len(users):
+        rows = [len(made["users"]), len(made["tracks"]), len(folded), len(sparse["indptr"]) - 1]
+        mask = tracks["folded"].to_numpy()
+        if rows != [len(users), (~mask).sum(), mask.sum(), len(users)]:
             raise InputError(f"{folder}: vectors and ids don't match in number; factorise again")
         return cls(
             track_ids=tracks["track_id"].to_list(),
             user_ids=users,
-            tracks=vectors,
+            tracks=np.concatenate([made["tracks"], folded]),
             users=made["users"],
-            folded=tracks["folded"].to_numpy(),
+            folded=mask,
             split=tracks["split"].to_numpy().astype(str),
             listens=csr_matrix(
                 (sparse["data"], sparse["indices"], sparse["indptr"]),
@@ -212,21 +228,23 @@ def factorize(
         "regularization": regularization,
         "iterations": iterations,
     }
+    # A listener of held-out tracks alone must not reach the factorisation either: one user more
+    # is another random start. There is nothing to know them by, so their vector is zero.
+    heard = np.diff(matrix[:, :warm].indptr) > 0
+    users = np.zeros((len(heard), factors), dtype=np.float32)
     if algorithm == "implicit":
         seen = matrix.astype(np.float32)
         if weighting == "log":
             seen.data = np.float32(alpha) * (1 + np.log1p(seen.data))
         else:
             seen.data = 1 + np.float32(alpha) * seen.data
-        tracks, users = implicit_als(seen[:, :warm], seed=seed, **options)
+        tracks, users[heard] = implicit_als(seen[heard, :warm], seed=seed, **options)
     else:
         seen = matrix
-        tracks, users = explicit_als(seen[:, :warm], seed=seed, **options)
+        tracks, users[heard] = explicit_als(seen[heard, :warm], seed=seed, **options)
     vectors = np.concatenate(
         [tracks, fold_in(seen[:, warm:].T.tocsr(), users, regularization, algorithm)]
     )
-    # A listener of held-out tracks only has nothing to be known by.
-    silent = int((np.diff(matrix[:, :warm].indptr) == 0).sum())
     result = Factors(
         track_ids=[track_ids[i] for i in order],
         user_ids=user_ids,
@@ -244,7 +262,7 @@ def factorize(
             "seed": seed,
             "listens": matrix.nnz,
             "users": len(user_ids),
-            "users_without_training_listens": silent,
+            "users_without_training_listens": int((~heard).sum()),
             "tracks_factorised": warm,
             "tracks_folded_in": len(split) - warm,
             "listens_of_unknown_tracks": unknown,

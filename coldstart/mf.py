@@ -126,6 +126,7 @@ def _model(factors: int, regularization: float, iterations: int, seed: int):  # 
 
 def _one_blas_thread():  # type: ignore[no-untyped-def]
     """`implicit` runs its own threads; BLAS threads inside them only get in the way."""
+    import implicit.cpu.als  # noqa: F401  # what it loads must be there before it can be limited
     from threadpoolctl import threadpool_limits
 
     return threadpool_limits(1, "blas")

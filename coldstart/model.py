@@ -9,16 +9,17 @@ from typing import Any, NamedTuple
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torchmetrics import MeanMetric
 
 from coldstart import plugins
-from coldstart.data import Batch, Lent
 from coldstart.encoders.base import Encoder, Modality
 from coldstart.errors import InputError
 from coldstart.files import StrPath
 from coldstart.fusion.base import FusionHead
 from coldstart.fusion.concat import Concat
 from coldstart.shards import folder_of
+from coldstart.streams import Batch, Lent
 from coldstart.targets import Target, TrackFactors
 
 VERSION = 1
@@ -143,6 +144,21 @@ class ColdStart(LightningModule):
             encoder.check(data.info(folder), self.facts[folder])
         if self.trainer.state.fn == "fit":
             self.fitted_on = {"folds": data.folds, "fold": data.fold}
+
+    def on_fit_start(self) -> None:
+        """DDP must not broadcast buffers at each forward: validation isn't of one length on all
+        ranks, so some would wait forever. `on_validation_epoch_start` does it instead.
+        """
+        if isinstance(self.trainer.model, DistributedDataParallel):
+            self.trainer.model.broadcast_buffers = False
+
+    def on_validation_epoch_start(self) -> None:
+        """Every rank measures with rank 0's running statistics, which are those that are saved."""
+        if self.trainer.world_size > 1:
+            saved = self.state_dict().keys()
+            for name, buffer in self.named_buffers():
+                if name in saved:
+                    torch.distributed.broadcast(buffer, 0)
 
     def training_step(self, batch: Batch) -> Tensor:
         """Mean loss of a batch."""

@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from coldstart.catalog import write_table
-from coldstart.data import Batch
 from coldstart.files import StrPath, atomic
+from coldstart.streams import Batch
 
 
 class Predictions(NamedTuple):

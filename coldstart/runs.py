@@ -11,11 +11,12 @@ import yaml
 from lightning.fabric.utilities import move_data_to_device
 from tqdm import tqdm
 
-from coldstart.data import Batch, ColdStartData
+from coldstart.data import ColdStartData
 from coldstart.errors import InputError
 from coldstart.files import StrPath
 from coldstart.model import ColdStart, load
 from coldstart.predictions import Predictions, by_track
+from coldstart.streams import Batch
 
 
 class Run(NamedTuple):

@@ -91,8 +91,8 @@ def shard(
         The dataset.
     """
     out = Path(out)
-    if shard_size < 1 or sample_rate < 1000:
-        raise InputError("shard_size is at least 1, sample_rate at least 1000 Hz")
+    if shard_size < 1 or not 1000 <= sample_rate <= 192_000:
+        raise InputError("shard_size is at least 1, sample_rate 1,000 to 192,000 Hz")
     broken = Broken(skip_broken)
     table = read_tracks(tracks, broken)
     sources = _sources(table, Path(tracks), modalities, attributes or {}, sample_rate, broken)
@@ -331,7 +331,7 @@ def _write_modality(
     workers: int | None,
     broken: Broken,
 ) -> None:
-    progress = dataset.folder / ".progress" / f"{name}-{source.fingerprint}-{broken.skip:d}"
+    progress = dataset.folder / ".progress" / f"{name}-{source.fingerprint}"
     for other in progress.parent.glob(f"{name}-*"):
         if other != progress:  # its tars are about to be overwritten
             shutil.rmtree(other)
@@ -342,6 +342,7 @@ def _write_modality(
             tar, note = dataset.tar(name, split, number), progress / f"{split}-{number:06d}.json"
             if note.is_file() and tar.is_file():
                 notes[split, number] = json.loads(note.read_text(encoding="utf-8"))
+                broken.add(_faults(source, name, notes[split, number]))
                 continue
             ids = [track["track_id"] for track in dataset.tracks(split, number)]
             items = [(track, source.items[track]) for track in ids if track in source.items]
@@ -355,17 +356,9 @@ def _write_modality(
         if notes:
             bar.write(f"{name}: {len(notes)} shards are there already, going on", file=sys.stderr)
         for place, written in _run(tasks, workers if source.field == "audio.flac" else 1):
-            broken.add(
-                Fault(source.file, None, f"track {track!r}", name, reason)
-                for track, reason in written["broken"]
-            )
+            broken.add(_faults(source, name, written))
             notes[place] = written
             bar.update(len(tasks[place].items))
-    broken.add(
-        Fault(source.file, None, f"track {track!r}", name, reason)
-        for place in notes.keys() - tasks.keys()
-        for track, reason in notes[place]["broken"]
-    )
     about["modalities"][name] = {
         "fields": {source.field: source.field.rsplit(".", 1)[1]},
         "shards": {
@@ -377,6 +370,13 @@ def _write_modality(
     }
     write_dataset(dataset.folder, about)
     shutil.rmtree(progress, ignore_errors=True)
+
+
+def _faults(source: Source, name: str, note: Mapping[str, Any]) -> list[Fault]:
+    return [
+        Fault(source.file, None, f"track {track!r}", name, reason)
+        for track, reason in note["broken"]
+    ]
 
 
 def _run(

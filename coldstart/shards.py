@@ -84,14 +84,23 @@ class Shards:
                 f"`coldstart shard TRACKS --splits SPLITS --out {folder}`"
             )
         try:
-            self.about: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except json.JSONDecodeError as error:
-            raise InputError(f"{path}: not readable JSON ({error})") from error
-        if self.about.get("version") != VERSION:
-            raise InputError(
-                f"{path}: shards of version {self.about.get('version')}; this coldstart reads "
-                f"version {VERSION}"
+            self.about: dict[str, Any] = json.loads(path.read_bytes())
+            version = self.about["version"]
+            fits = version != VERSION or all(
+                len(info["shards"][split]) == len(sizes)
+                for info in self.about["modalities"].values()
+                for split, sizes in self.about["splits"].items()
             )
+        except ValueError as error:
+            raise InputError(f"{path}: not readable JSON ({error})") from error
+        except (LookupError, TypeError, AttributeError):
+            fits, version = False, VERSION
+        if version != VERSION:
+            raise InputError(
+                f"{path}: shards of version {version}; this coldstart reads version {VERSION}"
+            )
+        if not fits:
+            raise InputError(f"{path}: not as coldstart writes it, or changed by hand; shard again")
 
     @property
     def modalities(self) -> dict[str, dict[str, Any]]:
@@ -122,7 +131,10 @@ class Shards:
         path = self.folder / split / "tracks" / f"{shard:06d}.json"
         if not path.is_file():
             raise InputError(f"{path}: missing, though dataset.json lists it; shard again")
-        tracks: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            tracks: list[dict[str, Any]] = json.loads(path.read_bytes())
+        except ValueError as error:
+            raise InputError(f"{path}: not readable JSON ({error}); shard again") from error
         if len(tracks) != self.shard_sizes(split)[shard]:
             raise InputError(
                 f"{path}: lists {len(tracks)} tracks, but dataset.json says "
@@ -149,6 +161,9 @@ class Shards:
         """
         by_folder: dict[str, set[str]] = {}
         for field in fields:
+            have = self.info(folder_of(field))["fields"]
+            if field not in have:
+                raise InputError(f"{self.folder}: no field '{field}'; there is: {', '.join(have)}")
             by_folder.setdefault(folder_of(field), set()).add(field)
         streams = {folder: self._members(folder, split, shard) for folder in by_folder}
         ahead = {folder: next(stream, None) for folder, stream in streams.items()}
@@ -183,8 +198,9 @@ class Shards:
         except FileNotFoundError as error:
             raise InputError(f"{path}: missing, though dataset.json lists it; {mend}") from error
         except (OSError, ValueError, EOFError, tarfile.TarError) as error:
+            reason = error.args[0] if error.args else type(error).__name__
             raise InputError(
-                f"{path}: damaged after {count} of {expected} tracks ({error}); {mend}"
+                f"{path}: damaged after {count} of {expected} tracks ({reason}); {mend}"
             ) from error
         if count != expected:
             raise InputError(

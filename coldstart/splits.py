@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from coldstart.catalog import read_tracks, write_table
-from coldstart.errors import InputError
+from coldstart.errors import Broken, InputError
 from coldstart.files import StrPath, file_hash, write_json
 
 SPLITS = ("train", "val", "test")
@@ -25,6 +25,7 @@ def split(
     method: Method = "random",
     fractions: tuple[float, float, float] = (0.8, 0.1, 0.1),
     seed: int = 0,
+    skip_broken: bool = False,
 ) -> pl.DataFrame:
     """Split tracks into train, val and test, and report what leaks between them.
 
@@ -39,11 +40,13 @@ def split(
             releases are the test tracks, the next newest validation.
         fractions: shares of train, val and test; they add up to 1.
         seed: of the shuffle; `temporal` uses it only to order releases of the same day.
+        skip_broken: leave broken rows out and list them in `<out>.broken.csv`.
 
     Returns:
         Table of track_id and split, in the order of the track table.
     """
-    table = read_tracks(tracks)
+    broken = Broken(skip_broken)
+    table = read_tracks(tracks, broken)
     sides = assign(table, method, fractions, seed)
     result = pl.DataFrame({"track_id": table["track_id"], "split": sides})
     report = {
@@ -56,6 +59,8 @@ def split(
     }
     write_table(out, result)
     write_json(f"{out}.report.json", report)
+    if skipped := broken.write(f"{out}.broken.csv"):
+        print(skipped)
     print(_sentence(report, out))
     return result
 
@@ -71,7 +76,7 @@ def assign(table: pl.DataFrame, method: Method, fractions: Sequence[float], seed
     >>> sides.count("train"), sides.count("val"), sides.count("test")
     (8, 1, 1)
     """
-    if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
+    if len(fractions) != 3 or min(fractions) < 0 or not abs(sum(fractions) - 1) < 1e-6:  # or NaN
         raise InputError(f"fractions: {tuple(fractions)} are not three shares that add up to 1")
     n = len(table)
     generator = np.random.default_rng(seed)

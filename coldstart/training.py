@@ -104,6 +104,7 @@ def lightning_cli(verb: str, args: Sequence[str]) -> LightningCLI:
             "callbacks": [
                 callbacks.RunCheckpoint(),
                 callbacks.TestReport(rivals=not mine.no_rivals),
+                callbacks.PredictionWriter(),
             ]
         },
         parser_kwargs={verb: {"prog": f"coldstart {verb}"}},

@@ -32,15 +32,18 @@ class VectorReader(WholeTrack):
 
     def _decode(self, sample: Sample) -> np.ndarray[Any, Any]:
         try:
-            vector = np.load(io.BytesIO(sample[self.field]), allow_pickle=False)
-        except (ValueError, EOFError, OSError) as error:
+            # Not np.load, which opens archives too.
+            vector = np.lib.format.read_array(io.BytesIO(sample[self.field]), allow_pickle=False)
+        except Exception as error:  # a damaged header can be wrong in any way
             raise malformed(sample, self.field, f"not a readable .npy ({error})") from error
         if vector.shape != (self.width,):
             reason = f"shape {vector.shape}, expected ({self.width},)"
             raise malformed(sample, self.field, reason)
-        if vector.dtype.kind not in "fiu" or not np.isfinite(vector).all():
+        with np.errstate(over="ignore"):
+            narrow = vector.astype(np.float32) if vector.dtype.kind in "fiu" else np.float32(np.nan)
+        if not np.isfinite(narrow).all():
             raise malformed(sample, self.field, "it holds values that are no finite numbers")
-        return np.asarray(vector, dtype=np.float32)
+        return np.asarray(narrow)
 
 
 class _Attributes(Encoder):

@@ -103,8 +103,10 @@ class LogSpectrogram(nn.Module):
                     f"sample rate ({sample_rate / 2:,.0f} Hz); take fewer bins"
                 )
             self.transform: nn.Module = CQT1992v2(n_bins=bins, bins_per_octave=12, **common)
+            self.shortest = self.transform.kernel_width // 2 + 1  # samples; it pads by reflection
         else:
             self.transform = MelSpectrogram(n_fft=2048, n_mels=bins, **common)
+            self.shortest = 2048 // 2 + 1
         # The kernels follow from the arguments; 11 MB of them don't belong in each checkpoint.
         for module in self.transform.modules():
             module._non_persistent_buffers_set.update(module._buffers)
@@ -126,12 +128,6 @@ class LogSpectrogram(nn.Module):
         return normed
 
 
-def _frames(frames: int, kernels: Sequence[int], pools: Sequence[int]) -> int:
-    for kernel, pool in zip(kernels, pools, strict=True):
-        frames = (frames - kernel + 1) // pool
-    return frames
-
-
 class DLRSNet(nn.Module):
     """The convolutions of Oramas et al., DLRS 2017: over time, with wide filters over frequency.
 
@@ -140,7 +136,7 @@ class DLRSNet(nn.Module):
 
     Args:
         bins: frequency bins, at least 75.
-        frames: frames of a patch, at least 148.
+        frames: frames of a patch, at least 127.
         dropout: share dropped after each convolution while training.
     """
 
@@ -154,8 +150,8 @@ class DLRSNet(nn.Module):
             bins, frames = bins - frequency + 1, (frames - time + 1) // pool
             if bins < 1 or frames < 1:
                 raise InputError(
-                    "the full-size net needs at least 75 bins and 148 frames (7 s at the default "
-                    "hop); take longer patches, or net: small"
+                    "the full-size net needs at least 75 bins and 127 frames (6 s at the default "
+                    "rate and hop); take longer patches, or net: small"
                 )
             layers += [nn.Conv2d(channels, filters, (time, frequency)), nn.ReLU()]
             layers += [nn.MaxPool2d((pool, 1)), nn.Dropout(dropout)]
@@ -245,6 +241,8 @@ class Audio(Encoder):
         super().__init__()
         if patch_seconds <= 0 or not 0 < hop <= 1 or not 0 <= trim < 0.5:
             raise InputError("Audio: patch_seconds > 0, 0 < hop ≤ 1 and 0 ≤ trim < 0.5 are needed")
+        if min(bins, fmin, frame_hop, dim, 1 if patches is None else patches) <= 0:
+            raise InputError("Audio: bins, fmin, frame_hop, dim and patches must be above 0")
         self.net_name, self.kind = net, spectrogram
         self.patch_seconds, self.patches, self.hop, self.trim = patch_seconds, patches, hop, trim
         self.bins, self.fmin, self.frame_hop = bins, fmin, frame_hop
@@ -255,6 +253,11 @@ class Audio(Encoder):
         rate = int(info["sample_rate"])
         self.samples = int(self.patch_seconds * rate)
         self.spectrogram = LogSpectrogram(self.kind, rate, self.frame_hop, self.bins, self.fmin)
+        if self.samples < self.spectrogram.shortest:
+            raise InputError(
+                f"Audio: patches of {self.samples} samples are too short for this spectrogram; it "
+                f"needs {self.spectrogram.shortest} at least"
+            )
         frames = self.samples // self.frame_hop + 1
         net = NETS[self.net_name](self.bins, frames, self.dropout)
         self.net: nn.Module = net

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from coldstart.encoders.base import Encoder, Modality, WholeTrack, dense
+from coldstart.errors import InputError
 from coldstart.sample import Sample, malformed
 
 
@@ -65,6 +66,8 @@ class Genres(Encoder):
     def build(self, info: Mapping[str, Any]) -> None:
         """Make the layers for the vocabulary in `info["vocabulary"]`, most frequent first."""
         self.vocabulary: list[str] = list(info["vocabulary"])[: self.max_genres]
+        if not self.vocabulary:
+            raise InputError(f"{self.fields[0]}: no training track has a genre to learn from")
         self.net = dense((len(self.vocabulary), *self.hidden), self.dropout)
 
     def reader(self) -> GenreReader:

@@ -1,0 +1,53 @@
+"""Shared fixtures: a tiny invented world, made once, and the real data where it is there."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from coldstart.factors import factorize
+from coldstart.sharding import shard
+from coldstart.splits import split
+from coldstart.synth import make_catalogue
+
+
+class World(NamedTuple):
+    """Paths of a tiny world: 60 tracks, 40 listeners, audio at 8 kHz."""
+
+    root: Path
+    catalogue: Path
+    splits: Path
+    factors: Path
+    shards: Path
+
+
+@pytest.fixture(scope="session")
+def tiny_world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    root = tmp_path_factory.mktemp("tiny_world")
+    world = World(
+        root, root / "catalogue", root / "splits.parquet", root / "factors", root / "shards"
+    )
+    make_catalogue(world.catalogue, tracks=60, users=40, seed=0, workers=1)
+    split(world.catalogue / "tracks.parquet", out=world.splits)
+    factorize(
+        world.catalogue / "listens.parquet", out=world.factors, splits=world.splits, factors=8
+    )
+    shard(
+        world.catalogue / "tracks.parquet",
+        out=world.shards,
+        splits=world.splits,
+        attributes={"mgp": str(world.catalogue / "mgp.parquet")},
+        sample_rate=8000,
+        shard_size=8,
+        workers=1,
+    )
+    return world
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real listening data and real audio, in development only."""
+    folder = Path(__file__).parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("the real data is not here")
+    return folder

@@ -1,0 +1,125 @@
+"""A test's table: what must win wins, what must not doesn't, and the counts are right."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from conftest import World
+from test_data import data_for
+
+from coldstart import baselines
+from coldstart.encoders.attributes import MGP
+from coldstart.evaluation import Row, caption, evaluate, ranking_task, table, write_results
+from coldstart.factors import Factors
+from coldstart.predictions import Predictions, TrackMeans
+from coldstart.shards import Shards
+
+
+def test_ridge_recovers_a_planted_linear_map() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, w = torch.randn(200, 6, generator=generator), torch.randn(6, 3, generator=generator)
+    parts = [torch.randn(50, 6, generator=generator) for _ in range(2)]
+    truth = parts[0] @ w + 2
+    (_, predicted), penalty = baselines.ridge(
+        x, x @ w + 2, parts, lambda guess: -float((guess - truth).square().mean())
+    )
+    assert penalty == min(baselines.RIDGE_LAMBDAS)
+    torch.testing.assert_close(predicted, parts[1] @ w + 2, atol=0.05, rtol=0.05)
+
+
+def test_a_copy_s_nearest_neighbour_is_the_original() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(50, 8, generator=generator), torch.randn(50, 3, generator=generator)
+    torch.testing.assert_close(baselines.neighbours(x, y, x[:5], k=1), y[:5])
+
+
+def test_content_that_is_missing_throughout_does_no_harm() -> None:
+    x = torch.full((4, 2), torch.nan)
+    assert all(part.isfinite().all() for part in baselines.scalings(x, x)["standardised"])
+
+
+@pytest.fixture
+def perfect(tiny_world: World) -> Predictions:
+    """The folded-in vectors themselves; zeros for test tracks that nobody played."""
+    made = Factors.load(tiny_world.factors)
+    ids = [track["track_id"] for track in Shards(tiny_world.shards).all_tracks(["test"])]
+    rows = made.rows(ids)
+    vectors = np.where((rows >= 0)[:, None], made.tracks[rows], 0)
+    return Predictions(ids, torch.from_numpy(vectors.astype(np.float32)))
+
+
+def test_the_truth_beats_every_floor_and_rival(tiny_world: World, perfect: Predictions) -> None:
+    data = data_for(tiny_world, {"mgp": MGP(hidden=(4,))})
+    about, rows = evaluate(
+        perfect, None, lambda batch: batch.inputs["mgp"].values, data, "truth", seed=3
+    )
+    ours, *others = rows
+    assert ours.cosine_track == pytest.approx(0, abs=1e-5)
+    assert {row.method.split(" (")[0] for row in others} == {
+        "random",
+        "artist's popularity",
+        "shuffled content",
+        "20 nearest neighbours",
+        "ridge",
+    }
+    for other in others:
+        assert ours.map is not None
+        assert other.map is not None
+        assert ours.map > other.map
+    assert about["protocol"] == "strict cold start"
+    assert "seed 3" in caption(about)
+
+
+def test_users_are_counted_whether_or_not_they_can_be_ranked(tiny_world: World) -> None:
+    made = Factors.load(tiny_world.factors)
+    ids = [track["track_id"] for track in Shards(tiny_world.shards).all_tracks(["test"])]
+    task = ranking_task(made, ids)
+    log = pl.read_parquet(tiny_world.catalogue / "listens.parquet")
+    heard = log.filter(pl.col("track_id").is_in(ids))
+    assert task.counts["candidates"] == len(ids)
+    assert task.relevant.nnz <= len(heard)
+    counted = task.counts["users"] + task.counts["users_without_training_listens"]
+    assert counted == heard["user_id"].n_unique()
+    assert counted + task.counts["users_without_relevant"] == len(made.user_ids)
+
+
+def test_a_candidate_that_nobody_played_is_ranked_but_never_relevant(tiny_world: World) -> None:
+    made = Factors.load(tiny_world.factors)
+    played = [
+        track for track, side in zip(made.track_ids, made.split, strict=True) if side == "test"
+    ]
+    task = ranking_task(made, [*played, "nobody played this"])
+    assert task.relevant.shape[1] == len(played) + 1
+    assert task.relevant[:, -1].nnz == 0
+
+
+def test_results_are_written_with_everything_they_must_be_read_with(tmp_path: Path) -> None:
+    about = {"candidates": 3, "users": 2, "protocol": "strict cold start", "seed": 0}
+    rows = [Row("coldstart", "mgp", None, 0.5, 0.1, 0.2, 0.3)]
+    write_results(tmp_path, about, rows)
+    written = json.loads((tmp_path / "results.json").read_text())
+    assert written["rows"][0]["Recall@20"] == 0.1
+    flat = pl.read_csv(tmp_path / "results.csv")
+    assert flat["candidates"][0] == 3
+    assert flat["NDCG@20"][0] == 0.2
+    assert "patch" not in table(rows)
+
+
+def test_pieces_of_a_track_are_averaged_across_batches() -> None:
+    means = TrackMeans()
+    means.add(["b", "a"], torch.tensor([[1.0], [10.0]]))
+    means.add(["b", "b"], torch.tensor([[2.0], [6.0]]))
+    assert means.done().track_ids == ["b", "a"]
+    assert means.done().values.ravel().tolist() == [3.0, 10.0]
+
+
+def test_predictions_come_back_as_they_were_saved(tmp_path: Path) -> None:
+    tracks = [{"track_id": t, "title": t, "artist": "x", "split": "test"} for t in ("é/1", "007")]
+    made = Predictions(["007", "é/1"], torch.rand(2, 4))
+    made.save(tmp_path, tracks)
+    again = Predictions.load(tmp_path)
+    assert again.track_ids == made.track_ids
+    assert torch.equal(again.values, made.values)
