@@ -101,6 +101,7 @@ class ColdStartData(LightningDataModule):
         training: bool = False,
         needs_target: bool = False,
         folded: bool = False,
+        alone: bool = False,
     ) -> Iterable[Batch]:
         """Batches of these splits.
 
@@ -109,6 +110,7 @@ class ColdStartData(LightningDataModule):
             training: endless shuffled training pieces; else each piece of each track once.
             needs_target: leave out tracks without a target; training always does.
             folded: leave out the held-out fold; training always does.
+            alone: all of it for this process, whatever other ranks there are.
         """
         pipeline = self.pipeline(
             training=training, needs_target=needs_target or training, folded=folded or training
@@ -117,7 +119,7 @@ class ColdStartData(LightningDataModule):
         places = [(s, i) for s in splits for i in range(len(self.shards.shard_sizes(s)))]
         if not places:
             raise InputError(f"{self.shards.folder}: there is no track in {', '.join(splits)}")
-        rank, world, seed = self._rank_world_seed()
+        rank, world, seed = (0, 1, 0) if alone else self._rank_world_seed()
         if not lent.streamed and self._fits(pipeline, places):
             everything = self._read_all(pipeline, places)
             self._must_have(len(everything.track_ids), splits)

@@ -220,7 +220,8 @@ def _rivals(
 ) -> list[Row]:
     """Nearest neighbours and ridge, from the same content as the model's."""
     train, val, test = (
-        by_track(data.batches([split]), describe_content) for split in ("train", "val", "test")
+        by_track(data.batches([split], alone=True), describe_content)
+        for split in ("train", "val", "test")
     )
     usable = factors.rows(train.track_ids)
     has = (usable >= 0) & ~factors.folded[usable]

@@ -167,9 +167,13 @@ class ColdStart(LightningModule):
         return loss
 
     def validation_step(self, batch: Batch) -> None:
-        """Collect the loss; it is reduced over ranks once, at the end of the pass."""
-        self.val_loss(self.target.loss(self(batch.inputs), batch.target.values))
-        self.log("val_loss", self.val_loss, prog_bar=True, on_epoch=True)
+        """Collect the loss."""
+        self.val_loss.update(self.target.loss(self(batch.inputs), batch.target.values))
+
+    def on_validation_epoch_end(self) -> None:
+        """Reduce the loss over ranks once; a rank whose part was empty must take part too."""
+        self.log("val_loss", self.val_loss.compute(), prog_bar=True)
+        self.val_loss.reset()
 
     def test_step(self, batch: Batch) -> Prediction:  # type: ignore[override]
         """The outputs; `callbacks.TestReport` makes figures of them."""

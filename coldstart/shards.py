@@ -35,7 +35,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
-from webdataset.tariterators import tarfile_samples
+from webdataset.tariterators import group_by_keys, tar_file_expander
 from webdataset.writer import TarWriter
 
 from coldstart.errors import InputError
@@ -192,13 +192,15 @@ class Shards:
         mend = f"shard '{folder}' again with --overwrite"
         count = 0
         try:
-            for sample in tarfile_samples([{"url": str(path)}]):
-                count += 1
-                yield sample
+            with path.open("rb") as stream:
+                members = tar_file_expander([{"url": str(path), "stream": stream}])
+                for sample in group_by_keys(members, lcase=False):
+                    count += 1
+                    yield sample
         except FileNotFoundError as error:
             raise InputError(f"{path}: missing, though dataset.json lists it; {mend}") from error
         except (OSError, ValueError, EOFError, tarfile.TarError) as error:
-            reason = error.args[0] if error.args else type(error).__name__
+            reason = str(error.args[0] if error.args else error).partition(" @ ")[0]
             raise InputError(
                 f"{path}: damaged after {count} of {expected} tracks ({reason}); {mend}"
             ) from error

@@ -14,14 +14,15 @@ from conftest import World
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from coldstart import sharding
 from coldstart.encoders.attributes import VectorReader
 from coldstart.errors import InputError
 from coldstart.files import write_json
-from coldstart.shards import Shards, folder_of, key_of, track_of, write_dataset, write_tar
 from coldstart.sharding import add_vectors, npy_bytes, shard
+from coldstart.shards import Shards, folder_of, key_of, track_of, write_dataset, write_tar
 
 IDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
-FIELDS = ("mgp.npy", "mood.npy", "genres.json")
+FIELDS = ("mgp.npy", "Mood.npy", "genres.json")
 
 
 def dataset(folder: Path, ids: list[str], has: dict[str, list[bool]]) -> Shards:
@@ -30,7 +31,9 @@ def dataset(folder: Path, ids: list[str], has: dict[str, list[bool]]) -> Shards:
     modalities = {}
     for field, mask in has.items():
         name = folder_of(field)
-        members = [(t, {field: f"{field} of {t}".encode()}) for t, m in zip(ids, mask) if m]
+        members = [
+            (t, {field: f"{field} of {t}".encode()}) for t, m in zip(ids, mask, strict=True) if m
+        ]
         count = write_tar(folder / f"train/{name}/000000.tar", members)
         modalities[name] = {"fields": {field: "npy"}, "shards": {"train": [count]}, "source": "x"}
     about = {"version": 1, "splits": {"train": [len(ids)]}, "modalities": modalities}
@@ -150,7 +153,11 @@ def test_modalities_join_whatever_is_missing(
     got = list(dataset(tmp_path_factory.mktemp("join"), ids, has).samples("train", 0, FIELDS))
     assert [s["track_id"] for s in got] == ids
     for sample, mask in zip(got, pattern, strict=True):
-        expected = {f: f"{f} of {sample['track_id']}".encode() for f, m in zip(FIELDS, mask) if m}
+        expected = {
+            f: f"{f} of {sample['track_id']}".encode()
+            for f, m in zip(FIELDS, mask, strict=True)
+            if m
+        }
         assert {f: sample[f] for f in FIELDS if f in sample} == expected
 
 
@@ -184,7 +191,7 @@ def test_a_tar_that_is_cut_anywhere_is_noticed_or_loses_nothing(tmp_path: Path) 
     end = 3 * 1024  # a header and a block of content each; then only padding follows
     for cut in [*range(0, end, 128), 513, end - 1]:
         tar.write_bytes(content[:cut])
-        with pytest.raises(InputError, match=r"000000\.tar: .*shard 'mgp' again"):
+        with pytest.raises(InputError, match=r"000000\.tar: [^<>]*shard 'mgp' again"):
             list(shards.samples("train", 0, ["mgp.npy"]))
     for cut in range(end, len(content), 512):
         tar.write_bytes(content[:cut])
@@ -331,8 +338,6 @@ def test_another_source_needs_overwrite(source: Path, tmp_path: Path) -> None:
 def test_an_interrupted_job_goes_on_where_it_stopped(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, skip: bool
 ) -> None:
-    from coldstart import sharding
-
     out, written = tmp_path / "out", []
 
     def stops_at_the_third(path: Path, members: Any) -> int:
@@ -475,7 +480,7 @@ def vectors(ids: list[str], value: float) -> dict[str, np.ndarray]:
 def test_vectors_come_in_parts(source: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     ids = [t["track_id"] for t in sharded(source, out).all_tracks()]
-    others = {path: stamp for path, stamp in times(out).items()}
+    others = times(out)
     facts = {"names": ["x", "y"], "source": "listener"}
     assert add_vectors(Shards(out), "mlg", vectors(ids[:8], 1.0), facts, 0) == [0]
     assert add_vectors(Shards(out), "mlg", vectors(ids[8:15], 2.0), facts, 1) == [0, 1]

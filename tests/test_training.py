@@ -398,7 +398,7 @@ def test_two_processes_train_alike_and_measure_what_one_measures(
     fit = ["fit", "--config", "audio.yaml", "--run", str(run), *data_flags(audio.world)]
     for args in ([*fit, *SMALL_AUDIO, *QUICK, *flags], ["test", "--run", str(run), *flags]):
         done = subprocess.run(
-            [sys.executable, "-m", "coldstart", *args], capture_output=True, text=True, timeout=300
+            [sys.executable, "-m", "coldstart", *args], capture_output=True, text=True, timeout=120
         )
         assert done.returncode == 0, done.stderr[-2000:]
     two = json.loads((run / "results.json").read_text())
