@@ -21,7 +21,7 @@ SAMPLE_RATE = 22_050
 
 MIN_SECONDS = 0.5
 _BLOCK_SECONDS = 20
-_LOST_SECONDS = 0.1  # encoders miscount by a frame or two; more is truncated
+_LOST_SECONDS = 0.1  # a frame or two may be lost; more is truncated
 _UNKNOWN = 0x7FFF0000  # at least this many bytes in a WAV's header: its writer didn't know
 _SILENCE = 1e-4  # -80 dBFS, below the noise floor of any recording
 
@@ -46,7 +46,7 @@ def blocks(path: StrPath, rate: int = SAMPLE_RATE) -> Iterator[Samples]:
     try:
         with soundfile.SoundFile(path) as file:
             _check_header(file)
-            yield from _resampled(file, rate)
+            yield from _resampled(file, rate, exact=not _is_guess(path, file))
     except soundfile.LibsndfileError as error:
         # For broken mp3s the library says that there is no such file.
         why = "" if "not exist" in error.error_string else f" ({error.error_string})"
@@ -70,7 +70,19 @@ def _check_end(had: float, full: float) -> None:
         raise AudioError(f"truncated: {had:.1f} s of {full:.1f} s can be decoded")
 
 
-def _resampled(file: soundfile.SoundFile, rate: int) -> Iterator[Samples]:
+def _is_guess(path: Path, file: soundfile.SoundFile) -> bool:
+    """The length of an mp3 without a count of its frames is guessed from its bit rate."""
+    if file.format != "MP3":
+        return False
+    with path.open("rb") as raw:
+        tag = raw.read(10)  # ID3 and its size, 7 bits a byte
+        size = sum(byte << 7 * place for place, byte in enumerate(reversed(tag[6:])))
+        raw.seek(10 + size if tag.startswith(b"ID3") else 0)
+        first_frame = raw.read(4096)
+    return not any(count in first_frame for count in (b"Xing", b"Info", b"VBRI"))
+
+
+def _resampled(file: soundfile.SoundFile, rate: int, exact: bool) -> Iterator[Samples]:
     stream = soxr.ResampleStream(file.samplerate, rate, 1, dtype="float32")
     want = _BLOCK_SECONDS * file.samplerate
     done, last = 0, False
@@ -80,7 +92,7 @@ def _resampled(file: soundfile.SoundFile, rate: int) -> Iterator[Samples]:
         if not np.isfinite(block).all():
             raise AudioError("it holds samples that are no finite numbers")
         last = len(block) < want or done == file.frames
-        if last:
+        if last and exact:
             _check_end(done / file.samplerate, file.frames / file.samplerate)
         mono = block.mean(axis=1)
         yield mono if file.samplerate == rate else stream.resample_chunk(mono, last=last)

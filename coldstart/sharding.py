@@ -344,6 +344,8 @@ def _write_modality(
                 notes[split, number] = json.loads(note.read_text(encoding="utf-8"))
                 broken.add(_faults(source, name, notes[split, number]))
                 continue
+            for half in tar.parent.glob(f".{tar.stem}.*"):
+                half.unlink()  # left by a job that was killed
             ids = [track["track_id"] for track in dataset.tracks(split, number)]
             items = [(track, source.items[track]) for track in ids if track in source.items]
             tasks[split, number] = _Task(tar, note, source.field, source.encode, items, broken.skip)

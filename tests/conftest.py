@@ -51,3 +51,23 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("the real data is not here")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_audio_run(tiny_world: World) -> Path:
+    """An audio model, barely trained, on the tiny world."""
+    from coldstart.training import fit
+
+    small = {
+        "net": "small",
+        "patch_seconds": 4,
+        "bins": 36,
+        "fmin": 110,
+        "frame_hop": 256,
+        "dim": 16,
+        "hop": 1.0,
+    }
+    overrides = {f"model.encoders.audio.{key}": value for key, value in small.items()}
+    overrides |= {"data.shards": tiny_world.shards, "data.factors": tiny_world.factors}
+    overrides |= {"trainer.max_epochs": 2, "data.workers": 0}
+    return fit("audio.yaml", run=str(tiny_world.root / "runs" / "tiny_audio"), overrides=overrides)

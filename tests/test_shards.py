@@ -353,6 +353,7 @@ def test_an_interrupted_job_goes_on_where_it_stopped(
     assert "audio" not in Shards(out).modalities  # a half-written modality is never read
     stamps = times(out)
     assert len(stamps) == 2
+    (out / "train/audio/.000002.99.tar").write_bytes(b"as if it had been killed")
     shards = sharded(source, out, modalities=["audio"], skip_broken=skip)
     assert {path: times(out)[path] for path in stamps} == stamps
     assert len(times(out)) == 6

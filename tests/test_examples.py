@@ -1,0 +1,96 @@
+"""The examples, run as their READMEs say, on files in the original format."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from coldstart.cli import main
+from coldstart.retrieval import recommend
+from coldstart.sharding import shard
+
+ROOT = Path(__file__).parents[1]
+LASTFM = ROOT / "examples" / "lastfm"
+
+
+def commands(readme: Path) -> list[list[str]]:
+    """The commands of a README's code blocks, as lists of words."""
+    blocks = re.findall(r"```\n(.*?)```", readme.read_text(encoding="utf-8"), re.DOTALL)
+    lines = [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
+    return [line.split() for line in lines if line]
+
+
+def write_hetrec(folder: Path) -> None:
+    """A few artists in the format of the original files."""
+    folder.mkdir()
+    artists = [f"{i}\tArtist “{i}”\thttp://x/{i}\thttp://y/{i}" for i in range(1, 41)]
+    listens = [f"{u}\t{a}\t{10 * u + a}" for u in range(1, 31) for a in range(1, 41) if (u + a) % 3]
+    tagged = [f"1\t{a}\t{t}\t1\t4\t2009" for a in range(1, 41) for t in (a % 7, a % 5 + 7)]
+    genres = [f"{a}\tGenre_{a % 4}" for a in range(1, 36)]
+    files = {
+        "artists.dat": ["id\tname\turl\tpictureURL", *artists],
+        "user_artists.dat": ["userID\tartistID\tweight", *listens],
+        "user_taggedartists.dat": ["userID\tartistID\ttagID\tday\tmonth\tyear", *tagged],
+        "tags.dat": ["tagID\ttagValue", *[f'{t}\ttag "{t}' for t in range(12)]],
+        "artist_genres.tsv": ["artistID\tgenre", *genres],
+    }
+    for name, lines in files.items():
+        (folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def follow(readme: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    for words in commands(readme):
+        if words[0] == "python":
+            done = subprocess.run([sys.executable, str(LASTFM / words[1]), *words[2:]], check=True)
+            assert done.returncode == 0
+        else:
+            assert words[0] == "coldstart"
+            assert main(words[1:]) == 0, words
+
+
+def test_the_lastfm_example_runs_as_its_readme_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_hetrec(tmp_path / "hetrec")
+    follow(LASTFM / "README.md", tmp_path, monkeypatch)
+    assert json.loads((tmp_path / "runs/mgp_genres/results.json").read_text())["candidates"] == 4
+    assert "Artist “" in capsys.readouterr().out
+
+
+def test_real_lastfm_gives_the_published_figures(
+    shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "hetrec").symlink_to(shared_data / "lastfm")
+    follow(LASTFM / "README.md", tmp_path, monkeypatch)
+    assert len(pl.read_parquet(tmp_path / "tables" / "tracks.parquet")) == 2818
+    results = json.loads((tmp_path / "runs/mgp_genres/results.json").read_text())
+    rows = {row["method"].split(" (")[0]: row for row in results["rows"]}
+    assert results["candidates"] == 282
+    assert results["users"] == 1690
+    assert rows["random"]["Recall@20"] == pytest.approx(0.071, abs=0.005)
+    assert rows["random"]["NDCG@20"] == pytest.approx(0.036, abs=0.005)
+    assert rows["ridge"]["NDCG@20"] == pytest.approx(0.50, abs=0.03)
+    assert rows["coldstart"]["NDCG@20"] > 0.40
+    assert rows["shuffled content"]["NDCG@20"] < 0.05
+
+
+def test_all_real_audio_goes_through_shard_predict_and_recommend(
+    shared_data: Path, tmp_path: Path, tiny_audio_run: Path
+) -> None:
+    table = shared_data / "audio" / "tracks.csv"
+    shards = tmp_path / "shards"
+    shard(table, out=shards, sample_rate=8000, workers=1)
+    run = str(tiny_audio_run)
+    elsewhere = ["--data.shards", str(shards), "--data.factors", "null"]
+    out = ["--trainer.default_root_dir", str(tmp_path / "predicted")]
+    assert main(["predict", "--run", run, *elsewhere, *out]) == 0
+    made = pl.read_parquet(tmp_path / "predicted" / "predictions" / "tracks.parquet")
+    assert len(made) == 33
+    for audio in pl.read_csv(table)["audio"]:
+        found = recommend(run=run, audio=str(table.parent / audio), k=3)
+        assert len(found) == 3
