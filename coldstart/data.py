@@ -70,9 +70,17 @@ class ColdStartData(LightningDataModule):
         """
         if folder != folder_of(FACTORS):
             return self.shards.info(folder)
+        return self.known_factors().about
+
+    def known_factors(self) -> Factors:
+        """The factors.
+
+        Raises:
+            InputError: `factors` is null.
+        """
         if self.factors is None:
-            raise InputError("data.factors is null, but the model predicts factors; name a folder")
-        return self.factors.about
+            raise InputError("data.factors is null, but factors are needed here; name a folder")
+        return self.factors
 
     def lend(self, lent: Lent) -> None:
         """Take the model's readers; the trainer's model is asked if nobody calls this."""
@@ -157,7 +165,10 @@ class ColdStartData(LightningDataModule):
         module: Any = self.trainer.lightning_module if self.trainer else None
         lent = self._lent or module.lend()
         keep = Keep(self.folds, self.fold) if folded else Keep(None, None)
-        vectors = self._vectors(known_only=training) if lent.target[0] == FACTORS else {}
+        vectors: dict[str, np.ndarray[Any, Any]] = {}
+        # A dataset to predict on needs no factors.
+        if lent.target[0] == FACTORS and (needs_target or self.factors is not None):
+            vectors = self._vectors(known_only=training)
         return Pipeline(self.shards, lent, vectors, keep, needs_target, training)
 
     def _rank_world_seed(self) -> tuple[int, int, int]:
@@ -170,8 +181,7 @@ class ColdStartData(LightningDataModule):
 
     def _vectors(self, known_only: bool) -> dict[str, np.ndarray[Any, Any]]:
         """Track id → factor vector. Training never sees one that was folded in."""
-        assert self.factors is not None
-        made = self.factors
+        made = self.known_factors()
         rows = np.flatnonzero(~made.folded) if known_only else range(len(made.track_ids))
         return {made.track_ids[row]: made.tracks[row] for row in rows}
 

@@ -145,8 +145,7 @@ def _report(root: Path, rows: list[Row], results: dict[str, Any], taken: float) 
     print(table(ours + rivals + floors))
     print(caption(results))
     run = root / ROWS[-1]
-    factors = open_run(run).data.factors
-    assert factors is not None
+    factors = open_run(run).data.known_factors()
     shards = Shards(root / "shards")
     plays = dict(zip(factors.track_ids, factors.listens.sum(0).tolist()[0], strict=True))
     unheard = sorted(shards.all_tracks(["test"]), key=lambda t: plays.get(t["track_id"], 0))[:3]

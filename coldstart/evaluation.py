@@ -137,8 +137,7 @@ def evaluate(
     Returns:
         What the figures must be read with, and the rows, the model's own first.
     """
-    factors = data.factors
-    assert factors is not None
+    factors = data.known_factors()
     task = ranking_task(factors, predictions.track_ids)
     rows_of = factors.rows(predictions.track_ids)
     has_vector = torch.from_numpy(rows_of >= 0)

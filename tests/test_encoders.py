@@ -1,0 +1,362 @@
+import io
+import json
+import pickle
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from coldstart.encoders.attributes import MGP, MachineListened, VectorReader
+from coldstart.encoders.audio import Audio
+from coldstart.encoders.base import Encoder, Modality
+from coldstart.encoders.genres import Genres
+from coldstart.errors import InputError
+from coldstart.sample import Sample
+from coldstart.sharding import npy_bytes
+
+ATTRIBUTES = {"names": ["a", "b", "c"], "mean": [0.5, 0.5, 1.0], "std": [0.1, 0.3, 1.0]}
+GENRES = {"vocabulary": ["rock", "pop", "jazz"]}
+AUDIO = {"sample_rate": 8000}
+SMALL: dict[str, Any] = {"net": "small", "patch_seconds": 6.0, "bins": 60, "dim": 8}
+
+
+def flac(seconds: float = 7.0) -> bytes:
+    buffer = io.BytesIO()
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, int(8000 * seconds))
+    soundfile.write(buffer, noise, 8000, format="FLAC", subtype="PCM_16")
+    return buffer.getvalue()
+
+
+NOISE = flac()
+Case = tuple[Callable[[], Encoder], Mapping[str, Any], bytes]
+CASES: dict[str, Case] = {
+    "audio, small": (lambda: Audio(**SMALL), AUDIO, NOISE),
+    "audio, mel": (lambda: Audio(**SMALL, spectrogram="mel"), AUDIO, NOISE),
+    "audio, full": (
+        lambda: Audio(patch_seconds=2.2, bins=80, fmin=30, frame_hop=128, dim=8, spectrogram="mel"),
+        AUDIO,
+        NOISE,
+    ),
+    "mgp": (lambda: MGP(hidden=(8,)), ATTRIBUTES, npy_bytes(np.array([0.2, 0.4, 1.0]))),
+    "mgp, each": (
+        lambda: MGP(hidden=(16, 8), scale="each"),
+        ATTRIBUTES,
+        npy_bytes(np.array([0.2, 0.4, 1.0])),
+    ),
+    "machine listened": (
+        lambda: MachineListened(hidden=(8,)),
+        ATTRIBUTES,
+        npy_bytes(np.array([0.2, 0.4, 1.0])),
+    ),
+    "genres": (lambda: Genres(hidden=(8,)), GENRES, json.dumps(["jazz", "pop"]).encode()),
+}
+
+
+@pytest.fixture(params=CASES)
+def case(request: pytest.FixtureRequest) -> tuple[Encoder, bytes]:
+    """A started encoder, and bytes of its field."""
+    torch.manual_seed(0)
+    make, info, content = CASES[request.param]
+    encoder = make()
+    encoder.start(info)
+    return encoder, content
+
+
+def batch(encoder: Encoder, content: bytes, present: list[bool]) -> Modality:
+    (field,) = encoder.fields
+    bare = {"shard": "train/000000"}
+    samples: list[Sample] = [
+        {**bare, "track_id": f"t{i}", **({field: content} if there else {})}
+        for i, there in enumerate(present)
+    ]
+    return encoder.reader()(samples)
+
+
+# The contract of every encoder
+
+
+def test_readers_give_finite_values_and_say_what_is_missing(case) -> None:
+    encoder, content = case
+    got = batch(encoder, content, [True, False, True])
+    assert got.present.tolist() == [True, False, True]
+    assert got.present.dtype == torch.bool
+    assert got.values.dtype == torch.float32
+    assert got.values.isfinite().all()
+    assert got.values[0].any()
+    assert not got.values[1].any()
+    assert torch.equal(got.values[0], got.values[2])
+
+
+def test_encoders_give_finite_vectors_of_their_width(case) -> None:
+    encoder, content = case
+    for training in (True, False):
+        out = encoder.train(training)(batch(encoder, content, [True, False, True, True]))
+        assert out.shape == (4, encoder.dim)
+        assert out.isfinite().all()
+
+
+def test_a_missing_track_gets_the_learnt_vector_and_disturbs_no_other(case) -> None:
+    encoder, content = case
+    nn.init.normal_(encoder.absent)
+    encoder.eval()
+    whole = encoder(batch(encoder, content, [True, True, True]))
+    holed = encoder(batch(encoder, content, [True, False, True]))
+    torch.testing.assert_close(holed[1], encoder.absent)
+    torch.testing.assert_close(holed[[0, 2]], whole[[0, 2]])
+
+
+@pytest.mark.parametrize("present", [[True, True], [True, False], [False, False]])
+def test_gradients_reach_every_parameter_whatever_is_missing(case, present: list[bool]) -> None:
+    encoder, content = case
+    encoder(batch(encoder, content, present)).square().sum().backward()
+    for name, parameter in encoder.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+
+
+def test_the_learnt_vector_learns_only_from_missing_tracks(case) -> None:
+    encoder, content = case
+    encoder(batch(encoder, content, [True, True])).sum().backward()
+    assert not encoder.absent.grad.any()
+    encoder(batch(encoder, content, [False, True])).sum().backward()
+    torch.testing.assert_close(encoder.absent.grad, torch.ones(encoder.dim))
+
+
+def test_readers_pickle_and_hold_no_tensors(case) -> None:
+    encoder, content = case
+    reader = encoder.reader()
+    assert not any(isinstance(value, torch.Tensor | nn.Module) for value in vars(reader).values())
+    assert len(pickle.dumps(reader)) < 1000
+    copy = pickle.loads(pickle.dumps(reader))
+    sample: Sample = {"track_id": "a", "shard": "train/0", encoder.fields[0]: content}
+    pieces = list(copy.expand(sample, training=False))
+    assert [piece["track_id"] for piece in pieces] == ["a"] * len(pieces)
+    for ours, theirs in zip(reader(pieces), copy(pieces), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_a_malformed_field_is_named_by_shard_track_and_field(case) -> None:
+    encoder, _ = case
+    for content in (b"", b"\x93NUMPY garbage", b"PK\x03\x04", b"\xff\xfe{", b'{"a": 1}', b"fLaC"):
+        with pytest.raises(InputError) as error:
+            batch(encoder, content, [False, True])
+        place = f"shard train/000000, track 't1', field '{encoder.fields[0]}': "
+        assert str(error.value).startswith(place)
+
+
+def test_a_checkpoint_brings_an_encoder_back(case) -> None:
+    encoder, content = case
+    twin = type(encoder)(**encoder.init_args)
+    make, info, _ = next(c for c in CASES.values() if c[0]().init_args == encoder.init_args)
+    twin.start(info)
+    twin.load_state_dict(encoder.state_dict())
+    values = batch(encoder, content, [True, False])
+    assert torch.equal(twin.eval()(values), encoder.eval()(values))
+    json.dumps(encoder.recipe())  # plain values only
+
+
+# Attributes
+
+
+@pytest.mark.parametrize(
+    ("array", "reason"),
+    [
+        (np.array([1.0, 2.0], dtype=np.float32), r"shape \(2,\), expected \(3,\)"),
+        (np.ones((1, 3), dtype=np.float32), r"shape \(1, 3\)"),
+        (np.array([1.0, np.nan, 2.0], dtype=np.float32), "no finite numbers"),
+        (np.array([1.0, 1e300, 2.0]), "no finite numbers"),
+        (np.array([1j, 2, 3]), "no finite numbers"),
+        (np.array(["a", "b", "c"]), "no finite numbers"),
+        (np.array([{}, {}, {}], dtype=object), "not a readable .npy"),
+    ],
+)
+def test_a_vector_that_does_not_fit_gets_a_reason(array: np.ndarray, reason: str) -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=True)
+    sample: Sample = {"track_id": "a", "shard": "val/000001", "mgp.npy": buffer.getvalue()}
+    with pytest.raises(
+        InputError, match=f"shard val/000001, track 'a', field 'mgp.npy': .*{reason}"
+    ):
+        VectorReader("mgp.npy", 3)([sample])
+
+
+@given(st.binary(max_size=200), st.integers(0, 128))
+def test_no_bytes_can_break_the_vector_reader(garbage: bytes, at: int) -> None:
+    whole = npy_bytes(np.array([1.0, 2.0, 3.0]))
+    damaged = whole[:at] + garbage + whole[at + len(garbage) :]
+    sample: Sample = {"track_id": "a", "shard": "s", "mgp.npy": damaged}
+    try:
+        got = VectorReader("mgp.npy", 3)([sample])
+    except InputError as error:
+        assert "track 'a', field 'mgp.npy'" in str(error)
+    else:
+        assert got.values.isfinite().all()
+
+
+def test_scaling_centres_and_divides_by_one_spread_or_by_each() -> None:
+    values = torch.tensor([[0.6, 0.8, 3.0]])
+    common, each = MGP(hidden=(4,)), MGP(hidden=(4,), scale="each")
+    for encoder in (common, each):
+        encoder.start(ATTRIBUTES)
+    centred, std = torch.tensor([[0.1, 0.3, 2.0]]), torch.tensor([0.1, 0.3, 1.0])
+    torch.testing.assert_close(each.describe(values), centred / std)
+    torch.testing.assert_close(common.describe(values), centred / std.square().mean().sqrt())
+
+
+def test_a_constant_attribute_stays_finite() -> None:
+    encoder = MGP(hidden=(4,), scale="each")
+    encoder.start({"names": ["a"], "mean": [0.3], "std": [1.0]})
+    assert encoder(Modality(torch.tensor([[0.3]]), torch.tensor([True]))).isfinite().all()
+
+
+def test_other_attributes_than_those_trained_on_are_refused() -> None:
+    encoder = MGP()
+    encoder.check(ATTRIBUTES, ATTRIBUTES)
+    with pytest.raises(InputError, match=r"missing: \['c'\], new: \['d'\]"):
+        encoder.check({**ATTRIBUTES, "names": ["a", "b", "d"]}, ATTRIBUTES)
+    with pytest.raises(InputError, match="the order counts too"):
+        encoder.check({**ATTRIBUTES, "names": ["b", "a", "c"]}, ATTRIBUTES)
+
+
+def test_machine_listened_attributes_need_every_fold() -> None:
+    with pytest.raises(InputError, match=r"only folds \[0, 2\] of 3"):
+        MachineListened().start({**ATTRIBUTES, "folds": 3, "parts": [0, 2]})
+    MachineListened().start({**ATTRIBUTES, "folds": 3, "parts": [0, 1, 2]})
+
+
+# Genres
+
+
+def test_unknown_genres_are_left_out_and_their_track_is_present() -> None:
+    encoder = Genres(hidden=(4,))
+    encoder.start(GENRES)
+    both = batch(encoder, b'["polka", "jazz", "rock"]', [True])
+    assert both.values.tolist() == [[1.0, 0.0, 1.0]]
+    none = batch(encoder, b'["polka"]', [True])
+    assert not none.values.any()
+    assert none.present.all()
+
+
+def test_the_vocabulary_is_cut_after_the_most_frequent_genres() -> None:
+    encoder = Genres(hidden=(4,), max_genres=2)
+    encoder.start(GENRES)
+    assert encoder.vocabulary == ["rock", "pop"]
+    assert batch(encoder, b'["jazz", "pop"]', [True]).values.tolist() == [[0.0, 1.0]]
+
+
+def test_a_dataset_whose_training_tracks_have_no_genre_is_refused() -> None:
+    with pytest.raises(InputError, match="no training track has a genre"):
+        Genres().start({"vocabulary": []})
+
+
+@pytest.mark.parametrize("content", [b"[1]", b"null", b'"rock"', b"[", b'[["rock"]]', b"\xff"])
+def test_genres_that_are_no_list_of_names_are_refused(content: bytes) -> None:
+    encoder = Genres()
+    encoder.start(GENRES)
+    with pytest.raises(InputError, match=r"field 'genres\.json': not a JSON list of names"):
+        batch(encoder, content, [True])
+
+
+# Audio
+
+
+@pytest.mark.parametrize("spectrogram", ["cqt", "mel"])
+def test_silence_has_a_finite_spectrogram_and_gradient(spectrogram: str) -> None:
+    encoder = Audio(**SMALL, spectrogram=spectrogram)
+    encoder.start(AUDIO)
+    values = torch.zeros(2, encoder.samples)
+    values[1, 100] = 0.5  # one click
+    level = encoder.spectrogram.decibels(values)
+    assert level.isfinite().all()
+    assert (level <= 0).all()
+    assert (level >= -80).all()
+    encoder(Modality(values, torch.tensor([True, True]))).sum().backward()
+    assert all(p.grad.isfinite().all() for p in encoder.parameters())
+
+
+@pytest.mark.parametrize("spectrogram", ["cqt", "mel"])
+def test_a_spectrogram_shows_a_higher_tone_higher_up_and_ignores_loudness(spectrogram: str) -> None:
+    encoder = Audio(**SMALL, spectrogram=spectrogram)
+    encoder.start(AUDIO)
+    time = torch.arange(encoder.samples) / 8000
+    hz = torch.tensor([110.0, 220.0, 440.0])
+    tones = 0.5 * torch.sin(2 * torch.pi * hz[:, None] * time)
+    level = encoder.spectrogram.decibels(tones)
+    loudest = level.mean(2).argmax(1)
+    assert loudest.tolist() == sorted(set(loudest.tolist()))
+    if spectrogram == "cqt":
+        assert loudest.diff().tolist() == [12, 12]  # bins an octave
+    torch.testing.assert_close(encoder.spectrogram.decibels(tones / 10), level, atol=0.05, rtol=0)
+
+
+def test_kernels_that_follow_from_the_arguments_are_not_saved() -> None:
+    encoder = Audio(**SMALL)
+    encoder.start(AUDIO)
+    kernels = dict(encoder.spectrogram.transform.named_buffers())
+    assert sum(kernel.numel() for kernel in kernels.values()) > 100_000
+    saved = encoder.state_dict()
+    assert not [name for name in saved if name.startswith("spectrogram.transform")]
+    assert {"spectrogram.norm.running_mean", "absent"} <= saved.keys()
+    assert not list(encoder.spectrogram.parameters())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"patch_seconds": 4.0}, "at least 40 frames; take longer patches"),
+        ({"net": "dlrs", "spectrogram": "mel", "bins": 80}, "75 bins and 127 frames"),
+        ({"net": "dlrs", "spectrogram": "mel", "bins": 60, "patch_seconds": 30}, "75 bins"),
+        ({"patch_seconds": 0.5, "frame_hop": 64}, "4000 samples are too short"),
+        (
+            {"patch_seconds": 0.1, "frame_hop": 16, "spectrogram": "mel"},
+            "800 samples are too short",
+        ),
+        ({"bins": 96}, "take fewer bins"),
+    ],
+)
+def test_a_net_that_does_not_fit_its_patches_is_refused(
+    options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        Audio(**{**SMALL, **options}).start(AUDIO)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"patch_seconds": 0.0},
+        {"hop": 0.0},
+        {"hop": 1.5},
+        {"trim": 0.5},
+        {"trim": -0.1},
+        {"bins": 0},
+        {"fmin": 0.0},
+        {"frame_hop": 0},
+        {"dim": 0},
+        {"patches": 0},
+    ],
+)
+def test_audio_options_out_of_range_are_refused(option: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="Audio: "):
+        Audio(**{**SMALL, **option})
+
+
+def test_the_full_size_net_takes_the_shortest_patch_it_names() -> None:
+    encoder = Audio(
+        spectrogram="mel", bins=75, fmin=30, patch_seconds=126 * 128 / 8000, frame_hop=128
+    )
+    encoder.start(AUDIO)
+    assert encoder.eval()(batch(encoder, NOISE, [True])).shape == (1, 512)
+
+
+def test_another_sample_rate_than_trained_on_is_refused() -> None:
+    encoder = Audio(**SMALL)
+    encoder.check(AUDIO, AUDIO)
+    with pytest.raises(InputError, match="trained on audio at 8000 Hz, the dataset has 22050 Hz"):
+        encoder.check({"sample_rate": 22_050}, AUDIO)
