@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_format
+import sys
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -166,6 +167,15 @@ def hear(run: Run, path: StrPath) -> Tensor:
         raise InputError(
             f"{run.folder}: this model hears nothing (it reads {', '.join(run.model.encoders)}); "
             "use a run with an audio encoder"
+        )
+    lacking = [
+        name for name, (fields, _) in run.model.lend().readers.items() if field not in fields
+    ]
+    if lacking:
+        print(
+            f"note: this model was fitted with {', '.join(lacking)} too, which a file alone lacks; "
+            "a run with audio alone may serve it better",
+            file=sys.stderr,
         )
     try:
         flac = to_flac(path, run.model.facts["audio"]["sample_rate"])

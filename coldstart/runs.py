@@ -26,11 +26,13 @@ class Run(NamedTuple):
         folder: the run's folder.
         model: on the CPU, in eval mode.
         data: with the model's readers lent.
+        own_shards: whether the data is what the run was fitted on.
     """
 
     folder: Path
     model: ColdStart
     data: ColdStartData
+    own_shards: bool
 
 
 def best_checkpoint(folder: StrPath) -> Path:
@@ -68,14 +70,16 @@ def open_run(folder: StrPath, shards: str | None = None, factors: str | None = N
     config |= {key: path for key, path in replaced.items() if path is not None}
     model, data = load(best_checkpoint(folder)), ColdStartData(**config)
     data.lend(model.lend())
-    return Run(Path(folder), model, data)
+    return Run(Path(folder), model, data, own_shards=shards is None)
 
 
 def predictions_of(run: Run) -> Predictions:
-    """Predicted vectors of all tracks of the run's shards: read, or computed and kept.
+    """Predicted vectors of all tracks: read, or computed and (for the run's own shards) kept.
 
     They are computed anew when the model or the shards are newer.
     """
+    if not run.own_shards:
+        return predict_tracks(run)
     folder = run.folder / "predictions"
     made_from = [best_checkpoint(run.folder), run.data.shards.folder / "dataset.json"]
     vectors = folder / "vectors.safetensors"

@@ -25,6 +25,7 @@ def split(
     method: Method = "random",
     fractions: tuple[float, float, float] = (0.8, 0.1, 0.1),
     seed: int = 0,
+    hash_audio: bool = True,
     skip_broken: bool = False,
 ) -> pl.DataFrame:
     """Split tracks into train, val and test, and report what leaks between them.
@@ -40,6 +41,8 @@ def split(
             releases are the test tracks, the next newest validation.
         fractions: shares of train, val and test; they add up to 1.
         seed: of the shuffle; `temporal` uses it only to order releases of the same day.
+        hash_audio: read all audio files to find those with the same bytes; `false` for a very
+            large catalogue.
         skip_broken: leave broken rows out and list them in `<out>.broken.csv`.
 
     Returns:
@@ -55,7 +58,9 @@ def split(
         "fractions": list(fractions),
         "seed": seed,
         "counts": {name: int((result["split"] == name).sum()) for name in SPLITS},
-        "leaks": leaks(table.with_columns(split=result["split"]), Path(tracks).parent),
+        "leaks": leaks(
+            table.with_columns(split=result["split"]), Path(tracks).parent if hash_audio else None
+        ),
     }
     write_table(out, result)
     write_json(f"{out}.report.json", report)
@@ -108,12 +113,12 @@ def assign(table: pl.DataFrame, method: Method, fractions: Sequence[float], seed
     return [SPLITS[s] for s in side]
 
 
-def leaks(table: pl.DataFrame, folder: Path) -> dict[str, object]:
+def leaks(table: pl.DataFrame, folder: Path | None) -> dict[str, object]:
     """Count the artists on both sides of train | test, and files of the same bytes on two sides.
 
     Args:
         table: a track table with a `split` column.
-        folder: what its `audio` paths are relative to.
+        folder: what its `audio` paths are relative to; None: files are not compared.
     """
     train = set(table.filter(pl.col("split") == "train")["artist_id"].drop_nulls())
     held = table.filter(pl.col("split") != "train")
@@ -121,7 +126,7 @@ def leaks(table: pl.DataFrame, folder: Path) -> dict[str, object]:
         "artists_on_both_sides": len(train & set(held["artist_id"].drop_nulls())),
         "held_out_tracks_of_training_artists": int(held["artist_id"].is_in(list(train)).sum()),
     }
-    if "audio" in table.columns:
+    if folder is not None and "audio" in table.columns:
         by_hash: dict[str, list[tuple[str, str]]] = {}
         for track, audio, side in table.select("track_id", "audio", "split").iter_rows():
             path = folder / (audio or "")

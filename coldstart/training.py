@@ -109,7 +109,7 @@ def lightning_cli(verb: str, args: Sequence[str]) -> LightningCLI:
         },
         parser_kwargs={verb: {"prog": f"coldstart {verb}"}},
     )
-    if verb == "fit":
+    if verb == "fit" and cli.trainer.is_global_zero:
         print(f"wrote {folder}\nnext: coldstart test --run {folder}")
     return cli
 

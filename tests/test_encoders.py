@@ -1,3 +1,4 @@
+import contextlib
 import io
 import json
 import pickle
@@ -35,6 +36,7 @@ def flac(seconds: float = 7.0) -> bytes:
 
 NOISE = flac()
 Case = tuple[Callable[[], Encoder], Mapping[str, Any], bytes]
+Started = tuple[Encoder, bytes]
 CASES: dict[str, Case] = {
     "audio, small": (lambda: Audio(**SMALL), AUDIO, NOISE),
     "audio, mel": (lambda: Audio(**SMALL, spectrogram="mel"), AUDIO, NOISE),
@@ -59,7 +61,7 @@ CASES: dict[str, Case] = {
 
 
 @pytest.fixture(params=CASES)
-def case(request: pytest.FixtureRequest) -> tuple[Encoder, bytes]:
+def case(request: pytest.FixtureRequest) -> Started:
     """A started encoder, and bytes of its field."""
     torch.manual_seed(0)
     make, info, content = CASES[request.param]
@@ -81,7 +83,7 @@ def batch(encoder: Encoder, content: bytes, present: list[bool]) -> Modality:
 # The contract of every encoder
 
 
-def test_readers_give_finite_values_and_say_what_is_missing(case) -> None:
+def test_readers_give_finite_values_and_say_what_is_missing(case: Started) -> None:
     encoder, content = case
     got = batch(encoder, content, [True, False, True])
     assert got.present.tolist() == [True, False, True]
@@ -93,7 +95,7 @@ def test_readers_give_finite_values_and_say_what_is_missing(case) -> None:
     assert torch.equal(got.values[0], got.values[2])
 
 
-def test_encoders_give_finite_vectors_of_their_width(case) -> None:
+def test_encoders_give_finite_vectors_of_their_width(case: Started) -> None:
     encoder, content = case
     for training in (True, False):
         out = encoder.train(training)(batch(encoder, content, [True, False, True, True]))
@@ -101,7 +103,7 @@ def test_encoders_give_finite_vectors_of_their_width(case) -> None:
         assert out.isfinite().all()
 
 
-def test_a_missing_track_gets_the_learnt_vector_and_disturbs_no_other(case) -> None:
+def test_a_missing_track_gets_the_learnt_vector_and_disturbs_no_other(case: Started) -> None:
     encoder, content = case
     nn.init.normal_(encoder.absent)
     encoder.eval()
@@ -112,7 +114,9 @@ def test_a_missing_track_gets_the_learnt_vector_and_disturbs_no_other(case) -> N
 
 
 @pytest.mark.parametrize("present", [[True, True], [True, False], [False, False]])
-def test_gradients_reach_every_parameter_whatever_is_missing(case, present: list[bool]) -> None:
+def test_gradients_reach_every_parameter_whatever_is_missing(
+    case: Started, present: list[bool]
+) -> None:
     encoder, content = case
     encoder(batch(encoder, content, present)).square().sum().backward()
     for name, parameter in encoder.named_parameters():
@@ -120,7 +124,7 @@ def test_gradients_reach_every_parameter_whatever_is_missing(case, present: list
         assert parameter.grad.isfinite().all(), name
 
 
-def test_the_learnt_vector_learns_only_from_missing_tracks(case) -> None:
+def test_the_learnt_vector_learns_only_from_missing_tracks(case: Started) -> None:
     encoder, content = case
     encoder(batch(encoder, content, [True, True])).sum().backward()
     assert not encoder.absent.grad.any()
@@ -128,7 +132,7 @@ def test_the_learnt_vector_learns_only_from_missing_tracks(case) -> None:
     torch.testing.assert_close(encoder.absent.grad, torch.ones(encoder.dim))
 
 
-def test_readers_pickle_and_hold_no_tensors(case) -> None:
+def test_readers_pickle_and_hold_no_tensors(case: Started) -> None:
     encoder, content = case
     reader = encoder.reader()
     assert not any(isinstance(value, torch.Tensor | nn.Module) for value in vars(reader).values())
@@ -141,7 +145,7 @@ def test_readers_pickle_and_hold_no_tensors(case) -> None:
         assert torch.equal(ours, theirs)
 
 
-def test_a_malformed_field_is_named_by_shard_track_and_field(case) -> None:
+def test_a_malformed_field_is_named_by_shard_track_and_field(case: Started) -> None:
     encoder, _ = case
     for content in (b"", b"\x93NUMPY garbage", b"PK\x03\x04", b"\xff\xfe{", b'{"a": 1}', b"fLaC"):
         with pytest.raises(InputError) as error:
@@ -150,15 +154,17 @@ def test_a_malformed_field_is_named_by_shard_track_and_field(case) -> None:
         assert str(error.value).startswith(place)
 
 
-def test_a_checkpoint_brings_an_encoder_back(case) -> None:
-    encoder, content = case
-    twin = type(encoder)(**encoder.init_args)
-    make, info, _ = next(c for c in CASES.values() if c[0]().init_args == encoder.init_args)
-    twin.start(info)
+@pytest.mark.parametrize("name", CASES)
+def test_a_checkpoint_brings_an_encoder_back(name: str) -> None:
+    make, info, content = CASES[name]
+    encoder = make()
+    twin = type(encoder)(**json.loads(json.dumps(encoder.recipe()))["init_args"])
+    for one in (encoder, twin):
+        one.start(info)
+        one.eval()
     twin.load_state_dict(encoder.state_dict())
     values = batch(encoder, content, [True, False])
-    assert torch.equal(twin.eval()(values), encoder.eval()(values))
-    json.dumps(encoder.recipe())  # plain values only
+    assert torch.equal(twin(values), encoder(values))
 
 
 # Attributes
@@ -191,12 +197,8 @@ def test_no_bytes_can_break_the_vector_reader(garbage: bytes, at: int) -> None:
     whole = npy_bytes(np.array([1.0, 2.0, 3.0]))
     damaged = whole[:at] + garbage + whole[at + len(garbage) :]
     sample: Sample = {"track_id": "a", "shard": "s", "mgp.npy": damaged}
-    try:
-        got = VectorReader("mgp.npy", 3)([sample])
-    except InputError as error:
-        assert "track 'a', field 'mgp.npy'" in str(error)
-    else:
-        assert got.values.isfinite().all()
+    with contextlib.suppress(InputError):
+        assert VectorReader("mgp.npy", 3)([sample]).values.isfinite().all()
 
 
 def test_scaling_centres_and_divides_by_one_spread_or_by_each() -> None:
