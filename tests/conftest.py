@@ -1,5 +1,6 @@
 """Shared fixtures: a tiny invented world, made once, and the real data where it is there."""
 
+import gc
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,6 +10,15 @@ from coldstart.factors import factorize
 from coldstart.sharding import shard
 from coldstart.splits import split
 from coldstart.synth import make_catalogue
+
+
+# pytest parses every test file (and hypothesis) while it collects. CPython 3.11's parser fails now
+# and then when a garbage collection inside it runs code that parses (gh-106905): collect first.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.enable()
 
 
 class World(NamedTuple):

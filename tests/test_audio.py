@@ -187,6 +187,13 @@ def test_a_window_is_a_slice_of_the_whole(samples: int, data: st.DataObject) -> 
     np.testing.assert_array_equal(window(flac, start, size), decoded(flac)[0][start : start + size])
 
 
+def test_a_window_past_the_end_is_refused() -> None:
+    flac = noise_flac(3000)
+    for start in (3000, 3001):
+        with pytest.raises((RuntimeError, ValueError)):
+            window(flac, start, 10)
+
+
 def test_a_short_track_is_repeated_to_fill_the_window() -> None:
     flac = noise_flac(3000)
     np.testing.assert_array_equal(window(flac, 0, 10_000), np.resize(decoded(flac)[0], 10_000))

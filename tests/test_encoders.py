@@ -19,7 +19,7 @@ from coldstart.encoders.base import Encoder, Modality
 from coldstart.encoders.genres import Genres
 from coldstart.errors import InputError
 from coldstart.sample import Sample
-from coldstart.sharding import npy_bytes
+from coldstart.sources import npy_bytes
 
 ATTRIBUTES = {"names": ["a", "b", "c"], "mean": [0.5, 0.5, 1.0], "std": [0.1, 0.3, 1.0]}
 GENRES = {"vocabulary": ["rock", "pop", "jazz"]}

@@ -1,0 +1,160 @@
+"""What the modalities of a dataset are made from: audio files, genres, attribute tables."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from coldstart.audio_codec import to_flac
+from coldstart.catalog import read_attributes
+from coldstart.errors import Broken, InputError
+from coldstart.files import file_hash, fingerprint
+
+
+class Source(NamedTuple):
+    """What one modality is made from.
+
+    Attributes:
+        field: tar member to write, such as `mgp.npy`.
+        encode: top-level function, item → bytes; raises AudioError for a broken item.
+        items: track id → item; a track that isn't in it lacks the modality.
+        facts: what dataset.json says of it beside fields and counts.
+        fingerprint: of everything that the bytes depend on.
+        file: name of the table, for messages.
+    """
+
+    field: str
+    encode: Callable[[Any], bytes]
+    items: Mapping[str, Any]
+    facts: Mapping[str, Any]
+    fingerprint: str
+    file: str
+
+
+def sources_of(
+    table: pl.DataFrame,
+    path: Path,
+    modalities: Sequence[str] | None,
+    attributes: Mapping[str, str],
+    sample_rate: int,
+    broken: Broken,
+) -> dict[str, Source]:
+    """Modality name → what it is made from."""
+    columns: dict[str, Callable[[pl.DataFrame, Path], Source]] = {
+        "audio": partial(_audio_source, sample_rate),
+        "genres": _genre_source,
+    }
+    wanted = modalities if modalities is not None else [c for c in columns if c in table.columns]
+    for name in wanted:
+        if name not in columns or name not in table.columns:
+            have = ", ".join(c for c in columns if c in table.columns) or "neither"
+            raise InputError(
+                f"{path}: can't shard '{name}' from this table; of audio and genres it has: {have}."
+                " Attribute tables are named with --attributes.NAME FILE"
+            )
+    sources = {name: columns[name](table, path) for name in wanted}
+    for name, file in attributes.items():
+        if name in columns or name in ("tracks", "factors") or not name.isidentifier():
+            raise InputError(f"attributes: '{name}' can't be the name of an attribute modality")
+        sources[name] = _attribute_source(name, Path(file), set(table["track_id"]), broken)
+    return sources
+
+
+def _audio_source(sample_rate: int, table: pl.DataFrame, path: Path) -> Source:
+    paths = {
+        track: str(path.parent / audio)
+        for track, audio in table.select("track_id", "audio").iter_rows()
+        if audio
+    }
+    stats = [(p, _size_and_time(Path(p))) for p in paths.values()]
+    return Source(
+        field="audio.flac",
+        encode=partial(to_flac, rate=sample_rate),
+        items=paths,
+        facts={"sample_rate": sample_rate},
+        fingerprint=fingerprint(sample_rate, stats),
+        file=path.name,
+    )
+
+
+def _size_and_time(path: Path) -> tuple[int, int] | None:
+    """Enough to notice another file; a missing one is reported when it is its turn."""
+    if not path.is_file():
+        return None
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns
+
+
+def _genre_source(table: pl.DataFrame, path: Path) -> Source:
+    items = {
+        track: sorted(set(genres))
+        for track, genres in table.select("track_id", "genres").iter_rows()
+        if genres
+    }
+    return Source("genres.json", _json_bytes, items, {}, fingerprint(items), path.name)
+
+
+def _attribute_source(name: str, path: Path, tracks: set[str], broken: Broken) -> Source:
+    table = read_attributes(path, broken)
+    names = [column for column in table.columns if column != "track_id"]
+    values = table.select(names).to_numpy().astype(np.float32)
+    ids = table["track_id"].to_list()
+    known = {track: values[i] for i, track in enumerate(ids) if track in tracks}
+    if not known:
+        raise InputError(f"{path}: none of its tracks is in the track table")
+    if len(known) < len(ids):
+        print(f"{name}: left out {len(ids) - len(known):,} rows of tracks that aren't in the table")
+    _print_constant(path.name, names, values)
+    facts = {"names": names}
+    return Source(
+        f"{name}.npy", npy_bytes, known, facts, fingerprint(file_hash(path), facts), path.name
+    )
+
+
+def _print_constant(file: str, names: Sequence[str], values: np.ndarray[Any, Any]) -> None:
+    """Say which attributes are the same for every track: they tell nothing, and stay in."""
+    constant = [name for name, same in zip(names, np.ptp(values, axis=0) == 0, strict=True) if same]
+    if constant:
+        print(
+            f"warning: {file}: {len(constant)} attributes are constant and tell nothing: "
+            f"{', '.join(constant[:10])}{' …' if len(constant) > 10 else ''}",
+            file=sys.stderr,
+        )
+
+
+def npy_bytes(vector: np.ndarray[Any, Any]) -> bytes:
+    """Encode a float32 vector as .npy, which can't hold a pickle."""
+    buffer = io.BytesIO()
+    np.save(buffer, vector.astype(np.float32), allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _json_bytes(item: Any) -> bytes:
+    return json.dumps(item, ensure_ascii=False).encode()
+
+
+def statistics(source: Source, training: set[str]) -> dict[str, Any]:
+    """What the encoders need to know, from training tracks only."""
+    items = [item for track, item in source.items.items() if track in training]
+    if source.field.endswith(".npy"):
+        return vector_statistics(items or list(source.items.values()))
+    if source.field.endswith(".json"):
+        names, counts = np.unique([name for item in items for name in item], return_counts=True)
+        order = np.argsort(-counts, kind="stable")
+        return {"vocabulary": [str(names[i]) for i in order]}
+    return {}
+
+
+def vector_statistics(vectors: Sequence[np.ndarray[Any, Any]]) -> dict[str, list[float]]:
+    """Mean and standard deviation of each attribute; a constant one gets 1, so it becomes 0."""
+    values = np.stack(vectors).astype(np.float64)
+    std = values.std(axis=0)
+    return {"mean": values.mean(axis=0).tolist(), "std": np.where(std > 0, std, 1.0).tolist()}
