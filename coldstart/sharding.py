@@ -285,9 +285,8 @@ def add_vectors(
     field = f"{name}.npy"
     counts: dict[str, list[int]] = {}
     all_training: list[np.ndarray[Any, Any]] = []
-    about = {**dataset.about, "modalities": dict(dataset.modalities)}
-    if about["modalities"].pop(name, None):
-        write_dataset(dataset.folder, about)  # until it is whole again
+    # Written beside the old folder, then put in its place: earlier parts are never at risk.
+    beside = f".{name}.new"
     for split in SPLITS:
         counts[split] = []
         for number in range(len(dataset.shard_sizes(split))):
@@ -305,15 +304,20 @@ def add_vectors(
                 if t in vectors or t in there
             ]
             members = [(track, {field: npy_bytes(vector)}) for track, vector in rows]
-            counts[split].append(write_tar(dataset.tar(name, split, number), members))
+            counts[split].append(write_tar(dataset.tar(beside, split, number), members))
             if split == "train":
                 all_training += [vector for _, vector in rows]
-    about["modalities"][name] = {
+    for split in SPLITS:
+        if (new := dataset.folder / split / beside).is_dir():
+            shutil.rmtree(dataset.folder / split / name, ignore_errors=True)
+            new.replace(dataset.folder / split / name)
+    made = {
         "fields": {field: "npy"},
         "shards": counts,
         "parts": parts,
         **facts,
         **vector_statistics(all_training or list(vectors.values())),
     }
-    write_dataset(dataset.folder, about)
+    modalities = {**dataset.modalities, name: made}
+    write_dataset(dataset.folder, {**dataset.about, "modalities": modalities})
     return parts

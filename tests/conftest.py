@@ -11,7 +11,6 @@ from coldstart.sharding import shard
 from coldstart.splits import split
 from coldstart.synth import make_catalogue
 
-
 # pytest parses every test file (and hypothesis) while it collects. CPython 3.11's parser fails now
 # and then when a garbage collection inside it runs code that parses (gh-106905): collect first.
 gc.disable()
