@@ -516,16 +516,21 @@ def test_vectors_as_a_whole_have_no_parts(source: Path, tmp_path: Path) -> None:
     assert sum(map(sum, Shards(tmp_path / "out").info("emb")["shards"].values())) == 20
 
 
-def test_an_interrupted_part_is_not_read(source: Path, tmp_path: Path) -> None:
+def test_an_interrupted_part_leaves_the_earlier_ones_as_they_were(
+    source: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     ids = [t["track_id"] for t in sharded(source, out).all_tracks()]
     facts = {"names": ["x", "y"], "source": "listener"}
     add_vectors(Shards(out), "mlg", vectors(ids, 1.0), facts, 0)
+    about, before = Shards(out).about, samples(Shards(out), "mlg.npy")
     broken = {**vectors(ids, 2.0), ids[9]: "not a vector"}
     with pytest.raises(AttributeError):
         add_vectors(Shards(out), "mlg", broken, facts, 1)
-    assert "mlg" not in Shards(out).modalities
-    assert not list(out.rglob("mlg/.*"))
+    assert Shards(out).about == about
+    assert samples(Shards(out), "mlg.npy") == before
+    assert add_vectors(Shards(out), "mlg", vectors(ids, 2.0), facts, 1) == [0, 1]
+    assert not list(out.rglob("*/.mlg*"))
 
 
 def test_a_copied_dataset_reads_the_same(tiny_world: World, tmp_path: Path) -> None:
