@@ -146,11 +146,16 @@ def _report(root: Path, rows: list[Row], results: dict[str, Any], taken: float) 
     print(caption(results))
     run = root / ROWS[-1]
     factors = open_run(run).data.known_factors()
-    shards = Shards(root / "shards")
-    plays = dict(zip(factors.track_ids, factors.listens.sum(0).tolist()[0], strict=True))
-    unheard = sorted(shards.all_tracks(["test"]), key=lambda t: plays.get(t["track_id"], 0))[:3]
-    for track in unheard:
-        print(f"\nNobody has played “{track['title']}” by {track['artist']}; it is like:")
+    plays = dict(zip(factors.track_ids, factors.plays.astype(int).tolist(), strict=True))
+    cold = [
+        t
+        for t in Shards(root / "shards").all_tracks()
+        if t["split"] == "test" or not plays.get(t["track_id"])
+    ]
+    for track in sorted(cold, key=lambda t: plays.get(t["track_id"], 0))[:3]:
+        hidden = plays.get(track["track_id"], 0)
+        known = f"The model never saw the {hidden} plays of" if hidden else "Nobody has played"
+        print(f"\n{known} “{track['title']}” by {track['artist']}; from its content, it is like:")
         recommend(run=run, like=track["track_id"], k=5, candidates="all")
     print(f"\nwrote {root} in {taken:.0f} s: catalogue, factors, shards, and a run for each row")
     print(f"next: coldstart recommend --run {run} --user u00000")

@@ -154,7 +154,7 @@ def statistics(source: Source, training: set[str]) -> dict[str, Any]:
 
 
 def vector_statistics(vectors: Sequence[np.ndarray[Any, Any]]) -> dict[str, list[float]]:
-    """Mean and standard deviation of each attribute; a constant one gets 1, so it becomes 0."""
+    """Mean and standard deviation of each attribute; 0 for a constant one."""
     values = np.stack(vectors).astype(np.float64)
     std = values.std(axis=0)
-    return {"mean": values.mean(axis=0).tolist(), "std": np.where(std > 0, std, 1.0).tolist()}
+    return {"mean": values.mean(axis=0).tolist(), "std": std.tolist()}

@@ -104,7 +104,8 @@ class Attributes(Target):
         self.names: list[str] = list(info["names"])
         self.dim = len(self.names)
         self.register_buffer("mean", torch.tensor(info["mean"], dtype=torch.float32))
-        self.register_buffer("std", torch.tensor(info["std"], dtype=torch.float32))
+        std = torch.tensor(info["std"], dtype=torch.float32)
+        self.register_buffer("std", torch.where(std > 0, std, 1.0))  # constant: its mean
 
     def loss(self, predicted: Tensor, true: Tensor) -> Tensor:
         """Mean squared error over the standardised attributes: 1 = no better than their mean."""

@@ -65,6 +65,8 @@ class _Attributes(Encoder):
                 in different units.
         """
         super().__init__()
+        if not hidden or min(hidden) < 1:
+            raise InputError(f"hidden: {list(hidden)} is not one width or more, each at least 1")
         self.hidden, self.dropout, self.scale = tuple(hidden), dropout, scale
         self.dim = self.hidden[-1]
 
@@ -79,6 +81,7 @@ class _Attributes(Encoder):
         spread = torch.tensor(info["std"], dtype=torch.float32)
         if self.scale == "common":
             spread = spread.square().mean().sqrt()
+        spread = torch.where(spread > 0, spread, 1.0)  # a constant attribute becomes 0
         self.register_buffer("mean", torch.tensor(info["mean"], dtype=torch.float32))
         self.register_buffer("spread", spread)
         self.net = dense((self.width, *self.hidden), self.dropout)

@@ -60,6 +60,8 @@ class Genres(Encoder):
             max_genres: size of the vocabulary: the most frequent genres of the training tracks.
         """
         super().__init__()
+        if not hidden or min(hidden) < 1:
+            raise InputError(f"hidden: {list(hidden)} is not one width or more, each at least 1")
         self.hidden, self.dropout, self.max_genres = tuple(hidden), dropout, max_genres
         self.dim = self.hidden[-1]
 
