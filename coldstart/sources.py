@@ -156,5 +156,5 @@ def statistics(source: Source, training: set[str]) -> dict[str, Any]:
 def vector_statistics(vectors: Sequence[np.ndarray[Any, Any]]) -> dict[str, list[float]]:
     """Mean and standard deviation of each attribute; 0 for a constant one."""
     values = np.stack(vectors).astype(np.float64)
-    std = values.std(axis=0)
+    std = np.where(np.ptp(values, axis=0) > 0, values.std(axis=0), 0.0)
     return {"mean": values.mean(axis=0).tolist(), "std": std.tolist()}

@@ -138,7 +138,7 @@ class _SaveConfig(SaveConfigCallback):
             path = Path(trainer.default_root_dir) / "config.yaml"
             path.parent.mkdir(parents=True, exist_ok=True)
             self.parser.save(
-                self.config, path, skip_none=False, overwrite=True, multifile=self.multifile
+                self.config, path, skip_unset=False, overwrite=True, multifile=self.multifile
             )
 
 
