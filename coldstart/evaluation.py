@@ -257,7 +257,8 @@ def write_results(folder: StrPath, about: dict[str, Any], rows: list[Row]) -> No
     """Write results.json (with everything that a figure must be read with) and results.csv."""
     named = [dict(zip(HEADERS.values(), row, strict=True)) for row in rows]
     write_json(Path(folder) / "results.json", {**about, "rows": named})
-    shared = {key: about[key] for key in ("candidates", "users", "protocol", "seed")}
+    beside = ("candidates", "users", "tracks_with_vector", "protocol", "seed")
+    shared = {key: about[key] for key in beside}
     flat = [{**row, **shared} for row in named]
     write_table(Path(folder) / "results.csv", pl.DataFrame(flat, infer_schema_length=None))
 

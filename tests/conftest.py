@@ -62,12 +62,9 @@ def shared_data() -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def tiny_audio_run(tiny_world: World) -> Path:
-    """An audio model, barely trained, on the tiny world."""
-    from coldstart.training import fit
-
-    small = {
+SMALL_AUDIO = {
+    f"model.encoders.audio.{key}": value
+    for key, value in {
         "net": "small",
         "patch_seconds": 4,
         "bins": 36,
@@ -75,8 +72,15 @@ def tiny_audio_run(tiny_world: World) -> Path:
         "frame_hop": 256,
         "dim": 16,
         "hop": 1.0,
-    }
-    overrides = {f"model.encoders.audio.{key}": value for key, value in small.items()}
-    overrides |= {"data.shards": tiny_world.shards, "data.factors": tiny_world.factors}
-    overrides |= {"trainer.max_epochs": 2, "data.workers": 0}
+    }.items()
+}
+
+
+@pytest.fixture(scope="session")
+def tiny_audio_run(tiny_world: World) -> Path:
+    """An audio model, barely trained, on the tiny world."""
+    from coldstart.training import fit
+
+    overrides = {"data.shards": tiny_world.shards, "data.factors": tiny_world.factors}
+    overrides |= {"trainer.max_epochs": 2, "data.workers": 0, **SMALL_AUDIO}
     return fit("audio.yaml", run=str(tiny_world.root / "runs" / "tiny_audio"), overrides=overrides)

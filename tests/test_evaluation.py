@@ -97,7 +97,8 @@ def test_a_candidate_that_nobody_played_is_ranked_but_never_relevant(tiny_world:
 
 
 def test_results_are_written_with_everything_they_must_be_read_with(tmp_path: Path) -> None:
-    about = {"candidates": 3, "users": 2, "protocol": "strict cold start", "seed": 0}
+    about = {"candidates": 3, "users": 2, "tracks_with_vector": 3, "seed": 0}
+    about["protocol"] = "strict cold start"
     rows = [Row("coldstart", "mgp", None, 0.5, 0.1, 0.2, 0.3)]
     write_results(tmp_path, about, rows)
     written = json.loads((tmp_path / "results.json").read_text())

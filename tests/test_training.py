@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 import torch
 import yaml
-from conftest import World
+from conftest import SMALL_AUDIO, World
 
 import coldstart
 from coldstart.cli import main
@@ -21,18 +21,7 @@ from coldstart.streams import fold_of
 from coldstart.training import configs_folder
 
 CONFIGS = sorted(path.name for path in configs_folder().glob("*.yaml"))
-SMALL_AUDIO = [
-    f"--model.encoders.audio.{key}={value}"
-    for key, value in {
-        "net": "small",
-        "patch_seconds": 4,
-        "bins": 36,
-        "fmin": 110,
-        "frame_hop": 256,
-        "dim": 16,
-        "hop": 1.0,
-    }.items()
-]
+SMALL_FLAGS = [f"--{key}={value}" for key, value in SMALL_AUDIO.items()]
 QUICK = ["--trainer.max_epochs=2", "--trainer.enable_progress_bar=false", "--data.workers=0"]
 
 
@@ -55,12 +44,9 @@ def mgp_genres(tiny_world: World) -> Fitted:
     return Fitted(run, tiny_world)
 
 
-@pytest.fixture(scope="module")
-def audio(tiny_world: World) -> Fitted:
-    run = tiny_world.root / "runs" / "audio"
-    args = ["fit", "--config", "audio.yaml", "--run", str(run), *data_flags(tiny_world)]
-    assert main([*args, *SMALL_AUDIO, *QUICK]) == 0
-    return Fitted(run, tiny_world)
+@pytest.fixture
+def audio(tiny_audio_run: Path, tiny_world: World) -> Fitted:
+    return Fitted(tiny_audio_run, tiny_world)
 
 
 def test_a_run_is_a_folder_with_its_config_and_checkpoints(mgp_genres: Fitted) -> None:
@@ -213,7 +199,7 @@ def test_listeners_write_mlg_each_for_the_fold_it_has_not_heard(
     for fold in (0, 1):
         run = str(tmp_path / f"listener{fold}")
         folds = [f"--data.shards={shards}", "--data.folds=2", f"--data.fold={fold}"]
-        args = ["fit", "--config", "listener.yaml", "--run", run, *folds, *SMALL_AUDIO, *QUICK]
+        args = ["fit", "--config", "listener.yaml", "--run", run, *folds, *SMALL_FLAGS, *QUICK]
         assert main(args) == 0
         assert load(Path(run) / "checkpoints" / "best.ckpt").fitted_on == {"folds": 2, "fold": fold}
         assert main(["predict", "--run", run]) == 0
@@ -235,7 +221,7 @@ def test_listeners_write_mlg_each_for_the_fold_it_has_not_heard(
     heard = json.loads((tmp_path / "listener0" / "results.json").read_text())
     assert -1 <= heard["mean_correlation"] <= 1
     args = ["fit", "--config", "audio_mlg_genres.yaml", "--run", str(tmp_path / "all"), *flags]
-    assert main([*args, *SMALL_AUDIO, *QUICK]) == 0
+    assert main([*args, *SMALL_FLAGS, *QUICK]) == 0
 
 
 def test_a_listener_without_folds_skips_what_it_was_fitted_on(
@@ -244,7 +230,7 @@ def test_a_listener_without_folds_skips_what_it_was_fitted_on(
     shards, run = tmp_path / "shards", str(tmp_path / "listener")
     shutil.copytree(tiny_world.shards, shards)
     folds = [f"--data.shards={shards}", "--data.folds=null", "--data.fold=null"]
-    args = ["fit", "--config", "listener.yaml", "--run", run, *folds, *SMALL_AUDIO, *QUICK]
+    args = ["fit", "--config", "listener.yaml", "--run", run, *folds, *SMALL_FLAGS, *QUICK]
     assert main(args) == 0
     assert main(["predict", "--run", run]) == 0
     counts = Shards(shards).modalities["mlg"]["shards"]
@@ -396,7 +382,7 @@ def test_two_processes_train_alike_and_measure_what_one_measures(
     flags = ["--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.strategy=ddp"]
     run = tmp_path / "run"
     fit = ["fit", "--config", "audio.yaml", "--run", str(run), *data_flags(audio.world)]
-    for args in ([*fit, *SMALL_AUDIO, *QUICK, *flags], ["test", "--run", str(run), *flags]):
+    for args in ([*fit, *SMALL_FLAGS, *QUICK, *flags], ["test", "--run", str(run), *flags]):
         done = subprocess.run(
             [sys.executable, "-m", "coldstart", *args], capture_output=True, text=True, timeout=120
         )
