@@ -72,8 +72,9 @@ def ranking_task(factors: Factors, candidates: list[str]) -> Task:
     columns = factors.rows(candidates)
     there = np.flatnonzero(columns >= 0)
     found = factors.listens[:, columns[there]].tocoo()
+    liked = found.data > 0  # of explicit ratings, those below 0 are dislikes
     relevant = csr_matrix(
-        (np.ones(found.nnz, dtype=np.int8), (found.row, there[found.col])),
+        (np.ones(liked.sum(), dtype=np.int8), (found.row[liked], there[found.col[liked]])),
         shape=(len(factors.user_ids), len(candidates)),
     )
     has_relevant = np.diff(relevant.indptr) > 0

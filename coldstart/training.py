@@ -17,10 +17,13 @@ from coldstart import callbacks, plugins
 from coldstart.data import ColdStartData
 from coldstart.errors import InputError
 from coldstart.files import StrPath
-from coldstart.model import ColdStart
+from coldstart.model import ColdStart, read_checkpoint
 from coldstart.runs import best_checkpoint, read_config
 
 Overrides = Mapping[str, Any]
+
+LIGHTNING_S_WORDS = ("best", "last", "hpc", "registry")
+"""What may stand in the place of a checkpoint's path."""
 
 
 def fit(config: str, *, run: str | None = None, overrides: Overrides | None = None) -> Path:
@@ -77,17 +80,22 @@ def lightning_cli(verb: str, args: Sequence[str]) -> LightningCLI:
     own.add_argument("--run")
     own.add_argument("--overwrite", action="store_true")
     own.add_argument("--no-rivals", action="store_true")
+    own.add_argument("--ckpt_path")
     mine, rest = own.parse_known_args(list(args))
+    if mine.ckpt_path and mine.ckpt_path not in LIGHTNING_S_WORDS:
+        read_checkpoint(mine.ckpt_path)  # says what is wrong, where Lightning's reading would not
     if verb == "fit":
         folder = Path(mine.run) if mine.run else _default_run(rest)
-        _must_be_free(folder, rest, mine.overwrite)
+        _must_be_free(folder, rest, mine.overwrite or mine.ckpt_path is not None)
         front: list[str] = []
     else:
         folder, front = Path(mine.run) if mine.run else _default_run(rest), []
         if mine.run:
             read_config(folder)
             front = ["--config", str(folder / "config.yaml")]
-            front += ["--ckpt_path", str(best_checkpoint(folder))]
+            mine.ckpt_path = mine.ckpt_path or str(best_checkpoint(folder))
+    if mine.ckpt_path:
+        rest += ["--ckpt_path", mine.ckpt_path]
     root = ["--trainer.default_root_dir", str(folder.absolute())]
     wants_root = not any(a.startswith("--trainer.default_root_dir") for a in rest)
     # It warns that a program's own arguments go elsewhere: they do, on purpose.
@@ -161,7 +169,7 @@ class _CLI(LightningCLI):
         """A model whose weights come from a checkpoint is built as that checkpoint says."""
         super().instantiate_classes()
         checkpoint = self.config[self.subcommand].get("ckpt_path")
-        if checkpoint and checkpoint not in ("best", "last", "hpc"):
+        if checkpoint and checkpoint not in LIGHTNING_S_WORDS:
             self.model.build_like(checkpoint)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -205,10 +213,9 @@ def _default_run(args: Sequence[str]) -> Path:
     return Path("runs") / (Path(configs[0]).stem if configs else "run")
 
 
-def _must_be_free(folder: Path, args: Sequence[str], overwrite: bool) -> None:
-    resumes = any(arg.startswith("--ckpt_path") for arg in args)
+def _must_be_free(folder: Path, args: Sequence[str], wanted: bool) -> None:
     shows = any(arg.startswith(("--print_config", "--help", "-h")) for arg in args)
-    if (folder / "checkpoints").exists() and not (overwrite or resumes or shows):
+    if (folder / "checkpoints").exists() and not (wanted or shows):
         raise InputError(
             f"{folder}: holds a run already; choose another --run, go on with it by "
             f"--ckpt_path {folder}/checkpoints/last.ckpt, or pass --overwrite"

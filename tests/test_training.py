@@ -338,6 +338,17 @@ def test_a_test_with_another_architecture_is_refused(
     assert "another architecture" in capsys.readouterr().err
 
 
+def test_a_file_that_is_no_checkpoint_is_refused(
+    mgp_genres: Fitted, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "x.ckpt").write_bytes(b"nonsense")
+    args = ["test", "--run", str(mgp_genres.run), "--ckpt_path"]
+    assert main([*args, str(tmp_path / "x.ckpt")]) == 2
+    assert "not a checkpoint" in capsys.readouterr().err
+    assert main([*args, str(tmp_path / "nowhere.ckpt")]) == 2
+    assert "no such checkpoint" in capsys.readouterr().err
+
+
 def test_a_folder_that_is_no_run_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
