@@ -362,3 +362,13 @@ def test_another_sample_rate_than_trained_on_is_refused() -> None:
     encoder.check(AUDIO, AUDIO)
     with pytest.raises(InputError, match="trained on audio at 8000 Hz, the dataset has 22050 Hz"):
         encoder.check({"sample_rate": 22_050}, AUDIO)
+
+
+def test_the_full_size_net_gives_a_vector_and_learns_from_it() -> None:
+    encoder = Audio(patch_seconds=7)
+    encoder.start({"sample_rate": 22050})
+    wave = torch.rand(2, encoder.samples, generator=torch.Generator().manual_seed(0)) - 0.5
+    out = encoder(Modality(wave, torch.ones(2, dtype=torch.bool)))
+    assert out.shape == (2, 512)
+    out.square().sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in encoder.parameters())
