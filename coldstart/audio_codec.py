@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import mmap
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,6 +47,7 @@ def blocks(path: StrPath, rate: int = SAMPLE_RATE) -> Iterator[Samples]:
     try:
         with soundfile.SoundFile(path) as file:
             _check_header(file)
+            _check_last_piece(path, file.format)
             yield from _resampled(file, rate, exact=not _is_guess(path, file))
     except soundfile.LibsndfileError as error:
         # For broken mp3s the library says that there is no such file.
@@ -75,11 +77,66 @@ def _is_guess(path: Path, file: soundfile.SoundFile) -> bool:
     if file.format != "MP3":
         return False
     with path.open("rb") as raw:
-        tag = raw.read(10)  # ID3 and its size, 7 bits a byte
-        size = sum(byte << 7 * place for place, byte in enumerate(reversed(tag[6:])))
-        raw.seek(10 + size if tag.startswith(b"ID3") else 0)
+        raw.seek(_after_id3(raw.read(10)))
         first_frame = raw.read(4096)
     return not any(count in first_frame for count in (b"Xing", b"Info", b"VBRI"))
+
+
+def _after_id3(head: bytes) -> int:
+    """Where the sound begins: behind the ID3 tag, whose size has 7 bits a byte."""
+    size = sum(byte << 7 * place for place, byte in enumerate(reversed(head[6:10])))
+    return 10 + size if head.startswith(b"ID3") else 0
+
+
+def _check_last_piece(path: Path, form: str) -> None:
+    """Ogg and mp3 are chains of pieces; a file that was cut off ends inside of one.
+
+    The decoder passes over the rest without a word. An mp3 that was cut exactly between two frames
+    can't be told from a whole one, unless it counts its frames.
+    """
+    ends = {"OGG": _ogg_ends, "MP3": _mp3_ends}.get(form)
+    if ends is None:
+        return
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        if not ends(data):
+            raise AudioError("truncated: the file ends in the middle of the stream")
+
+
+def _ogg_ends(data: mmap.mmap) -> bool:
+    """Whether the last page is complete and marked as the end of its stream (RFC 3533)."""
+    page = data.rfind(b"OggS")
+    if page < 0 or page + 27 > len(data):
+        return False
+    segments = data[page + 27 : page + 27 + data[page + 26]]
+    whole = page + 27 + len(segments) + sum(segments) <= len(data)
+    return whole and len(segments) == data[page + 26] and bool(data[page + 5] & 4)
+
+
+_MP3_KBPS = {  # layer III, by bit rate index
+    True: (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    False: (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+_MP3_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
+
+
+def _mp3_frame(head: bytes) -> int:
+    """Bytes of the layer III frame that this header begins; 0 if it begins none."""
+    if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE6 != 0xE2:
+        return 0
+    version, bits, rate = head[1] >> 3 & 3, head[2] >> 4, head[2] >> 2 & 3
+    if version == 1 or not 0 < bits < 15 or rate == 3:
+        return 0
+    kbps = _MP3_KBPS[version == 3][bits]
+    samples = 144 if version == 3 else 72
+    return samples * 1000 * kbps // _MP3_RATES[version][rate] + (head[2] >> 1 & 1)
+
+
+def _mp3_ends(data: mmap.mmap) -> bool:
+    """Walk from frame to frame; false if the last one reaches beyond the end of the file."""
+    place = _after_id3(data[:10])
+    while size := _mp3_frame(data[place : place + 4]):
+        place += size
+    return place <= len(data)  # behind the frames there may be tags
 
 
 def _resampled(file: soundfile.SoundFile, rate: int, exact: bool) -> Iterator[Samples]:

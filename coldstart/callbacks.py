@@ -18,6 +18,7 @@ from coldstart.errors import InputError
 from coldstart.files import fingerprint, write_json
 from coldstart.model import ColdStart, Prediction
 from coldstart.predictions import Predictions, TrackMeans, as_array
+from coldstart.runs import read_config
 from coldstart.sharding import add_vectors
 from coldstart.shards import Shards
 from coldstart.streams import Batch, fold_of
@@ -42,6 +43,8 @@ def _gather(trainer: Trainer, mine: Any) -> list[Any]:
 
 def _merged(trainer: Trainer, means: TrackMeans) -> Predictions:
     parts = [part for part in _gather(trainer, means.done() if means.row else None) if part]
+    if not parts:
+        means.done()  # says that nothing came
     ids = [track for part in parts for track in part.track_ids]
     return Predictions(ids, torch.cat([part.values for part in parts]))
 
@@ -61,6 +64,13 @@ class RunCheckpoint(ModelCheckpoint):
         """Checkpoints lie in the run's folder, wherever loggers write."""
         self.dirpath = str(Path(trainer.default_root_dir) / "checkpoints")
         super().setup(trainer, pl_module, stage)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Figures of the weights that are about to be replaced would mislead."""
+        if trainer.is_global_zero:
+            for name in ("results.json", "results.csv"):
+                (Path(trainer.default_root_dir) / name).unlink(missing_ok=True)
+        super().on_train_start(trainer, pl_module)
 
 
 class TestReport(Callback):
@@ -188,11 +198,19 @@ class PredictionWriter(Callback):
         self, trainer: Trainer, model: ColdStart, data: ColdStartData, predictions: Predictions
     ) -> None:
         """Write vectors.safetensors and tracks.parquet."""
-        folder = Path(trainer.default_root_dir) / "predictions"
-        predictions.save(folder, data.shards.all_tracks())
+        root, shards = Path(trainer.default_root_dir), data.shards.folder
+        is_run = (root / "config.yaml").is_file()
+        own = not is_run or Path(read_config(root)["data"]["shards"]) == shards
+        # Other shards' predictions must not take the place of the run's own.
+        folder = root / ("predictions" if own else f"predictions_{shards.name}")
+        tracks = data.shards.all_tracks()
+        predictions.save(folder, tracks)
         print(f"wrote the vectors of {len(predictions.track_ids):,} tracks to {folder}")
-        if isinstance(model.target, TrackFactors):
-            print(f"next: coldstart recommend --run {trainer.default_root_dir} --like TRACK_ID")
+        if unknown := len(tracks) - len(predictions.track_ids):
+            print(f"nothing is known of {unknown:,} tracks: they have none of the model's inputs")
+        if is_run and isinstance(model.target, TrackFactors):
+            where = "" if own else f" --shards {shards}"
+            print(f"next: coldstart recommend --run {root}{where} --like TRACK_ID")
 
 
 class WriteModality(PredictionWriter):

@@ -72,6 +72,12 @@ class ColdStartData(LightningDataModule):
             return self.shards.info(folder)
         return self.known_factors().about
 
+    def has(self, folder: str) -> bool:
+        """Whether there is such a modality; for `factors`, whether a folder is named."""
+        if folder == folder_of(FACTORS):
+            return self.factors is not None
+        return folder in self.shards.modalities
+
     def known_factors(self) -> Factors:
         """The factors.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -19,6 +19,18 @@ class InputError(ValueError):
     def __init__(self, message: str) -> None:
         # A loader's worker process sends its whole traceback as the message; people need the end.
         super().__init__(message.rsplit("coldstart.errors.InputError: ", 1)[-1].strip())
+
+
+def one_of(name: str, value: str, choices: Sequence[str]) -> None:
+    """Raise InputError unless `value` is one of the choices.
+
+    >>> one_of("method", "artst", ("random", "artist"))
+    Traceback (most recent call last):
+    ...
+    coldstart.errors.InputError: method: 'artst' is none of random, artist
+    """
+    if value not in choices:
+        raise InputError(f"{name}: {value!r} is none of {', '.join(choices)}")
 
 
 class Fault(NamedTuple):

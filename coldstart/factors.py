@@ -12,6 +12,7 @@ factors/
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from safetensors.numpy import load_file, save_file
 from scipy.sparse import csr_matrix
 
 from coldstart.catalog import read_listens, read_splits, write_table
-from coldstart.errors import Broken, InputError
+from coldstart.errors import Broken, InputError, one_of
 from coldstart.files import StrPath, atomic, write_json
 from coldstart.mf import explicit_als, fold_in, implicit_als
 
@@ -83,6 +84,9 @@ class Factors:
         """Write the folder described at the top of this file; `factors.json` comes last."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        # Vectors of two factorisations can't be compared: a model remembers this id.
+        space = hashlib.sha256(self.tracks[~self.folded].tobytes() + self.users.tobytes())
+        self.about["id"] = space.hexdigest()[:16]
         (folder / "factors.json").unlink(missing_ok=True)
         parts: dict[str, dict[str, Any]] = {
             "factors": {"tracks": self.tracks[~self.folded], "users": self.users},
@@ -200,6 +204,8 @@ def factorize(
     """
     if factors < 1 or iterations < 1 or regularization < 0 or alpha <= 0:
         raise InputError("factors and iterations are at least 1, regularization ≥ 0, alpha > 0")
+    one_of("algorithm", algorithm, ("implicit", "explicit"))
+    one_of("weighting", weighting, ("log", "linear"))
     broken = Broken(skip_broken)
     value = "rating" if algorithm == "explicit" else "plays"
     log = read_listens(listens, value, broken)

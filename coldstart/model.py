@@ -103,6 +103,20 @@ class ColdStart(LightningModule):
         self._same_architecture(stored)
         self.build(stored["facts"].__getitem__)
 
+    def check(self, info: Info, has: Callable[[str], bool]) -> None:
+        """Raise InputError unless a dataset is of the kind that this model was built from.
+
+        Args:
+            info: modality folder (or `factors`) → its facts.
+            has: whether there is such a folder; the truth need not be there, the inputs must.
+        """
+        for _, encoder in self._encoders():
+            folder = folder_of(encoder.fields[0])
+            encoder.check(info(folder), self.facts[folder])
+        folder = folder_of(self.target.fields[0])
+        if has(folder):
+            self.target.check(info(folder), self.facts[folder])
+
     def forward(self, inputs: Mapping[str, Modality]) -> Tensor:
         """{modality: values and mask} → [B, K], on the scale that the loss is computed on."""
         fused: Tensor = self.fusion(
@@ -139,9 +153,7 @@ class ColdStart(LightningModule):
         """Build from the dataset, unless a checkpoint's facts have built it; check the dataset."""
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         self.build(data.info)
-        for _, encoder in self._encoders():
-            folder = folder_of(encoder.fields[0])
-            encoder.check(data.info(folder), self.facts[folder])
+        self.check(data.info, data.has)
         if self.trainer.state.fn == "fit":
             self.fitted_on = {"folds": data.folds, "fold": data.fold}
 
@@ -180,8 +192,10 @@ class ColdStart(LightningModule):
         return Prediction(batch.track_ids, self.predict(batch.inputs))
 
     def predict_step(self, batch: Batch) -> Prediction:
-        """The outputs; `callbacks.PredictionWriter` writes them."""
-        return Prediction(batch.track_ids, self.predict(batch.inputs))
+        """The outputs, without tracks of which nothing is known: they have none of the inputs."""
+        known = torch.stack([m.present for m in batch.inputs.values()]).any(0)
+        ids = [track for track, there in zip(batch.track_ids, known.tolist(), strict=True) if there]
+        return Prediction(ids, self.predict(batch.inputs)[known])
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam with its defaults, as in the talk; `--optimizer` on the command line replaces it."""

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from coldstart.catalog import write_table
+from coldstart.errors import InputError
 from coldstart.files import StrPath, atomic
 from coldstart.streams import Batch
 
@@ -72,7 +73,13 @@ class TrackMeans:
                 self.counts[row] += 1
 
     def done(self) -> Predictions:
-        """The means, in the order in which tracks first came."""
+        """The means, in the order in which tracks first came.
+
+        Raises:
+            InputError: nothing came.
+        """
+        if not self.sums:
+            raise InputError("no track of these shards has any of what the model reads")
         values = torch.stack(self.sums) / torch.tensor(self.counts)[:, None]
         return Predictions(list(self.row), values)
 

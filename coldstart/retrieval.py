@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from coldstart.audio_codec import AudioError, to_flac
-from coldstart.errors import InputError
+from coldstart.errors import InputError, one_of
 from coldstart.files import StrPath
 from coldstart.predictions import by_track
 from coldstart.ranking import dot_scores, top_k
@@ -74,6 +74,7 @@ def recommend(
     """
     if sum(query is not None for query in (like, audio, user)) != 1:
         raise InputError("name one query: --like TRACK_ID, --audio FILE or --user USER_ID")
+    one_of("candidates", candidates, ("cold", "warm", "all"))
     if k < 1:
         raise InputError("k is at least 1")
     opened = open_run(run, shards, factors)
@@ -85,7 +86,8 @@ def recommend(
     rows = np.array([i for i in np.flatnonzero(wanted) if ids[i] not in leave_out], dtype=np.int64)
     if len(rows) == 0:
         raise InputError(
-            f"there is no {candidates} track to recommend in {opened.data.shards.folder}"
+            f"there is no {candidates} track to recommend in {opened.data.shards.folder}; "
+            "--candidates all takes warm and cold ones"
         )
     scores = dot_scores(F.normalize(query[None], dim=1), F.normalize(vectors[rows], dim=1))
     best = next(top_k(scores, 1, len(rows), k))[1][0]
@@ -136,6 +138,12 @@ def _query(
     """The query's vector, and the tracks that are no answer to it."""
     if like is not None:
         if like not in ids:
+            lacks = any(track["track_id"] == like for track in run.data.shards.all_tracks())
+            if lacks:
+                raise InputError(
+                    f"nothing is known of track {like!r}: it has no plays, and none of what this "
+                    f"model reads ({', '.join(run.model.encoders)})"
+                )
             raise InputError(f"{run.data.shards.folder}: there is no track {like!r}")
         return vectors[ids.index(like)], {like}
     if audio is not None:

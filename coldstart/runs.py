@@ -15,8 +15,7 @@ from coldstart.data import ColdStartData
 from coldstart.errors import InputError
 from coldstart.files import StrPath
 from coldstart.model import ColdStart, load
-from coldstart.predictions import Predictions, by_track
-from coldstart.streams import Batch
+from coldstart.predictions import Predictions, TrackMeans
 
 
 class Run(NamedTuple):
@@ -69,6 +68,7 @@ def open_run(folder: StrPath, shards: str | None = None, factors: str | None = N
     replaced = {"shards": shards, "factors": factors}
     config |= {key: path for key, path in replaced.items() if path is not None}
     model, data = load(best_checkpoint(folder)), ColdStartData(**config)
+    model.check(data.info, data.has)
     data.lend(model.lend())
     return Run(Path(folder), model, data, own_shards=shards is None)
 
@@ -88,7 +88,7 @@ def predictions_of(run: Run) -> Predictions:
     ):
         made = Predictions.load(folder)
         tracks = {track["track_id"] for track in run.data.shards.all_tracks()}
-        if tracks == set(made.track_ids):
+        if tracks >= set(made.track_ids):
             return made
     made = predict_tracks(run)
     made.save(folder, run.data.shards.all_tracks())
@@ -96,12 +96,13 @@ def predictions_of(run: Run) -> Predictions:
 
 
 def predict_tracks(run: Run) -> Predictions:
-    """Predict every track of the run's shards, with progress."""
+    """Predict every track of the run's shards that has any of the model's inputs."""
     batches = run.data.batches(["train", "val", "test"])
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = run.model.to(device)
 
-    def output(batch: Batch) -> torch.Tensor:
-        return model.predict(move_data_to_device(batch.inputs, device))
-
-    return by_track(tqdm(batches, desc="predicting", unit="batch", file=sys.stderr), output)
+    means = TrackMeans()
+    with torch.inference_mode():
+        for batch in tqdm(batches, desc="predicting", unit="batch", file=sys.stderr):
+            means.add(*model.predict_step(move_data_to_device(batch, device)))
+    return means.done()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import polars as pl
 
 from coldstart.catalog import read_tracks, write_table
-from coldstart.errors import Broken, InputError
+from coldstart.errors import Broken, InputError, one_of
 from coldstart.files import StrPath, file_hash, write_json
 
 SPLITS = ("train", "val", "test")
@@ -84,6 +84,7 @@ def assign(table: pl.DataFrame, method: Method, fractions: Sequence[float], seed
     if len(fractions) != 3 or min(fractions) < 0 or not abs(sum(fractions) - 1) < 1e-6:  # or NaN
         raise InputError(f"fractions: {tuple(fractions)} are not three shares that add up to 1")
     n = len(table)
+    one_of("method", method, get_args(Method))
     generator = np.random.default_rng(seed)
     cuts = [int(n * fractions[0] + 1e-9), int(n * (fractions[0] + fractions[1]) + 1e-9)]
     if method == "artist":

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from coldstart.components import Component
 from coldstart.encoders.attributes import VectorReader
 from coldstart.encoders.base import Modality, Reader, WholeTrack
+from coldstart.errors import InputError
 from coldstart.sample import Sample
 
 FACTORS = "factors.npy"
@@ -59,6 +60,9 @@ class Target(Component):
         """Learn width and scale from the field's facts. Sets `dim`."""
         raise NotImplementedError
 
+    def check(self, info: Mapping[str, Any], built_from: Mapping[str, Any]) -> None:
+        """Raise InputError if a dataset's truth is not of the kind that this was built from."""
+
     def reader(self) -> Reader:
         """What reads the truth; a track without one is `present=False`, and not trained on."""
         return VectorReader(self.fields[0], self.dim)
@@ -80,6 +84,15 @@ class TrackFactors(Target):
     def build(self, info: Mapping[str, Any]) -> None:
         """As wide as the factors."""
         self.dim = int(info["factors"])
+
+    def check(self, info: Mapping[str, Any], built_from: Mapping[str, Any]) -> None:
+        """The factors must be those of the training: in another space directions mean nothing."""
+        if info.get("id") != built_from.get("id"):
+            raise InputError(
+                f"these factors ({info['factors']} wide) are not those that the model was "
+                f"trained on ({built_from['factors']} wide, id {built_from.get('id')}); vectors "
+                "of two factorisations can't be compared. Use the model's own factors, or fit it anew"
+            )
 
     def reader(self) -> Reader:
         """Reads the joined vectors, which are arrays already."""
@@ -106,6 +119,13 @@ class Attributes(Target):
         self.register_buffer("mean", torch.tensor(info["mean"], dtype=torch.float32))
         std = torch.tensor(info["std"], dtype=torch.float32)
         self.register_buffer("std", torch.where(std > 0, std, 1.0))  # constant: its mean
+
+    def check(self, info: Mapping[str, Any], built_from: Mapping[str, Any]) -> None:
+        """The attributes must be the same, in the same order."""
+        if info["names"] != built_from["names"]:
+            raise InputError(
+                f"{self.fields[0]}: the dataset's attributes are not the ones this model predicts"
+            )
 
     def loss(self, predicted: Tensor, true: Tensor) -> Tensor:
         """Mean squared error over the standardised attributes: 1 = no better than their mean."""

@@ -85,9 +85,13 @@ def lightning_cli(verb: str, args: Sequence[str]) -> LightningCLI:
     if mine.ckpt_path and mine.ckpt_path not in LIGHTNING_S_WORDS:
         read_checkpoint(mine.ckpt_path)  # says what is wrong, where Lightning's reading would not
     if verb == "fit":
-        folder = Path(mine.run) if mine.run else _default_run(rest)
+        folder, front = Path(mine.run) if mine.run else _default_run(rest), []
         _must_be_free(folder, rest, mine.overwrite or mine.ckpt_path is not None)
-        front: list[str] = []
+        if mine.ckpt_path and not any(a.startswith("--config") for a in rest):
+            read_config(folder)
+            front = ["--config", str(folder / "config.yaml")]
+        if mine.ckpt_path == "last":
+            mine.ckpt_path = str(folder / "checkpoints" / "last.ckpt")
     else:
         folder, front = Path(mine.run) if mine.run else _default_run(rest), []
         if mine.run:
@@ -145,8 +149,10 @@ class _SaveConfig(SaveConfigCallback):
         if stage == "fit" and trainer.is_global_zero:
             path = Path(trainer.default_root_dir) / "config.yaml"
             path.parent.mkdir(parents=True, exist_ok=True)
+            config = self.config.clone()
+            config["ckpt_path"] = None  # what it was resumed from is no part of the recipe
             self.parser.save(
-                self.config, path, skip_unset=False, overwrite=True, multifile=self.multifile
+                config, path, skip_unset=False, overwrite=True, multifile=self.multifile
             )
 
 
@@ -176,7 +182,11 @@ class _CLI(LightningCLI):
         """Log to CSV files in the run's folder unless another logger was chosen."""
         config = self.config[self.subcommand].trainer
         if config.logger in (None, True):
-            kwargs["logger"] = CSVLogger(config.default_root_dir, "logs", self.subcommand)
+            logs, version = Path(config.default_root_dir) / "logs", str(self.subcommand)
+            resumed = self.config[self.subcommand].get("ckpt_path") and self.subcommand == "fit"
+            if resumed and (logs / version).exists():  # the logger would empty the folder
+                version += f"-{sum(1 for _ in logs.glob('fit*')) + 1}"
+            kwargs["logger"] = CSVLogger(config.default_root_dir, "logs", version)
         return super().instantiate_trainer(**kwargs)
 
 
@@ -218,7 +228,7 @@ def _must_be_free(folder: Path, args: Sequence[str], wanted: bool) -> None:
     if (folder / "checkpoints").exists() and not (wanted or shows):
         raise InputError(
             f"{folder}: holds a run already; choose another --run, go on with it by "
-            f"--ckpt_path {folder}/checkpoints/last.ckpt, or pass --overwrite"
+            f"--ckpt_path last, or pass --overwrite"
         )
 
 
