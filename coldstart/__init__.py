@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from coldstart.data import ColdStartData as ColdStartData
-    from coldstart.demo import run_demo as run_demo
     from coldstart.encoders.base import Encoder as Encoder
     from coldstart.encoders.base import Modality as Modality
     from coldstart.errors import InputError as InputError
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from coldstart.fusion.base import FusionHead as FusionHead
     from coldstart.model import ColdStart as ColdStart
     from coldstart.model import load as load
-    from coldstart.plugins import list_plugins as list_plugins
+    from coldstart.registry import plugins as plugins
     from coldstart.retrieval import recommend as recommend
     from coldstart.sharding import shard as shard
     from coldstart.shards import Shards as Shards
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from coldstart.training import predict as predict
     from coldstart.training import test as test
     from coldstart.training import validate as validate
+    from coldstart.walkthrough import demo as demo
 
 _HOME = {
     "ColdStart": "model",
@@ -44,10 +44,10 @@ _HOME = {
     "Target": "targets",
     "factorize": "factors",
     "fit": "training",
-    "list_plugins": "plugins",
+    "plugins": "registry",
     "load": "model",
     "make_catalogue": "synth",
-    "run_demo": "demo",
+    "demo": "walkthrough",
     "predict": "training",
     "recommend": "retrieval",
     "shard": "sharding",
@@ -63,3 +63,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'coldstart' has no attribute '{name}'")
     return getattr(importlib.import_module(f"coldstart.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})

@@ -47,8 +47,10 @@ def blocks(path: StrPath, rate: int = SAMPLE_RATE) -> Iterator[Samples]:
     try:
         with soundfile.SoundFile(path) as file:
             _check_header(file)
-            _check_last_piece(path, file.format)
-            yield from _resampled(file, rate, exact=not _is_guess(path, file))
+            guess = _is_guess(path, file)
+            if guess or file.format == "OGG":
+                _check_last_piece(path, file.format)
+            yield from _resampled(file, rate, exact=not guess)
     except soundfile.LibsndfileError as error:
         # For broken mp3s the library says that there is no such file.
         why = "" if "not exist" in error.error_string else f" ({error.error_string})"
@@ -91,12 +93,10 @@ def _after_id3(head: bytes) -> int:
 def _check_last_piece(path: Path, form: str) -> None:
     """Ogg and mp3 are chains of pieces; a file that was cut off ends inside of one.
 
-    The decoder passes over the rest without a word. An mp3 that was cut exactly between two frames
-    can't be told from a whole one, unless it counts its frames.
+    The decoder passes over the rest without a word. An mp3 that doesn't count its frames, cut
+    exactly between two of them, can't be told from a whole one.
     """
-    ends = {"OGG": _ogg_ends, "MP3": _mp3_ends}.get(form)
-    if ends is None:
-        return
+    ends = _ogg_ends if form == "OGG" else _mp3_ends
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         if not ends(data):
             raise AudioError("truncated: the file ends in the middle of the stream")

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from coldstart.errors import InputError
 
 VERBS = {
-    "demo": ("coldstart.demo", "run_demo", "the whole path on an invented catalogue"),
+    "demo": ("coldstart.walkthrough", "demo", "the whole path on an invented catalogue"),
     "factorize": ("coldstart.factors", "factorize", "a listening log → track and user vectors"),
     "split": ("coldstart.splits", "split", "tracks → train, val and test; reports what leaks"),
     "shard": ("coldstart.sharding", "shard", "tracks, audio and attributes → shards"),
@@ -33,7 +33,7 @@ VERBS = {
         "recommend",
         "unheard tracks for a track, a file or a user",
     ),
-    "plugins": ("coldstart.plugins", "list_plugins", "list encoders, fusion heads and targets"),
+    "plugins": ("coldstart.registry", "plugins", "list encoders, fusion heads and targets"),
 }
 """Verb → module, function, and what it is for."""
 LIGHTNING_VERBS = ("fit", "validate", "test", "predict")

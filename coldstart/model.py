@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torchmetrics import MeanMetric
 
-from coldstart import plugins
+from coldstart import registry
 from coldstart.encoders.base import Encoder, Modality
 from coldstart.errors import InputError
 from coldstart.files import StrPath
@@ -270,10 +270,10 @@ def load(path: StrPath) -> ColdStart:
     stored = checkpoint["coldstart"]
     model = ColdStart(
         encoders={
-            name: plugins.create("encoders", recipe) for name, recipe in stored["encoders"].items()
+            name: registry.create("encoders", recipe) for name, recipe in stored["encoders"].items()
         },
-        fusion=plugins.create("fusion", stored["fusion"]),
-        target=plugins.create("targets", stored["target"]),
+        fusion=registry.create("fusion", stored["fusion"]),
+        target=registry.create("targets", stored["target"]),
     )
     model.build(stored["facts"].__getitem__)
     model.fitted_on = stored["fitted_on"]

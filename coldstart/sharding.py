@@ -93,8 +93,11 @@ def shard(
         dataset = Shards(out)
         counts = dataset.modalities[name]["shards"]
         print(f"{name}: {sum(map(sum, counts.values())):,} of {len(table):,} tracks have it")
-    print(broken.write(out / "broken.csv") or f"wrote {out}")
-    print(f"next: coldstart fit --config mgp.yaml --data.shards {out} --data.factors factors")
+    if skipped := broken.write(out / "broken.csv"):
+        print(skipped)
+    print(f"wrote {out}")
+    config = "mgp" if "mgp" in dataset.modalities else "audio"
+    print(f"next: coldstart fit --config {config}.yaml --data.shards {out} --data.factors factors")
     return dataset
 
 

@@ -89,9 +89,9 @@ class TrackFactors(Target):
         """The factors must be those of the training: in another space directions mean nothing."""
         if info.get("id") != built_from.get("id"):
             raise InputError(
-                f"these factors ({info['factors']} wide) are not those that the model was "
-                f"trained on ({built_from['factors']} wide, id {built_from.get('id')}); vectors "
-                "of two factorisations can't be compared. Use the model's own factors, or fit it anew"
+                f"these factors ({info['factors']} wide) are not those that the model was trained "
+                f"on ({built_from['factors']} wide): vectors of two factorisations can't be "
+                "compared. Use the model's own factors, or fit it anew"
             )
 
     def reader(self) -> Reader:

@@ -13,7 +13,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger
 
-from coldstart import callbacks, plugins
+from coldstart import callbacks, registry
 from coldstart.data import ColdStartData
 from coldstart.errors import InputError
 from coldstart.files import StrPath
@@ -75,7 +75,7 @@ def lightning_cli(verb: str, args: Sequence[str]) -> LightningCLI:
         InputError: something that the user brought is wrong.
         SystemExit: after --help or --print_config, or for arguments that don't parse.
     """
-    plugins.load_all()
+    registry.load_all()
     own = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     own.add_argument("--run")
     own.add_argument("--overwrite", action="store_true")
@@ -130,14 +130,14 @@ class _Parser(LightningArgumentParser):
     """Adds the list of choices to an error about a plugin's name."""
 
     def error(self, message: str, ex: Exception | None = None) -> Any:
-        kinds: dict[str, plugins.Kind] = {
+        kinds: dict[str, registry.Kind] = {
             "encoders": "encoders",
             "fusion": "fusion",
             "target": "targets",
         }
         for key, kind in kinds.items():
             if f'"model.{key}' in message and "Option" not in message:
-                message += f"\n{kind} to choose from: {', '.join(plugins.discover(kind))}"
+                message += f"\n{kind} to choose from: {', '.join(registry.discover(kind))}"
         # The usage has a hundred lines here, and would hide the message.
         raise InputError(f"{message}\n`{self.prog} --help` lists all options")
 

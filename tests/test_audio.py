@@ -351,3 +351,14 @@ def test_real_music_of_every_kind_goes_through(shared_data: Path, tmp_path: Path
         assert values.abs().amax() > 0.01
         counted += 1
     assert counted == 32
+
+
+def test_real_files_that_are_cut_are_noticed(shared_data: Path, tmp_path: Path) -> None:
+    """Ogg and mp3 too, whose decoders pass over a cut end without a word."""
+    names = ["a_vacilar.mp3", "Home.mp3", "Kevin_MacLeod_-_Vibe_Ace.ogg", "loop_tabla.flac"]
+    for name in names:
+        whole = (shared_data / "audio" / name).read_bytes()
+        cut = tmp_path / name
+        cut.write_bytes(whole[: int(len(whole) * 0.77)])
+        with pytest.raises(AudioError):
+            list(blocks(cut))

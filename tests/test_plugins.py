@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from coldstart import plugins
+from coldstart import registry
 from coldstart.errors import InputError
 
 
@@ -27,28 +27,28 @@ def install(folder: Path, name: str, points: str, code: str = "") -> None:
 
 
 def test_an_entry_point_is_named_as_its_class() -> None:
-    for kind in plugins.KINDS:
-        for name, point in plugins.discover(kind).items():
-            assert plugins.load(kind, name).__name__ == name
+    for kind in registry.KINDS:
+        for name, point in registry.discover(kind).items():
+            assert registry.load(kind, name).__name__ == name
             assert isinstance(point, EntryPoint)
 
 
 def test_the_built_in_ones_are_there() -> None:
-    assert set(plugins.discover("encoders")) >= {"Audio", "MGP", "MachineListened", "Genres"}
-    assert "Concat" in plugins.discover("fusion")
-    assert set(plugins.discover("targets")) >= {"TrackFactors", "Attributes"}
+    assert set(registry.discover("encoders")) >= {"Audio", "MGP", "MachineListened", "Genres"}
+    assert "Concat" in registry.discover("fusion")
+    assert set(registry.discover("targets")) >= {"TrackFactors", "Attributes"}
 
 
 def test_a_typo_lists_the_choices_and_suggests() -> None:
     with pytest.raises(InputError, match=r"Audio, Genres.*Did you mean 'Genres'"):
-        plugins.load("encoders", "Genre")
+        registry.load("encoders", "Genre")
 
 
 def test_another_package_s_encoder_is_found(outsider: Path) -> None:
     code = "from coldstart.encoders.genres import Genres\nclass Moods(Genres):\n    'Moods.'\n"
     install(outsider, "moody", "Moods = moody:Moods", code)
-    assert plugins.load("encoders", "Moods").__name__ == "Moods"
-    assert plugins.create("encoders", {"class": "Moods", "init_args": {"hidden": (3,)}}).dim == 3
+    assert registry.load("encoders", "Moods").__name__ == "Moods"
+    assert registry.create("encoders", {"class": "Moods", "init_args": {"hidden": (3,)}}).dim == 3
 
 
 def test_a_broken_plugin_is_listed_with_its_reason_and_the_others_go_on(
@@ -56,18 +56,18 @@ def test_a_broken_plugin_is_listed_with_its_reason_and_the_others_go_on(
 ) -> None:
     install(outsider, "broken", "Poems = broken:Poems", "import there_is_no_such_module")
     with pytest.warns(UserWarning, match=r"Poems.*there_is_no_such_module.*going on"):
-        plugins.load_all()
-    rows = {row.name: row for row in plugins.list_plugins()}
+        registry.load_all()
+    rows = {row.name: row for row in registry.plugins()}
     assert "there_is_no_such_module" in rows["Poems"].status
     assert rows["Poems"].distribution == "broken 1.0"
     assert rows["MGP"].status == "ok"
     assert "Poems" in capsys.readouterr().out
     with pytest.raises(InputError, match="fails to import"):
-        plugins.load("encoders", "Poems")
+        registry.load("encoders", "Poems")
 
 
 def test_two_packages_that_claim_one_name_are_both_named(outsider: Path) -> None:
     install(outsider, "first", "Poems = first:Poems")
     install(outsider, "second", "Poems = second:Poems")
     with pytest.raises(InputError, match=r"(first.*second|second.*first)"):
-        plugins.discover("encoders")
+        registry.discover("encoders")

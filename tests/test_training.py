@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import polars as pl
 import pytest
 import torch
 import yaml
@@ -404,3 +405,84 @@ def test_two_processes_train_alike_and_measure_what_one_measures(
     assert two["candidates"] == one["candidates"]
     for a, b in zip(two["rows"], one["rows"], strict=True):
         assert a["cosine distance, track"] == pytest.approx(b["cosine distance, track"], abs=1e-4)
+
+
+def test_factors_of_another_factorisation_are_refused(
+    mgp_genres: Fitted, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also of the same width: directions mean nothing in another space."""
+    world = mgp_genres.world
+    for width in (8, 5):
+        other = tmp_path / f"factors{width}"
+        listens = world.catalogue / "listens.parquet"
+        coldstart.factorize(listens, out=other, splits=world.splits, factors=width, seed=7)
+        user = Factors.load(other).user_ids[0]
+        test = ["test", "--run", str(mgp_genres.run), "--data.factors", str(other)]
+        recommend = ["recommend", "--run", str(mgp_genres.run), "--factors", str(other)]
+        for args in (test, [*recommend, "--user", user]):
+            assert main(args) == 2
+            error = capsys.readouterr().err
+            assert "not those that the model was trained on" in error
+            assert "Traceback" not in error
+
+
+def test_a_resumed_run_s_config_starts_anew_and_its_log_is_kept(
+    mgp_genres: Fitted, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(mgp_genres.run, run)
+    log = (run / "logs" / "fit" / "metrics.csv").read_bytes()
+    go_on = ["fit", "--run", str(run), "--ckpt_path", "last", "--trainer.max_epochs=4"]
+    assert main(go_on) == 0
+    assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == 3
+    assert (run / "logs" / "fit" / "metrics.csv").read_bytes() == log
+    assert (run / "logs" / "fit-2" / "metrics.csv").is_file()
+    anew = ["fit", "--config", str(run / "config.yaml"), "--run", str(tmp_path / "anew")]
+    assert main([*anew, "--trainer.max_epochs=1"]) == 0
+    last = tmp_path / "anew" / "checkpoints" / "last.ckpt"
+    assert torch.load(last, weights_only=True)["epoch"] == 0
+
+
+def test_a_track_without_any_input_gets_no_answer_and_is_none(
+    audio: Fitted, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = pl.read_parquet(audio.world.catalogue / "tracks.parquet").head(4)
+    paths = [str(audio.world.catalogue / path) for path in table["audio"]]
+    paths[1] = None  # type: ignore[call-overload]
+    table.with_columns(audio=pl.Series(paths)).write_parquet(tmp_path / "tracks.parquet")
+    shards = tmp_path / "more"
+    made_from = tmp_path / "tracks.parquet"
+    splits = audio.world.splits
+    coldstart.shard(made_from, out=shards, splits=splits, sample_rate=8000, workers=1)
+    silent = table["track_id"][1]
+    where = ["--run", str(audio.run), "--shards", str(shards)]
+    found = recommended(capsys, *where, "--like", table["track_id"][0], "--candidates", "all")
+    warm = set(Factors.load(audio.world.factors).track_ids)
+    assert silent in warm or silent not in {row["track_id"] for row in found}
+    before = (audio.run / "predictions").exists()
+    other = ["--data.shards", str(shards), "--data.factors", "null"]
+    assert main(["predict", "--run", str(audio.run), *other]) == 0
+    assert "nothing is known of 1 tracks" in capsys.readouterr().out
+    assert (audio.run / "predictions").exists() == before
+    made = pl.read_parquet(audio.run / "predictions_more" / "tracks.parquet")
+    assert silent not in made["track_id"]
+    assert len(made) == 3
+
+
+def test_python_refuses_misspelt_choices(tiny_world: World, tmp_path: Path) -> None:
+    tracks, listens = (tiny_world.catalogue / f"{n}.parquet" for n in ("tracks", "listens"))
+    with pytest.raises(coldstart.InputError, match="'artst' is none of random, artist"):
+        coldstart.split(tracks, out=tmp_path / "s.csv", method="artst")  # type: ignore[arg-type]
+    for wrong in ({"algorithm": "explict"}, {"weighting": "lin"}):
+        with pytest.raises(coldstart.InputError, match="is none of"):
+            coldstart.factorize(listens, out=tmp_path / "f", **wrong)  # type: ignore[arg-type]
+
+
+def test_every_verb_is_a_function_of_the_package() -> None:
+    from coldstart.cli import VERBS
+
+    for verb, (module, name, _) in VERBS.items():
+        __import__(module)
+        assert name == verb
+        assert callable(getattr(coldstart, verb))
+        assert verb in dir(coldstart)

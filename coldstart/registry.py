@@ -91,7 +91,7 @@ def create(kind: Kind, recipe: Mapping[str, Any]) -> Any:
     return load(kind, recipe["class"])(**recipe["init_args"])
 
 
-def list_plugins() -> list[Plugin]:
+def plugins() -> list[Plugin]:
     """List the installed encoders, fusion heads and targets, and whether each loads."""
     rows = []
     for kind in KINDS:

@@ -38,7 +38,7 @@ SMALL = {
 }
 
 
-def run_demo(
+def demo(
     *,
     out: StrPath = "runs/demo",
     tracks: int = 400,
