@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from coldstart.fusion.base import FusionHead as FusionHead
     from coldstart.model import ColdStart as ColdStart
     from coldstart.model import load as load
+    from coldstart.nearest import neighbours as neighbours
     from coldstart.registry import plugins as plugins
     from coldstart.retrieval import recommend as recommend
     from coldstart.sharding import shard as shard
@@ -48,6 +49,7 @@ _HOME = {
     "load": "model",
     "make_catalogue": "synth",
     "demo": "walkthrough",
+    "neighbours": "nearest",
     "predict": "training",
     "recommend": "retrieval",
     "shard": "sharding",

@@ -5,7 +5,7 @@ which is the trainer's `default_root_dir`.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from coldstart.data import ColdStartData
 from coldstart.errors import InputError
 from coldstart.files import fingerprint, write_json
 from coldstart.model import ColdStart, Prediction
-from coldstart.predictions import Predictions, TrackMeans, as_array
+from coldstart.predictions import OnePiece, Predictions, TrackMeans, as_array
 from coldstart.runs import read_config
 from coldstart.sharding import add_vectors
 from coldstart.shards import Shards
@@ -41,10 +41,10 @@ def _gather(trainer: Trainer, mine: Any) -> list[Any]:
     return everyone
 
 
-def _merged(trainer: Trainer, means: TrackMeans) -> Predictions:
-    parts = [part for part in _gather(trainer, means.done() if means.row else None) if part]
+def _merged(trainer: Trainer, mine: TrackMeans | OnePiece) -> Predictions:
+    parts = [part for part in _gather(trainer, mine.done() if mine.seen else None) if part]
     if not parts:
-        means.done()  # says that nothing came
+        mine.done()  # says that nothing came
     ids = [track for part in parts for track in part.track_ids]
     return Predictions(ids, torch.cat([part.values for part in parts]))
 
@@ -88,8 +88,8 @@ class TestReport(Callback):
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start anew."""
-        self.means, self.losses = TrackMeans(), torch.zeros(2, dtype=torch.float64)
-        self.truth = TrackMeans()
+        self.means, self.truth, self.patches = TrackMeans(), TrackMeans(), OnePiece()
+        self.losses = torch.zeros(2, dtype=torch.float64)
 
     def on_test_batch_end(
         self,
@@ -103,6 +103,7 @@ class TestReport(Callback):
         """Collect a batch: outputs by track, and the distance of single pieces."""
         assert isinstance(outputs, Prediction)
         self.means.add(outputs.track_ids, outputs.values)
+        self.patches.add(outputs.track_ids, outputs.values)
         has = batch.target.present
         true = batch.target.values[has]
         self.truth.add(
@@ -117,6 +118,7 @@ class TestReport(Callback):
         model, data = _parts(trainer, pl_module)
         predictions = _merged(trainer, self.means)
         losses = sum(_gather(trainer, self.losses))
+        drawn = _merged(trainer, self.patches)
         name = "+".join(model.encoders)
         if isinstance(model.target, Attributes):
             truth = _merged(trainer, self.truth)
@@ -125,14 +127,15 @@ class TestReport(Callback):
             return
         if not trainer.is_global_zero:
             return
-        streamed = model.lend().streamed
 
         def describe(batch: Batch) -> torch.Tensor:
             moved = trainer.strategy.batch_to_device(batch)
             return model.describe(moved.inputs)
 
-        distance = float(losses[0] / losses[1]) if streamed and losses[1] else None
-        about, rows = evaluation.evaluate(predictions, distance, describe, data, name, self.rivals)
+        patches = None
+        if model.lend().streamed and losses[1]:
+            patches = evaluation.Patches(float(losses[0] / losses[1]), drawn)
+        about, rows = evaluation.evaluate(predictions, patches, describe, data, name, self.rivals)
         about["best_epoch"] = model.best_epoch
         about["parameters"] = sum(p.numel() for p in model.parameters())
         root = Path(trainer.default_root_dir)
@@ -198,19 +201,89 @@ class PredictionWriter(Callback):
         self, trainer: Trainer, model: ColdStart, data: ColdStartData, predictions: Predictions
     ) -> None:
         """Write vectors.safetensors and tracks.parquet."""
-        root, shards = Path(trainer.default_root_dir), data.shards.folder
+        root = Path(trainer.default_root_dir)
         is_run = (root / "config.yaml").is_file()
-        own = not is_run or Path(read_config(root)["data"]["shards"]) == shards
-        # Other shards' predictions must not take the place of the run's own.
-        folder = root / ("predictions" if own else f"predictions_{shards.name}")
+        folder = vectors_folder(root, data.shards)
         tracks = data.shards.all_tracks()
         predictions.save(folder, tracks)
         print(f"wrote the vectors of {len(predictions.track_ids):,} tracks to {folder}")
         if unknown := len(tracks) - len(predictions.track_ids):
             print(f"nothing is known of {unknown:,} tracks: they have none of the model's inputs")
         if is_run and isinstance(model.target, TrackFactors):
-            where = "" if own else f" --shards {shards}"
+            own = folder.name == "predictions"
+            where = "" if own else f" --shards {data.shards.folder}"
             print(f"next: coldstart recommend --run {root}{where} --like TRACK_ID")
+
+
+def vectors_folder(run: Path, shards: Shards) -> Path:
+    """Where predictions for a dataset lie; other shards' must not take the place of the run's."""
+    is_run = (run / "config.yaml").is_file()
+    own = not is_run or Path(read_config(run)["data"]["shards"]) == shards.folder
+    return run / ("predictions" if own else f"predictions_{shards.folder.name}")
+
+
+class WriteVectors(PredictionWriter):
+    """Writes one net's vectors of all tracks into the shards, as one more modality folder.
+
+    Training tracks get theirs in sample: from a net that was fitted on them.
+    """
+
+    def __init__(
+        self,
+        modality: str,
+        what: Literal["factors", "embedding"] = "factors",
+        made_by: str | None = None,
+    ) -> None:
+        """A writer.
+
+        Args:
+            modality: folder to write.
+            what: the outputs, or what the model's only encoder gives.
+            made_by: fingerprint of what decides the outcome; by default, of the weights.
+        """
+        self.modality, self.what, self.made_by = modality, what, made_by
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse what can't be written."""
+        model, _ = _parts(trainer, pl_module)
+        if not isinstance(model.target, TrackFactors):
+            raise InputError(
+                "this model predicts attributes; its config's WriteModality writes them"
+            )
+        if self.what == "embedding" and len(model.encoders) > 1:
+            raise InputError(
+                f"an embedding is written of a model with one encoder; this one has "
+                f"{', '.join(model.encoders)}"
+            )
+        super().on_predict_start(trainer, pl_module)
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Collect a batch."""
+        assert isinstance(outputs, Prediction)
+        (embedding, *_) = outputs.encoded.values()
+        values = embedding if self.what == "embedding" else outputs.values
+        self.means.add(outputs.track_ids, values)
+
+    def write(
+        self, trainer: Trainer, model: ColdStart, data: ColdStartData, predictions: Predictions
+    ) -> None:
+        """Write the tars."""
+        made_by = self.made_by or fingerprint(
+            [[name, float(value.double().sum())] for name, value in model.state_dict().items()]
+        )
+        vectors = dict(zip(predictions.track_ids, as_array(predictions.values), strict=True))
+        facts = {"what": self.what, "made_by": made_by, "source": made_by, "folds": 1}
+        add_vectors(data.shards, self.modality, vectors, facts, None)
+        print(f"wrote {self.modality} of {len(vectors):,} tracks into {data.shards.folder}")
+        print("its values of training tracks come from a net that was fitted on these tracks")
 
 
 class WriteModality(PredictionWriter):

@@ -33,6 +33,11 @@ VERBS = {
         "recommend",
         "unheard tracks for a track, a file or a user",
     ),
+    "neighbours": (
+        "coldstart.nearest",
+        "neighbours",
+        "a track's nearest, by plays, by attributes and by a model",
+    ),
     "plugins": ("coldstart.registry", "plugins", "list encoders, fusion heads and targets"),
 }
 """Verb → module, function, and what it is for."""

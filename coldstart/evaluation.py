@@ -30,6 +30,9 @@ from coldstart.targets import cosine_distance
 RIVAL_USERS = 5000
 """Users by whom validation chooses between variants of a rival."""
 
+OURS, PATCHES = "coldstart", "coldstart, single patches"
+"""Methods: the model, and the same weights with one patch a track in the place of all."""
+
 REPEATS = 5
 """Random and shuffled rows are means over this many draws."""
 
@@ -92,13 +95,24 @@ def ranking_task(factors: Factors, candidates: list[str]) -> Task:
     )
 
 
+class Patches(NamedTuple):
+    """What single patches give, where tracks come in patches.
+
+    Attributes:
+        distance: mean cosine distance over all patches.
+        drawn: the output of one patch of each track, drawn at random.
+    """
+
+    distance: float
+    drawn: Predictions
+
+
 class Row(NamedTuple):
     """One line of the results: a method and its figures; None where one makes no sense."""
 
     method: str
     input: str
-    cosine_patch: float | None
-    cosine_track: float | None
+    cosine: float | None
     recall: float | None
     ndcg: float | None
     map: float | None
@@ -107,8 +121,7 @@ class Row(NamedTuple):
 HEADERS = {
     "method": "method",
     "input": "input",
-    "cosine_patch": "cosine distance, patch",
-    "cosine_track": "cosine distance, track",
+    "cosine": "cosine distance",
     "recall": f"Recall@{K}",
     "ndcg": f"NDCG@{K}",
     "map": f"MAP@{MAP_K}",
@@ -117,7 +130,7 @@ HEADERS = {
 
 def evaluate(
     predictions: Predictions,
-    patch_distance: float | None,
+    patches: Patches | None,
     describe_content: Callable[[Batch], Tensor],
     data: ColdStartData,
     name: str,
@@ -128,7 +141,7 @@ def evaluate(
 
     Args:
         predictions: of all test tracks.
-        patch_distance: mean cosine distance of single patches, where tracks come in patches.
+        patches: of the same tracks and in the same order, where tracks come in patches.
         describe_content: a batch → [B, F], the content itself, for the rivals.
         data: shards and factors.
         name: of the model's input, such as `audio+mlg`.
@@ -147,11 +160,12 @@ def evaluate(
     def distance(vectors: Tensor) -> float:
         return float(cosine_distance(vectors[has_vector], truth).mean())
 
-    def row(method: str, vectors: Tensor, patch: float | None = None) -> Row:
-        return Row(method, name, patch, distance(vectors), *task.figures(vectors, seed))
+    def row(method: str, vectors: Tensor) -> Row:
+        return Row(method, name, distance(vectors), *task.figures(vectors, seed))
 
-    values = predictions.values
-    rows = [row("coldstart", values, patch_distance)]
+    rows = [row(OURS, predictions.values)]
+    if patches:
+        rows.append(row(PATCHES, patches.drawn.values)._replace(cosine=patches.distance))
     rows += _floors(task, factors, predictions, data, row, seed)
     if rivals:
         rows += _rivals(factors, predictions.track_ids, describe_content, data, row)
@@ -193,7 +207,7 @@ def _floors(
         def noise(rows: slice, generator: torch.Generator = generator) -> Tensor:
             return torch.rand(rows.stop - rows.start, n, generator=generator)
 
-        random.append(Row("random", "–", None, None, *task.figures_of(noise, seed)))
+        random.append(Row("random", "–", None, *task.figures_of(noise, seed)))
         permuted = predictions.values[torch.randperm(n, generator=generator)]
         shuffled.append(row("shuffled content", permuted))
     artist = {t["track_id"]: t.get("artist_id") for t in data.shards.all_tracks()}
@@ -206,7 +220,7 @@ def _floors(
     popular = task.figures_of(lambda rows: popularity.expand(rows.stop - rows.start, -1), seed)
     return [
         _mean(random),
-        Row("artist's popularity", "artist", None, None, *popular),
+        Row("artist's popularity", "artist", None, *popular),
         _mean(shuffled),
     ]
 

@@ -113,11 +113,6 @@ class Factors:
             InputError: the folder holds no factors, incomplete ones, or ones of another version.
         """
         folder = Path(folder)
-        if not (folder / "factors.json").is_file():
-            raise InputError(
-                f"{folder}: no factors here (factors.json is missing); make them with "
-                f"`coldstart factorize LISTENS --out {folder}`"
-            )
         try:
             return cls._read(folder)
         except (OSError, LookupError, SafetensorError, pl.exceptions.PolarsError) as error:
@@ -126,15 +121,31 @@ class Factors:
                 f"{folder}: incomplete or damaged ({reason}); factorise again"
             ) from error
 
-    @classmethod
-    def _read(cls, folder: Path) -> Factors:
+    @staticmethod
+    def about_of(folder: StrPath) -> dict[str, Any]:
+        """How a folder's factors were made, without reading the vectors.
+
+        Raises:
+            InputError: the folder holds no factors, or ones of another version.
+        """
+        path = Path(folder) / "factors.json"
+        if not path.is_file():
+            raise InputError(
+                f"{folder}: no factors here (factors.json is missing); make them with "
+                f"`coldstart factorize LISTENS --out {folder}`"
+            )
         try:
-            about = json.loads((folder / "factors.json").read_bytes())
+            about: dict[str, Any] = json.loads(path.read_bytes())
             version = about["version"]
         except (ValueError, TypeError, KeyError) as error:
-            raise InputError(f"{folder}/factors.json: not readable ({error})") from error
+            raise InputError(f"{path}: not readable ({error})") from error
         if version != VERSION:
             raise InputError(f"{folder}: factors of version {version}, not {VERSION}")
+        return about
+
+    @classmethod
+    def _read(cls, folder: Path) -> Factors:
+        about = cls.about_of(folder)
         made = load_file(folder / "factors.safetensors")
         folded = load_file(folder / "folded.safetensors")["tracks"]
         sparse = load_file(folder / "listens.safetensors")

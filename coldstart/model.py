@@ -34,10 +34,12 @@ class Prediction(NamedTuple):
     Attributes:
         track_ids: B ids.
         values: [B, K].
+        encoded: encoder name → [B, dim], what fusion got.
     """
 
     track_ids: list[str]
     values: Tensor
+    encoded: dict[str, Tensor]
 
 
 class ColdStart(LightningModule):
@@ -117,11 +119,13 @@ class ColdStart(LightningModule):
         if has(folder):
             self.target.check(info(folder), self.facts[folder])
 
+    def encode(self, inputs: Mapping[str, Modality]) -> dict[str, Tensor]:
+        """{modality: values and mask} → {modality: [B, dim]}."""
+        return {name: encoder(inputs[name]) for name, encoder in self._encoders()}
+
     def forward(self, inputs: Mapping[str, Modality]) -> Tensor:
         """{modality: values and mask} → [B, K], on the scale that the loss is computed on."""
-        fused: Tensor = self.fusion(
-            {name: encoder(inputs[name]) for name, encoder in self._encoders()}
-        )
+        fused: Tensor = self.fusion(self.encode(inputs))
         return fused
 
     def predict(self, inputs: Mapping[str, Modality]) -> Tensor:
@@ -189,13 +193,19 @@ class ColdStart(LightningModule):
 
     def test_step(self, batch: Batch) -> Prediction:  # type: ignore[override]
         """The outputs; `callbacks.TestReport` makes figures of them."""
-        return Prediction(batch.track_ids, self.predict(batch.inputs))
+        return self._outputs(batch)
 
     def predict_step(self, batch: Batch) -> Prediction:
         """The outputs, without tracks of which nothing is known: they have none of the inputs."""
         known = torch.stack([m.present for m in batch.inputs.values()]).any(0)
+        everything = self._outputs(batch)
         ids = [track for track, there in zip(batch.track_ids, known.tolist(), strict=True) if there]
-        return Prediction(ids, self.predict(batch.inputs)[known])
+        encoded = {name: vectors[known] for name, vectors in everything.encoded.items()}
+        return Prediction(ids, everything.values[known], encoded)
+
+    def _outputs(self, batch: Batch) -> Prediction:
+        encoded = self.encode(batch.inputs)
+        return Prediction(batch.track_ids, self.target.output(self.fusion(encoded)), encoded)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam with its defaults, as in the talk; `--optimizer` on the command line replaces it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+from zlib import crc32
 
 import numpy as np
 import polars as pl
@@ -57,14 +58,14 @@ class TrackMeans:
     """
 
     def __init__(self) -> None:
-        self.row: dict[str, int] = {}
+        self.seen: dict[str, int] = {}
         self.sums: list[Tensor] = []
         self.counts: list[int] = []
 
     def add(self, track_ids: Sequence[str], values: Tensor) -> None:
         """Add a batch: B ids, [B, K]."""
         for track, value in zip(track_ids, values.float().cpu(), strict=True):
-            row = self.row.setdefault(track, len(self.sums))
+            row = self.seen.setdefault(track, len(self.sums))
             if row == len(self.sums):
                 self.sums.append(value.clone())
                 self.counts.append(1)
@@ -81,7 +82,37 @@ class TrackMeans:
         if not self.sums:
             raise InputError("no track of these shards has any of what the model reads")
         values = torch.stack(self.sums) / torch.tensor(self.counts)[:, None]
-        return Predictions(list(self.row), values)
+        return Predictions(list(self.seen), values)
+
+
+class OnePiece:
+    """Keeps one piece of each track, drawn at random: what a single patch gives.
+
+    The draw hangs on the track and the piece's number alone, so it is the same however many
+    processes read the data.
+
+    >>> drawn = OnePiece()
+    >>> drawn.add(["a", "b"], torch.tensor([[1.0], [2.0]]))
+    >>> drawn.done().values.tolist()
+    [[1.0], [2.0]]
+    """
+
+    def __init__(self) -> None:
+        self.kept: dict[str, Tensor] = {}
+        self.best: dict[str, int] = {}
+        self.seen: dict[str, int] = {}
+
+    def add(self, track_ids: Sequence[str], values: Tensor) -> None:
+        """Add a batch: B ids, [B, K]."""
+        for track, value in zip(track_ids, values.float().cpu(), strict=True):
+            number = self.seen[track] = self.seen.get(track, 0) + 1
+            lot = crc32(f"{track}/{number}".encode())
+            if lot >= self.best.get(track, 0):
+                self.best[track], self.kept[track] = lot, value.clone()
+
+    def done(self) -> Predictions:
+        """One vector a track, in the order in which tracks first came."""
+        return Predictions(list(self.kept), torch.stack(list(self.kept.values())))
 
 
 def by_track(batches: Iterable[Batch], output: Callable[[Batch], Tensor]) -> Predictions:

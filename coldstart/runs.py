@@ -104,5 +104,6 @@ def predict_tracks(run: Run) -> Predictions:
     means = TrackMeans()
     with torch.inference_mode():
         for batch in tqdm(batches, desc="predicting", unit="batch", file=sys.stderr):
-            means.add(*model.predict_step(move_data_to_device(batch, device)))
+            outputs = model.predict_step(move_data_to_device(batch, device))
+            means.add(outputs.track_ids, outputs.values)
     return means.done()

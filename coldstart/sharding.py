@@ -26,7 +26,7 @@ from coldstart.audio_codec import SAMPLE_RATE, AudioError
 from coldstart.catalog import read_splits, read_tracks
 from coldstart.errors import Broken, Fault, InputError
 from coldstart.files import StrPath, fingerprint, write_json
-from coldstart.shards import VERSION, Shards, write_dataset, write_tar
+from coldstart.shards import VERSION, Shards, changing, list_modality, write_dataset, write_tar
 from coldstart.sources import Source, npy_bytes, sources_of, statistics, vector_statistics
 from coldstart.splits import SPLITS
 
@@ -212,9 +212,7 @@ def _write_modality(
             items = [(track, source.items[track]) for track in ids if track in source.items]
             tasks[split, number] = _Task(tar, note, source.field, source.encode, items, broken.skip)
     # Whoever reads the dataset meanwhile must not see tars and counts that don't match.
-    about = {**dataset.about, "modalities": dict(dataset.modalities)}
-    if about["modalities"].pop(name, None):
-        write_dataset(dataset.folder, about)
+    list_modality(dataset, name, None)
     total = sum(len(task.items) for task in tasks.values())
     with tqdm(total=total, desc=f"sharding {name}", unit="track", file=sys.stderr) as bar:
         if notes:
@@ -223,7 +221,7 @@ def _write_modality(
             broken.add(_faults(source, name, written))
             notes[place] = written
             bar.update(len(tasks[place].items))
-    about["modalities"][name] = {
+    made = {
         "fields": {source.field: source.field.rsplit(".", 1)[1]},
         "shards": {
             split: [notes[split, i]["tracks"] for i in range(len(dataset.shard_sizes(split)))]
@@ -232,7 +230,7 @@ def _write_modality(
         "source": source.fingerprint,
         **facts,
     }
-    write_dataset(dataset.folder, about)
+    list_modality(dataset, name, made)
     shutil.rmtree(progress, ignore_errors=True)
 
 
@@ -281,9 +279,20 @@ def add_vectors(
     Returns:
         The parts that are there now.
     """
+    with changing(dataset):
+        return _add_vectors(Shards(dataset.folder), name, vectors, facts, part)
+
+
+def _add_vectors(
+    dataset: Shards,
+    name: str,
+    vectors: Mapping[str, np.ndarray[Any, Any]],
+    facts: Mapping[str, Any],
+    part: int | None,
+) -> list[int]:
     old = dataset.modalities.get(name)
-    if old and old["source"] != facts["source"]:
-        old = None  # another listener's: this one starts anew
+    if part is None or (old and old["source"] != facts["source"]):
+        old = None  # a whole, or another listener's part: it starts anew
     parts = sorted({*(old["parts"] if old else []), *([] if part is None else [part])})
     field = f"{name}.npy"
     counts: dict[str, list[int]] = {}
@@ -321,6 +330,5 @@ def add_vectors(
         **facts,
         **vector_statistics(all_training or list(vectors.values())),
     }
-    modalities = {**dataset.modalities, name: made}
-    write_dataset(dataset.folder, {**dataset.about, "modalities": modalities})
+    list_modality(dataset, name, made)
     return parts

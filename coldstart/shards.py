@@ -35,6 +35,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
+from filelock import FileLock
 from webdataset.tariterators import group_by_keys, tar_file_expander
 from webdataset.writer import TarWriter
 
@@ -235,3 +236,21 @@ def write_tar(path: Path, members: Iterable[tuple[str, Mapping[str, bytes]]]) ->
 def write_dataset(folder: StrPath, about: Mapping[str, Any]) -> None:
     """Write dataset.json, atomically."""
     write_json(Path(folder) / "dataset.json", about)
+
+
+def changing(dataset: Shards) -> FileLock:
+    """Lock a dataset while its list of modalities is read, changed and written back.
+
+    Several processes may add modalities to one dataset; readers need no lock.
+    """
+    return FileLock(dataset.folder / ".lock", is_singleton=True)
+
+
+def list_modality(dataset: Shards, name: str, facts: Mapping[str, Any] | None) -> None:
+    """Enter a modality into dataset.json, or take it out (None); the others stay as they are."""
+    with changing(dataset):
+        now = Shards(dataset.folder)
+        others = {key: value for key, value in now.modalities.items() if key != name}
+        made = {**others, name: dict(facts)} if facts is not None else others
+        if made != now.modalities:
+            write_dataset(dataset.folder, {**now.about, "modalities": made})

@@ -6,14 +6,16 @@ import argparse
 import os
 import warnings
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import LightningModule, Trainer
+import yaml
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger
 
-from coldstart import callbacks, registry
+from coldstart import callbacks, registry, stages
 from coldstart.data import ColdStartData
 from coldstart.errors import InputError
 from coldstart.files import StrPath
@@ -21,6 +23,21 @@ from coldstart.model import ColdStart, read_checkpoint
 from coldstart.runs import best_checkpoint, read_config
 
 Overrides = Mapping[str, Any]
+
+OWN_FLAGS: dict[str, dict[str, Any]] = {
+    "--run": {},  # the run's folder; brings config and best checkpoint to validate, test, predict
+    "--ckpt_path": {},
+    "--overwrite": {"action": "store_true"},  # fit: over a run that is there
+    "--no-rivals": {"action": "store_true"},  # test: only the model and the floors
+    "--write": {},  # predict: into the shards, as this modality
+    "--what": {"choices": ("factors", "embedding"), "default": "factors"},
+    "--stages": {"type": int, "choices": (1, 2), "default": 1},  # fit: see stages.py
+    "--stage-folds": {"type": int, "default": 5},
+    "--stage-vectors": {"choices": ("factors", "embedding"), "default": "factors"},
+    "--stage-dir": {},
+    "--stage-suffix": {"default": "vec"},
+}
+"""Flags of ours, beside Lightning's."""
 
 LIGHTNING_S_WORDS = ("best", "last", "hpc", "registry")
 """What may stand in the place of a checkpoint's path."""
@@ -64,12 +81,15 @@ def predict(run: StrPath, *, overrides: Overrides | None = None) -> None:
     lightning_cli("predict", ["--run", os.fspath(run), *_flags(overrides)])
 
 
-def lightning_cli(verb: str, args: Sequence[str]) -> LightningCLI:
+def lightning_cli(verb: str, args: Sequence[str], extra: Sequence[Callback] = ()) -> LightningCLI:
     """Run one of Lightning's verbs.
 
-    Beside Lightning's own flags there are `--run DIR`, the run's folder (for validate, test and
-    predict it brings the run's config and best checkpoint), `--overwrite` for fit, `--no-rivals`
-    for test.
+    Beside Lightning's own flags there are those of `OWN_FLAGS`.
+
+    Args:
+        verb: fit, validate, test or predict.
+        args: as on the command line.
+        extra: callbacks beside the config's.
 
     Raises:
         InputError: something that the user brought is wrong.
@@ -77,10 +97,8 @@ def lightning_cli(verb: str, args: Sequence[str]) -> LightningCLI:
     """
     registry.load_all()
     own = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    own.add_argument("--run")
-    own.add_argument("--overwrite", action="store_true")
-    own.add_argument("--no-rivals", action="store_true")
-    own.add_argument("--ckpt_path")
+    for flag, options in OWN_FLAGS.items():
+        own.add_argument(flag, **options)
     mine, rest = own.parse_known_args(list(args))
     if mine.ckpt_path and mine.ckpt_path not in LIGHTNING_S_WORDS:
         read_checkpoint(mine.ckpt_path)  # says what is wrong, where Lightning's reading would not
@@ -100,6 +118,14 @@ def lightning_cli(verb: str, args: Sequence[str]) -> LightningCLI:
             mine.ckpt_path = mine.ckpt_path or str(best_checkpoint(folder))
     if mine.ckpt_path:
         rest += ["--ckpt_path", mine.ckpt_path]
+    if verb != "fit" and mine.run:
+        given = [b for a, b in pairwise([*rest, ""]) if a == "--data.shards"]
+        given += [a.partition("=")[2] for a in rest if a.startswith("--data.shards=")]
+        stages.complete(
+            folder, (given or [read_config(folder)["data"]["shards"]])[-1], lightning_cli
+        )
+    if mine.write:
+        extra = [*extra, callbacks.WriteVectors(mine.write, mine.what)]
     root = ["--trainer.default_root_dir", str(folder.absolute())]
     wants_root = not any(a.startswith("--trainer.default_root_dir") for a in rest)
     # It warns that a program's own arguments go elsewhere: they do, on purpose.
@@ -117,9 +143,11 @@ def lightning_cli(verb: str, args: Sequence[str]) -> LightningCLI:
                 callbacks.RunCheckpoint(),
                 callbacks.TestReport(rivals=not mine.no_rivals),
                 callbacks.PredictionWriter(),
+                *extra,
             ]
         },
         parser_kwargs={verb: {"prog": f"coldstart {verb}"}},
+        two_stages=mine if verb == "fit" and mine.stages == 2 else None,
     )
     if verb == "fit" and cli.trainer.is_global_zero:
         print(f"wrote {folder}\nnext: coldstart test --run {folder}")
@@ -157,6 +185,10 @@ class _SaveConfig(SaveConfigCallback):
 
 
 class _CLI(LightningCLI):
+    def __init__(self, *args: Any, two_stages: argparse.Namespace | None, **kwargs: Any) -> None:
+        self.two_stages = two_stages
+        super().__init__(*args, **kwargs)
+
     def before_instantiate_classes(self) -> None:
         config = self.config[self.subcommand]
         root = config.trainer.default_root_dir
@@ -170,6 +202,32 @@ class _CLI(LightningCLI):
                 logger.init_args["save_dir"] = root
         # W&B stages tables outside the run's folder unless it is told otherwise.
         os.environ.setdefault("WANDB_DATA_DIR", str(Path(root) / "wandb"))
+        if self.two_stages:
+            self._first_stage(Path(root), self.two_stages)
+
+    def _first_stage(self, run: Path, options: argparse.Namespace) -> None:
+        """Train the single nets; the model of this fit then reads what they computed."""
+        parser, config = self._parser(str(self.subcommand)), self.config[self.subcommand]
+        whole = yaml.safe_load(parser.dump(config, skip_unset=False))
+        whole["trainer"].pop("default_root_dir")
+        encoders = stages.first_stage(
+            {
+                key: whole[key]
+                for key in ("seed_everything", "model", "data", "trainer", "optimizer")
+                if key in whole
+            },
+            run,
+            Path(options.stage_dir) if options.stage_dir else run / "stage1",
+            folds=options.stage_folds,
+            vectors=options.stage_vectors,
+            suffix=options.stage_suffix,
+            lightning=lightning_cli,
+        )
+        second = parser.parse_object(
+            {"model": {"encoders": encoders}}, cfg_base=config, defaults=False
+        )
+        config.model.encoders = second.model.encoders
+        self._set_seed()
 
     def instantiate_classes(self) -> None:
         """A model whose weights come from a checkpoint is built as that checkpoint says."""

@@ -274,7 +274,9 @@ def test_a_pickle_inside_an_npy_is_refused_with_its_place(tmp_path: Path) -> Non
 
 def test_nothing_in_a_dataset_is_a_pickle(source: Path, tmp_path: Path) -> None:
     shards = sharded(source, tmp_path / "shards", "mgp")
-    assert {p.suffix for p in shards.folder.rglob("*") if p.is_file()} == {".json", ".tar"}
+    assert (shards.folder / ".lock").stat().st_size == 0
+    written = [p for p in shards.folder.rglob("*") if p.is_file() and p.name != ".lock"]
+    assert {p.suffix for p in written} == {".json", ".tar"}
     got = samples(shards, "audio.flac", "mgp.npy", "genres.json").values()
     for sample in got:
         if "mgp.npy" in sample:

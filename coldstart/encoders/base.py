@@ -74,11 +74,14 @@ class Encoder(Component):
         fields: tar members that it reads, such as `("mgp.npy",)`.
         streamed: true if its values are too large to keep all tracks' in memory, or differ from
             epoch to epoch.
+        precomputed: true if it reads vectors that another net has computed: then a first stage of
+            training has nothing to do for it.
         dim: width of what it returns; known after `build`.
     """
 
     fields: ClassVar[tuple[str, ...]]
     streamed: ClassVar[bool] = False
+    precomputed: ClassVar[bool] = False
     dim: int
     absent: nn.Parameter
 

@@ -1,0 +1,69 @@
+"""Embeddings: one vector a track that something else has computed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from coldstart.encoders.attributes import VectorReader
+from coldstart.encoders.base import Encoder, dense
+from coldstart.errors import InputError
+
+
+class Embedding(Encoder):
+    """A precomputed vector a track, such as a first-stage net's; frozen, or through dense layers.
+
+    In two-stage training (as in the talk) a fusion head learns on what single nets have computed.
+    """
+
+    fields: tuple[str, ...] = ("embedding.npy",)
+    precomputed = True
+
+    def __init__(
+        self,
+        modality: str = "embedding",
+        hidden: Sequence[int] = (),
+        dropout: float = 0.5,
+        normalize: bool = True,
+    ) -> None:
+        """The vectors themselves, or dense layers over them.
+
+        Args:
+            modality: folder of the shards that holds the vectors.
+            hidden: widths of dense layers; none by default: fusion gets the vectors.
+            dropout: share of units dropped after each layer while training.
+            normalize: scale each vector to length 1 first.
+        """
+        super().__init__()
+        self.fields = (f"{modality}.npy",)
+        self.hidden, self.dropout, self.normalize = tuple(hidden), dropout, normalize
+
+    def build(self, info: Mapping[str, Any]) -> None:
+        """Make the layers for vectors as wide as `info["mean"]`."""
+        self.width = len(info["mean"])
+        self.dim = self.hidden[-1] if self.hidden else self.width
+        self.net = dense((self.width, *self.hidden), self.dropout)
+
+    def check(self, info: Mapping[str, Any], built_from: Mapping[str, Any]) -> None:
+        """The vectors must come from the same source: axes of two nets mean different things."""
+        if (len(info["mean"]), info.get("made_by")) != (self.width, built_from.get("made_by")):
+            raise InputError(
+                f"{self.fields[0]}: the dataset's vectors ({len(info['mean'])} wide) were not made "
+                f"by what made those that this model was trained on ({self.width} wide)"
+            )
+
+    def reader(self) -> VectorReader:
+        """Reads vectors of the known width."""
+        return VectorReader(self.fields[0], self.width)
+
+    def describe(self, values: Tensor) -> Tensor:
+        """The vectors, scaled to length 1 if they are normalised. [B, width] → [B, width]."""
+        return F.normalize(values, dim=1) if self.normalize else values
+
+    def encode(self, values: Tensor) -> Tensor:
+        """[B, width] → [B, dim]."""
+        encoded: Tensor = self.net(self.describe(values))
+        return encoded

@@ -1,0 +1,358 @@
+"""The verb `neighbours`: the tracks nearest to one, by plays, by attributes and by a model.
+
+Rows 2, 6 and 12 of the talk. Beside the names stands how popular each track is, so that one sees
+whether plays pull towards the popular while content finds the long tail.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json as json_format
+import re
+import textwrap
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coldstart.encoders.attributes import MGP, VectorReader
+from coldstart.errors import InputError
+from coldstart.factors import Factors
+from coldstart.files import StrPath
+from coldstart.popularity import HEAD, Track, tracks_by_id
+from coldstart.report import picture_format, popularity_curve
+from coldstart.runs import Run, open_run, predictions_of
+from coldstart.shards import Shards
+from coldstart.targets import TrackFactors
+from coldstart.text import clean, cut, side_by_side, width
+
+COLUMN = 36  # three of them and the ranks fit 120 cells
+
+
+class Neighbour(NamedTuple):
+    """One of the nearest tracks: its rank (1 = nearest) and cosine to the query, -1..1."""
+
+    rank: int
+    similarity: float
+    track: Track
+
+
+class Space(NamedTuple):
+    """A query's neighbours in one space.
+
+    Attributes:
+        name: `CF`, the attributes' name, or `predicted`.
+        why_not: why the query has no neighbours here; empty if it has.
+        candidates: how many other tracks have a vector in this space.
+        candidates_in_long_tail: how many of those are in the long tail.
+        neighbours: those that were asked for, nearest first.
+        ranks_left_out: ranks that were asked for and lie beyond the candidates.
+    """
+
+    name: str
+    why_not: str
+    candidates: int = 0
+    candidates_in_long_tail: int = 0
+    neighbours: Sequence[Neighbour] = ()
+    ranks_left_out: Sequence[int] = ()
+
+    @property
+    def in_long_tail(self) -> int:
+        """How many of the neighbours are in the long tail."""
+        return sum(found.track.long_tail for found in self.neighbours)
+
+    @property
+    def median_rank(self) -> float | None:
+        """Median popularity rank of the neighbours."""
+        ranks = [found.track.popularity_rank for found in self.neighbours]
+        return float(np.median(ranks)) if ranks else None
+
+
+class Neighbours(NamedTuple):
+    """What `neighbours` found.
+
+    Attributes:
+        query: the query itself.
+        tracks: how many tracks there are, in the shards and the factors together.
+        long_tail: how many of them are in the long tail.
+        spaces: CF, attributes, predictions.
+    """
+
+    query: Track
+    tracks: int
+    long_tail: int
+    spaces: list[Space]
+
+
+def neighbours(
+    *,
+    run: StrPath,
+    like: str,
+    ranks: str | Sequence[int] | None = None,
+    k: int = 10,
+    attributes: str = "mgp",
+    picture: str | None = None,
+    shards: str | None = None,
+    factors: str | None = None,
+    json: bool = False,
+) -> Neighbours:
+    """Show a track's nearest tracks by plays, by attributes and by a model, side by side.
+
+    By plays: cosine of collaborative-filtering factors; a held-out track's are folded in from its
+    own plays, which the model never saw. By attributes: cosine of centred attribute vectors. By
+    the model: cosine of its predictions, for warm and cold tracks alike. Candidates are all other
+    tracks that have a vector in that space.
+
+    Args:
+        run: folder of a fitted run.
+        like: id of a track in the shards or the factors.
+        ranks: which neighbours to show, such as 1,2,3,35 (1 = nearest); by default 1 to k.
+        k: how many to show, if no ranks are named.
+        attributes: the attributes' folder in the shards.
+        picture: file to draw the popularity curve into: .png, .svg or .pdf.
+        shards: other shards than the run's.
+        factors: other factors than the run's.
+        json: print JSON, for programs.
+
+    Returns:
+        The query, its neighbours in each space, and how popular they are.
+
+    Raises:
+        InputError: there is no such track, or no space knows it.
+    """
+    wanted = _ranks(ranks, k)
+    if picture is not None:
+        picture_format(picture)
+    opened = open_run(run, shards, factors)
+    if opened.data.factors is None:
+        raise InputError(f"{run}: this run has no factors, so no plays; name some with --factors")
+    tracks = tracks_by_id(opened.data.shards, opened.data.factors)
+    if like not in tracks:
+        raise InputError(f"{opened.data.shards.folder}: {_no_such_track(like, tracks)}")
+    spaces = [
+        _nearest("CF", like, wanted, tracks, _played(opened.data.factors, like)),
+        _nearest(
+            attributes, like, wanted, tracks, _attributes(opened.data.shards, attributes, like)
+        ),
+        _nearest("predicted", like, wanted, tracks, _predicted(opened, like)),
+    ]
+    if all(space.why_not for space in spaces):
+        reasons = "; ".join(f"{space.name}: {space.why_not}" for space in spaces)
+        raise InputError(f"track {like!r} has no neighbours. {reasons}")
+    tail = sum(track.long_tail for track in tracks.values())
+    found = Neighbours(tracks[like], len(tracks), tail, spaces)
+    if picture is not None:
+        _draw(picture, found, tracks)
+    print(json_format.dumps(_as_json(found), ensure_ascii=False) if json else _as_text(found))
+    if picture is not None and not json:
+        print(f"wrote {picture}")
+    return found
+
+
+def _ranks(ranks: str | Sequence[int] | None, k: int) -> list[int]:
+    """Ranks to show, each once, in order."""
+    if ranks is None:
+        ranks = range(1, k + 1)
+    elif isinstance(ranks, str):
+        parts = re.split(r"[,\s]+", ranks.strip("[]() ,"))
+        if not all(re.fullmatch("[0-9]+", part) for part in parts):
+            raise InputError(f"ranks: {ranks!r} is no list of ranks such as 1,2,3,35")
+        ranks = [int(part) for part in parts]
+    if len(ranks) == 0 or min(ranks) < 1:
+        raise InputError("ranks and k are at least 1")
+    return sorted(set(ranks))
+
+
+def _no_such_track(like: str, tracks: dict[str, Track]) -> str:
+    """A message with the ids, or else the titles, that come close."""
+    ids = difflib.get_close_matches(like, tracks, n=3)
+    if not ids:
+        titles = {track.title.casefold(): track.track_id for track in tracks.values()}
+        ids = [titles[title] for title in difflib.get_close_matches(like.casefold(), titles, n=3)]
+    close = ", ".join(f"{tracks[i].track_id} ({tracks[i].title or 'no title'})" for i in ids)
+    return f"there is no track {like!r}; " + (f"close: {close}" if close else "none comes close")
+
+
+class _Vectors(NamedTuple):
+    """The tracks that have a vector in a space: N ids, [N, F]."""
+
+    ids: list[str]
+    values: NDArray[np.float64]
+
+
+def _played(factors: Factors, like: str) -> _Vectors | str:
+    """What plays say; or why they say nothing of the query, as in the two functions below."""
+    if like not in factors.row:
+        return "nobody played it, so plays give it no place"
+    if not factors.tracks[factors.row[like]].any():
+        return "none of those who played it has training listens, so its vector is zero"
+    return _Vectors(factors.track_ids, factors.tracks.astype(np.float64))
+
+
+def _attributes(shards: Shards, name: str, like: str) -> _Vectors | str:
+    """The attributes as the encoder MGP describes them: centred, on one common scale."""
+    if name not in shards.modalities:
+        return f"the shards have no '{name}'; they have: {', '.join(sorted(shards.modalities))}"
+    info, field = shards.info(name), f"{name}.npy"
+    if field not in info["fields"] or not {"names", "mean", "std"} <= info.keys():
+        return f"'{name}' is no table of attributes"
+    have = [
+        sample
+        for split, sizes in shards.about["splits"].items()
+        for shard in range(len(sizes))
+        for sample in shards.samples(split, shard, [field])
+        if field in sample
+    ]
+    ids = [sample["track_id"] for sample in have]
+    if like not in ids:
+        return f"it has no '{name}'"
+    encoder = MGP(hidden=(1,), scale="common")
+    encoder.build({fact: info[fact] for fact in ("names", "mean", "std")})
+    values = encoder.describe(VectorReader(field, encoder.width)(have).values)
+    if not values[ids.index(like)].any():
+        return "it is average in every attribute, so it lies in no direction"
+    return _Vectors(ids, values.double().numpy())
+
+
+def _predicted(run: Run, like: str) -> _Vectors | str:
+    if not isinstance(run.model.target, TrackFactors):
+        return "this run's model doesn't predict factors"
+    made = predictions_of(run)
+    if like not in made.track_ids:
+        return f"it has none of what the model reads ({', '.join(run.model.encoders)})"
+    return _Vectors(made.track_ids, made.values.double().numpy())
+
+
+def _nearest(
+    name: str, like: str, ranks: list[int], tracks: dict[str, Track], vectors: _Vectors | str
+) -> Space:
+    """The query's neighbours at these ranks; of equals, the lower id comes first."""
+    if isinstance(vectors, str):
+        return Space(name, vectors)
+    row, lengths = vectors.ids.index(like), np.linalg.norm(vectors.values, axis=1)
+    others = [i for i in np.flatnonzero(lengths) if i != row]  # a zero vector has no direction
+    others.sort(key=lambda i: vectors.ids[i])
+    cosine = vectors.values[others] / lengths[others, None] @ (vectors.values[row] / lengths[row])
+    # Equal vectors must come out equal, in whatever order their products were added up.
+    order = np.argsort(-np.round(cosine, 9), kind="stable")
+    found = [tracks[vectors.ids[others[i]]] for i in order]
+    return Space(
+        name,
+        "",
+        len(found),
+        sum(track.long_tail for track in found),
+        [
+            Neighbour(rank, round(float(cosine[order[rank - 1]]), 4), found[rank - 1])
+            for rank in ranks
+            if rank <= len(found)
+        ],
+        [rank for rank in ranks if rank > len(found)],
+    )
+
+
+def _name(track: Track, most: int) -> str:
+    """Title and artist in so many cells."""
+    title, artist = clean(track.title) or track.track_id, clean(track.artist)
+    if not artist:
+        return cut(title, most)
+    artist = cut(artist, max(most // 3, most - 3 - width(title)))
+    return f"{cut(title, most - 3 - width(artist))} – {artist}"
+
+
+def _plays(track: Track) -> str:
+    return f"{track.plays:,} play{'s' * (track.plays != 1)}"
+
+
+def _draw(picture: str, found: Neighbours, tracks: dict[str, Track]) -> None:
+    place = {track: i for i, track in enumerate(tracks)}
+    results = {
+        f"neighbours: {space.name}{' (none)' if space.why_not else ''}": [
+            place[near.track.track_id] for near in space.neighbours
+        ]
+        for space in found.spaces
+    }
+    popularity_curve(
+        picture,
+        np.array([track.plays for track in tracks.values()], dtype=np.float64),
+        np.array([track.popularity_rank for track in tracks.values()]),
+        place[found.query.track_id],
+        results,
+        title=f"Neighbours of {_name(found.query, 60)}",
+        head=found.tracks - found.long_tail,
+    )
+
+
+def _as_json(found: Neighbours) -> dict[str, Any]:
+    spaces = [
+        {
+            "space": space.name,
+            "why_not": space.why_not or None,
+            "candidates": space.candidates,
+            "candidates_in_long_tail": space.candidates_in_long_tail,
+            "median_popularity_rank": space.median_rank,
+            "in_long_tail": space.in_long_tail,
+            "ranks_left_out": list(space.ranks_left_out),
+            "neighbours": [
+                {"rank": n.rank, "similarity": n.similarity, **n.track._asdict()}
+                for n in space.neighbours
+            ],
+        }
+        for space in found.spaces
+    ]
+    counts = {"tracks": found.tracks, "long_tail": found.long_tail}
+    return {"query": found.query._asdict(), **counts, "spaces": spaces}
+
+
+def _as_text(found: Neighbours) -> str:
+    query, tail = found.query, f"{found.long_tail:,} of {found.tracks:,}"
+    ranks = sorted({near.rank for space in found.spaces for near in space.neighbours})
+    table = [["rank", "----", *(line for rank in ranks for line in (f"{rank:>4}", ""))]]
+    table += [_column(space) for space in found.spaces]
+    lines = [
+        f"query: {_name(query, 70)}{'*' * query.cold} ({query.track_id})",
+        f"       {_plays(query)}, popularity rank {query.popularity_rank:,} of "
+        f"{found.tracks:,} ({query.played_more:.1%} of all tracks are played more), in the "
+        f"{'long tail' if query.long_tail else 'head'}",
+        "",
+        side_by_side(table, [max(4, *(len(r) for r in table[0])), *[COLUMN] * len(found.spaces)]),
+        "",
+        *(_summary(space) for space in found.spaces if not space.why_not),
+        "",
+        f"no.: popularity rank. tail: the long tail: {tail} tracks, all but the most-played that "
+        f"make up {HEAD:.0%} of all plays.",
+        "*: cold: the factorisation never saw it; one that has plays is placed in CF by them, "
+        "afterwards.",
+    ]
+    return "\n".join(lines)
+
+
+def _column(space: Space) -> list[str]:
+    """A space's column of the table: two lines a neighbour, or why there are none."""
+    about = {"CF": "plays", "predicted": "the run's model"}.get(space.name, "attributes")
+    lines = [cut(f"{space.name} ({about})", COLUMN), "-" * COLUMN]
+    if space.why_not:
+        return [*lines, *textwrap.wrap(f"No neighbours: {space.why_not}.", COLUMN)]
+    for near in space.neighbours:
+        track = near.track
+        tail = "  tail" if track.long_tail else ""
+        lines += [
+            _name(track, COLUMN - 1) + "*" * track.cold,
+            f"{near.similarity:6.3f}  {_plays(track)}  no. {track.popularity_rank:,}{tail}",
+        ]
+    return lines
+
+
+def _summary(space: Space) -> str:
+    """How popular a space's neighbours are, beside its candidates."""
+    shown, candidates = len(space.neighbours), space.candidates
+    line = f"{space.name}: {shown:,} shown of {candidates:,} candidates"
+    if shown:
+        line += (
+            f"; median popularity rank {space.median_rank:,.10g}; in the long tail "
+            f"{space.in_long_tail / shown:.0%} of these, "
+            f"{space.candidates_in_long_tail / candidates:.0%} of all candidates"
+        )
+    if space.ranks_left_out:
+        line += f"; there is no rank beyond {candidates:,}"
+    return line

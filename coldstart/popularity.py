@@ -1,0 +1,84 @@
+"""How popular each track is: its place on the curve of plays, and the long tail."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coldstart.factors import Factors
+from coldstart.shards import Shards
+
+HEAD = 0.8
+"""The most-played tracks that make up this share of all plays are the head; the others are the
+long tail."""
+
+
+class Track(NamedTuple):
+    """A track, and where it lies on the popularity curve.
+
+    Attributes:
+        track_id: its id.
+        title: its title; empty if the shards don't have the track.
+        artist: its artist.
+        plays: in the listening log (explicit: how many rated it), held-out tracks' too.
+        popularity_rank: among all tracks, 1 = most played; equals share the best rank.
+        played_more: share of all tracks that are played more than this one, 0..1.
+        long_tail: whether it is outside the most-played tracks that make up 80 % of all plays.
+        cold: whether the factorisation never saw it: held out, or nobody played it.
+    """
+
+    track_id: str
+    title: str
+    artist: str
+    plays: int
+    popularity_rank: int
+    played_more: float
+    long_tail: bool
+    cold: bool
+
+
+def tracks_by_id(shards: Shards, factors: Factors) -> dict[str, Track]:
+    """Every track of the shards and the factors, by id."""
+    about = {track["track_id"]: track for track in shards.all_tracks()}
+    ids = list(dict.fromkeys([*about, *factors.track_ids]))
+    rows = factors.rows(ids)
+    explicit = factors.about["algorithm"] == "explicit"
+    log = factors.listens.getnnz(axis=0) if explicit else factors.plays
+    plays = np.where(rows >= 0, log[rows], 0).astype(np.float64)
+    rank, tail = popularity_rank(plays), plays < head_plays(plays)
+    cold = (rows < 0) | factors.folded[rows]
+    return {
+        track: Track(
+            track,
+            about.get(track, {}).get("title") or "",
+            about.get(track, {}).get("artist") or "",
+            int(plays[i]),
+            int(rank[i]),
+            (int(rank[i]) - 1) / len(ids),
+            bool(tail[i]),
+            bool(cold[i]),
+        )
+        for i, track in enumerate(ids)
+    }
+
+
+def popularity_rank(plays: NDArray[np.float64]) -> NDArray[np.int64]:
+    """1 for the most played; equals share the best rank among them. [N] → [N].
+
+    >>> popularity_rank(np.array([5.0, 9.0, 0.0, 5.0])).tolist()
+    [2, 1, 4, 2]
+    """
+    return 1 + len(plays) - np.searchsorted(np.sort(plays), plays, side="right")
+
+
+def head_plays(plays: NDArray[np.float64]) -> float:
+    """What the least played track of the head has: of equals, all are in the head.
+
+    >>> head_plays(np.array([1.0, 50.0, 30.0, 10.0, 10.0, 2.0]))
+    10.0
+    """
+    most_first = np.sort(plays)[::-1]
+    reached = np.cumsum(most_first) / max(1.0, plays.sum()) >= HEAD
+    return float(most_first[reached.argmax()]) if reached.any() else 0.0

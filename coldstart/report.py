@@ -1,0 +1,91 @@
+"""Pictures: what a verb draws beside what it prints."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coldstart.errors import one_of
+from coldstart.files import StrPath, atomic
+
+FORMATS = (".png", ".svg", ".pdf")
+MARKERS = "osD^vP"
+COLOURS = ("tab:blue", "tab:orange", "tab:green", "tab:purple", "tab:brown", "tab:olive")
+
+
+def picture_format(path: StrPath) -> str:
+    """A picture's format, by its file's ending.
+
+    Raises:
+        InputError: it is none that can be written.
+    """
+    ending = Path(path).suffix.lower()
+    one_of("picture", ending, FORMATS)
+    return ending.removeprefix(".")
+
+
+def popularity_curve(
+    path: StrPath,
+    plays: NDArray[np.float64],
+    rank: NDArray[np.int64],
+    query: int,
+    results: Mapping[str, Sequence[int]],
+    *,
+    title: str,
+    head: int,
+) -> None:
+    """Draw plays against popularity rank, and where a query and its results lie on that curve.
+
+    Both axes are logarithmic; below one play the vertical one is linear, so that tracks without
+    plays are seen too, at 0.
+
+    Args:
+        path: .png, .svg or .pdf; written atomically.
+        plays: [N] of every track, in any order.
+        rank: [N] popularity ranks, 1 = most played.
+        query: the query's position in `plays`.
+        results: label → the results' positions in `plays`; one without results is only in the
+            legend.
+        title: of the picture, as it is (no markup).
+        head: how many tracks come before the long tail.
+
+    Raises:
+        InputError: the path's ending is none of these.
+    """
+    from matplotlib.figure import Figure  # not pyplot: no state is left behind, no window opened
+
+    kind = picture_format(path)
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(np.arange(1, len(plays) + 1), np.sort(plays)[::-1], color="0.7", label="all tracks")
+    axes.axvline(head + 0.5, color="0.5", linestyle=":", label="the long tail begins")
+    # Hollow, and smaller from one to the next, so that marks on one spot are all seen.
+    for i, (label, found) in enumerate(results.items()):
+        rows = np.asarray(found, dtype=np.int64)
+        look: dict[str, Any] = {
+            "marker": MARKERS[i % len(MARKERS)],
+            "markersize": max(5, 13 - 3 * i),
+            "markeredgecolor": COLOURS[i % len(COLOURS)],
+        }
+        axes.plot(
+            rank[rows], plays[rows], linestyle="", markerfacecolor="none", label=label, **look
+        )
+    axes.plot(rank[query], plays[query], "*", color="tab:red", markersize=14, label="the query")
+    axes.set_xscale("log")
+    axes.set_yscale("symlog", linthresh=1)
+    axes.set_ylim(bottom=-0.3)
+    axes.set_xlabel("popularity rank (1 = most played)")
+    axes.set_ylabel("plays")
+    # A title such as "A$AP $ong" isn't mathematics.
+    axes.set_title(title, parse_math=False)
+    for text in axes.legend().get_texts():
+        text.set_parse_math(False)
+    with atomic(path) as temporary, warnings.catch_warnings():
+        # Titles come in every script, and matplotlib's own font draws a box for what it lacks.
+        warnings.filterwarnings("ignore", message=r"Glyph .* missing from font")
+        figure.savefig(temporary, format=kind, dpi=150)

@@ -1,0 +1,62 @@
+"""Text of any script in the columns of a terminal, where some characters are two cells wide."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from itertools import zip_longest
+
+
+def clean(text: str) -> str:
+    r"""One line, without control characters, which a terminal would obey.
+
+    >>> clean("A\nnew \x1b[31mline")
+    'A new [31mline'
+    """
+    plain = (" " if unicodedata.category(c) == "Cc" else c for c in text)
+    return " ".join("".join(plain).split())
+
+
+def width(text: str) -> int:
+    """Cells that a line takes.
+
+    >>> width("naïve"), width("日本語")
+    (5, 6)
+    """
+    return sum(_cells(c) for c in text)
+
+
+def cut(text: str, most: int) -> str:
+    """At most so many cells, with an ellipsis where something was cut off.
+
+    >>> cut("The Quiet Lantern", 10), cut("日本語", 4)
+    ('The Quiet…', '日…')
+    """
+    if width(text) <= most:
+        return text
+    kept, used = "", 1
+    for c in text:
+        used += _cells(c)
+        if used > most:
+            break
+        kept += c
+    return kept.rstrip() + "…"
+
+
+def side_by_side(columns: Sequence[Sequence[str]], widths: Sequence[int], gap: int = 2) -> str:
+    """Put columns of lines beside each other; a shorter column ends earlier.
+
+    >>> side_by_side([["a", "bb"], ["日"]], [3, 3]).splitlines()
+    ['a    日', 'bb']
+    """
+    lines = []
+    for cells in zip_longest(*columns, fillvalue=""):
+        padded = [c + " " * (w - width(c)) for c, w in zip(cells, widths, strict=True)]
+        lines.append((" " * gap).join(padded).rstrip())
+    return "\n".join(lines)
+
+
+def _cells(c: str) -> int:
+    if unicodedata.combining(c) or unicodedata.category(c) == "Cf":
+        return 0
+    return 2 if unicodedata.east_asian_width(c) in "WF" else 1
