@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from coldstart.ablation import ablate as ablate
     from coldstart.data import ColdStartData as ColdStartData
     from coldstart.encoders.base import Encoder as Encoder
     from coldstart.encoders.base import Modality as Modality
@@ -48,6 +49,7 @@ _HOME = {
     "plugins": "registry",
     "load": "model",
     "make_catalogue": "synth",
+    "ablate": "ablation",
     "demo": "walkthrough",
     "neighbours": "nearest",
     "predict": "training",

@@ -4,8 +4,10 @@ which is the trainer's `default_root_dir`.
 
 from __future__ import annotations
 
+import statistics
+import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +20,7 @@ from coldstart.errors import InputError
 from coldstart.files import fingerprint, write_json
 from coldstart.model import ColdStart, Prediction
 from coldstart.predictions import OnePiece, Predictions, TrackMeans, as_array
-from coldstart.runs import read_config
+from coldstart.runs import Vectors, read_config
 from coldstart.sharding import add_vectors
 from coldstart.shards import Shards
 from coldstart.streams import Batch, fold_of
@@ -68,9 +70,37 @@ class RunCheckpoint(ModelCheckpoint):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Figures of the weights that are about to be replaced would mislead."""
         if trainer.is_global_zero:
-            for name in ("results.json", "results.csv"):
-                (Path(trainer.default_root_dir) / name).unlink(missing_ok=True)
+            for results in Path(trainer.default_root_dir).glob("results*.*"):
+                results.unlink()
         super().on_train_start(trainer, pl_module)
+
+
+class FitReport(Callback):
+    """Writes how a fit went to `fit.json`: epochs, seconds an epoch, parameters."""
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start anew."""
+        self.seconds: list[float] = []
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        self.began = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop it; validation is within."""
+        self.seconds.append(time.perf_counter() - self.began)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the file."""
+        if trainer.is_global_zero and self.seconds:
+            about = {
+                "epochs": trainer.current_epoch,
+                "seconds_per_epoch": round(statistics.median(self.seconds), 4),
+                "parameters": sum(p.numel() for p in pl_module.parameters() if p.requires_grad),
+                "device": str(pl_module.device),
+                "processes": trainer.world_size,
+            }
+            write_json(Path(trainer.default_root_dir) / "fit.json", about)
 
 
 class TestReport(Callback):
@@ -78,13 +108,18 @@ class TestReport(Callback):
 
     __test__ = False  # pytest: not a test
 
-    def __init__(self, rivals: bool = True) -> None:
+    def __init__(
+        self, rivals: bool = True, name: str = "results", content: ColdStart | None = None
+    ) -> None:
         """A report.
 
         Args:
             rivals: also fit nearest neighbours and ridge on the training tracks' content.
+            name: of the files, without their endings.
+            content: whose encoders describe the content to the rivals; the model's own by
+                default. A second stage reads what single nets made of it, and rivals must not.
         """
-        self.rivals = rivals
+        self.rivals, self.name, self.content = rivals, name, content
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start anew."""
@@ -128,24 +163,28 @@ class TestReport(Callback):
         if not trainer.is_global_zero:
             return
 
+        content = (self.content or model).to(model.device)
+        patched = model.lend().streamed
+        data.lend(content.lend())
+
         def describe(batch: Batch) -> torch.Tensor:
             moved = trainer.strategy.batch_to_device(batch)
-            return model.describe(moved.inputs)
+            return content.describe(moved.inputs)
 
         patches = None
-        if model.lend().streamed and losses[1]:
+        if patched and losses[1]:
             patches = evaluation.Patches(float(losses[0] / losses[1]), drawn)
         about, rows = evaluation.evaluate(predictions, patches, describe, data, name, self.rivals)
         about["best_epoch"] = model.best_epoch
         about["parameters"] = sum(p.numel() for p in model.parameters())
         root = Path(trainer.default_root_dir)
-        evaluation.write_results(root, about, rows)
+        evaluation.write_results(root, about, rows, self.name)
         ours = {f"test_{key}": v for key, v in rows[0]._asdict().items() if isinstance(v, float)}
         for logger in trainer.loggers:
             logger.log_metrics(ours)
         print(evaluation.table(rows))
         print(evaluation.caption(about))
-        print(f"wrote {root / 'results.json'} and results.csv")
+        print(f"wrote {root / self.name}.json and {self.name}.csv")
         print(f"next: coldstart recommend --run {root} --like TRACK_ID")
 
     def _attributes(
@@ -231,17 +270,18 @@ class WriteVectors(PredictionWriter):
     def __init__(
         self,
         modality: str,
-        what: Literal["factors", "embedding"] = "factors",
-        made_by: str | None = None,
+        what: Vectors = "factors",
+        facts: dict[str, Any] | None = None,
     ) -> None:
         """A writer.
 
         Args:
             modality: folder to write.
             what: the outputs, or what the model's only encoder gives.
-            made_by: fingerprint of what decides the outcome; by default, of the weights.
+            facts: for dataset.json, such as `made_by`, the fingerprint of what decides the
+                outcome; by default, of the weights.
         """
-        self.modality, self.what, self.made_by = modality, what, made_by
+        self.modality, self.what, self.facts = modality, what, facts
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse what can't be written."""
@@ -276,11 +316,11 @@ class WriteVectors(PredictionWriter):
         self, trainer: Trainer, model: ColdStart, data: ColdStartData, predictions: Predictions
     ) -> None:
         """Write the tars."""
-        made_by = self.made_by or fingerprint(
+        made_by = fingerprint(
             [[name, float(value.double().sum())] for name, value in model.state_dict().items()]
         )
         vectors = dict(zip(predictions.track_ids, as_array(predictions.values), strict=True))
-        facts = {"what": self.what, "made_by": made_by, "source": made_by, "folds": 1}
+        facts = self.facts or {"what": self.what, "made_by": made_by, "source": made_by}
         add_vectors(data.shards, self.modality, vectors, facts, None)
         print(f"wrote {self.modality} of {len(vectors):,} tracks into {data.shards.folder}")
         print("its values of training tracks come from a net that was fitted on these tracks")

@@ -238,6 +238,11 @@ def read_splits(path: StrPath) -> pl.DataFrame:
     return check.done().select("track_id", "split")
 
 
+def read_ids(path: StrPath) -> list[str]:
+    """Read the track_id column of a table."""
+    return read_table(path, ["track_id"])["track_id"].cast(pl.String).drop_nulls().to_list()
+
+
 def read_attributes(path: StrPath, broken: Broken | None = None) -> pl.DataFrame:
     """Read attributes: `track_id` and a column of finite numbers for each attribute.
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from coldstart.errors import InputError
+from coldstart.shipped import find_configs
 
 VERBS = {
     "demo": ("coldstart.walkthrough", "demo", "the whole path on an invented catalogue"),
@@ -33,6 +34,7 @@ VERBS = {
         "recommend",
         "unheard tracks for a track, a file or a user",
     ),
+    "ablate": ("coldstart.ablation", "ablate", "subsets of modalities, several seeds → one table"),
     "neighbours": (
         "coldstart.nearest",
         "neighbours",
@@ -42,7 +44,7 @@ VERBS = {
 }
 """Verb → module, function, and what it is for."""
 LIGHTNING_VERBS = ("fit", "validate", "test", "predict")
-FLAGS = ("--json", "--skip_broken", "--overwrite")
+FLAGS = ("--json", "--skip_broken", "--overwrite", "--all_subsets")
 
 
 def usage() -> str:
@@ -104,7 +106,7 @@ def _call(verb: str, rest: list[str]) -> None:
 
     module, name, _ = VERBS[verb]
     function = getattr(importlib.import_module(module), name)
-    auto_cli(function, args=_as_python(rest), prog=f"coldstart {verb}")
+    auto_cli(function, args=find_configs(_as_python(rest)), prog=f"coldstart {verb}")
 
 
 def _as_python(args: list[str]) -> list[str]:

@@ -14,6 +14,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, IterableDataset
 
+from coldstart.catalog import read_ids
 from coldstart.errors import InputError
 from coldstart.factors import Factors
 from coldstart.shards import Shards, folder_of
@@ -34,6 +35,7 @@ class ColdStartData(LightningDataModule):
         memory_mb: int = 4000,
         folds: int | None = None,
         fold: int | None = None,
+        test_tracks: str | None = None,
     ) -> None:
         """Data for fit, validate, test and predict.
 
@@ -47,6 +49,7 @@ class ColdStartData(LightningDataModule):
                 size, and streamed beyond it.
             folds: with `fold`, tracks are divided into this many folds by a hash of their id.
             fold: this fold's tracks are held out of training and validation.
+            test_tracks: table with a column track_id: of the test tracks, only these are tested.
         """
         super().__init__()
         if (folds is None) != (fold is None) or (folds is not None and not 0 <= fold < folds):  # type: ignore[operator]
@@ -57,6 +60,7 @@ class ColdStartData(LightningDataModule):
         self.factors = Factors.load(factors) if factors is not None else None
         self.shuffle_buffer, self.memory_mb = shuffle_buffer, memory_mb
         self.folds, self.fold = folds, fold
+        self.candidates = None if test_tracks is None else frozenset(read_ids(test_tracks))
         self._lent: Lent | None = None
         self._memory: dict[tuple[str, bool], Batch] = {}
         if self.factors is not None:
@@ -102,7 +106,7 @@ class ColdStartData(LightningDataModule):
 
     def test_dataloader(self) -> Iterable[Batch]:
         """All test tracks, also those that nobody played."""
-        return self.batches(["test"])
+        return self.batches(["test"], tested=True)
 
     def predict_dataloader(self) -> Iterable[Batch]:
         """All tracks of all splits."""
@@ -115,6 +119,7 @@ class ColdStartData(LightningDataModule):
         training: bool = False,
         needs_target: bool = False,
         folded: bool = False,
+        tested: bool = False,
         alone: bool = False,
     ) -> Iterable[Batch]:
         """Batches of these splits.
@@ -124,10 +129,14 @@ class ColdStartData(LightningDataModule):
             training: endless shuffled training pieces; else each piece of each track once.
             needs_target: leave out tracks without a target; training always does.
             folded: leave out the held-out fold; training always does.
+            tested: leave out test tracks that aren't in `test_tracks`.
             alone: all of it for this process, whatever other ranks there are.
         """
         pipeline = self.pipeline(
-            training=training, needs_target=needs_target or training, folded=folded or training
+            training=training,
+            needs_target=needs_target or training,
+            folded=folded or training,
+            tested=tested,
         )
         lent = pipeline.lent
         places = [(s, i) for s in splits for i in range(len(self.shards.shard_sizes(s)))]
@@ -165,12 +174,18 @@ class ColdStartData(LightningDataModule):
         )
 
     def pipeline(
-        self, *, training: bool = False, needs_target: bool = False, folded: bool = False
+        self,
+        *,
+        training: bool = False,
+        needs_target: bool = False,
+        folded: bool = False,
+        tested: bool = False,
     ) -> Pipeline:
         """What turns shards, or single samples, into batches; arguments as in `batches`."""
         module: Any = self.trainer.lightning_module if self.trainer else None
         lent = self._lent or module.lend()
-        keep = Keep(self.folds, self.fold) if folded else Keep(None, None)
+        folds, fold = (self.folds, self.fold) if folded else (None, None)
+        keep = Keep(folds, fold, self.candidates if tested else None)
         vectors: dict[str, np.ndarray[Any, Any]] = {}
         # A dataset to predict on needs no factors.
         if lent.target[0] == FACTORS and (needs_target or self.factors is not None):

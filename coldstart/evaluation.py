@@ -234,7 +234,7 @@ def _rivals(
 ) -> list[Row]:
     """Nearest neighbours and ridge, from the same content as the model's."""
     train, val, test = (
-        by_track(data.batches([split], alone=True), describe_content)
+        by_track(data.batches([split], tested=split == "test", alone=True), describe_content)
         for split in ("train", "val", "test")
     )
     usable = factors.rows(train.track_ids)
@@ -268,14 +268,16 @@ def table(rows: list[Row], form: str = "github") -> str:
     return tabulate(cells, headers=headers, tablefmt=form, floatfmt=".3f", missingval="–")
 
 
-def write_results(folder: StrPath, about: dict[str, Any], rows: list[Row]) -> None:
+def write_results(
+    folder: StrPath, about: dict[str, Any], rows: list[Row], name: str = "results"
+) -> None:
     """Write results.json (with everything that a figure must be read with) and results.csv."""
     named = [dict(zip(HEADERS.values(), row, strict=True)) for row in rows]
-    write_json(Path(folder) / "results.json", {**about, "rows": named})
+    write_json(Path(folder) / f"{name}.json", {**about, "rows": named})
     beside = ("candidates", "users", "tracks_with_vector", "protocol", "seed")
     shared = {key: about[key] for key in beside}
     flat = [{**row, **shared} for row in named]
-    write_table(Path(folder) / "results.csv", pl.DataFrame(flat, infer_schema_length=None))
+    write_table(Path(folder) / f"{name}.csv", pl.DataFrame(flat, infer_schema_length=None))
 
 
 def caption(about: dict[str, Any]) -> str:

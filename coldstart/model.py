@@ -23,7 +23,12 @@ from coldstart.streams import Batch, Lent
 from coldstart.targets import Target, TrackFactors
 
 VERSION = 1
-_BOOKKEEPING = ("shards", "fields", "source")  # facts of a dataset that a model has no use for
+_BOOKKEEPING = (
+    "shards",
+    "fields",
+    "source",
+    "runs",
+)  # facts of a dataset that a model has no use for
 
 Info = Callable[[str], Mapping[str, Any]]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as json_format
 import sys
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -17,8 +18,13 @@ from coldstart.errors import InputError, one_of
 from coldstart.files import StrPath
 from coldstart.predictions import by_track
 from coldstart.ranking import dot_scores, top_k
-from coldstart.runs import Run, open_run, predictions_of
+from coldstart.runs import Run, Vectors, first_stage_of, open_run, predictions_of
+from coldstart.sample import Sample
+from coldstart.sources import npy_bytes
+from coldstart.stages import complete
+from coldstart.streams import Batch
 from coldstart.targets import TrackFactors
+from coldstart.training import lightning_cli
 
 
 class Recommendation(NamedTuple):
@@ -77,6 +83,8 @@ def recommend(
     one_of("candidates", candidates, ("cold", "warm", "all"))
     if k < 1:
         raise InputError("k is at least 1")
+    if shards is not None:
+        complete(Path(run), shards, lightning_cli)
     opened = open_run(run, shards, factors)
     if not isinstance(opened.model.target, TrackFactors):
         raise InputError(f"{run}: this model doesn't predict factors, so it can't recommend")
@@ -161,6 +169,9 @@ def _query(
     return torch.from_numpy(factors.users[row]), played
 
 
+AUDIO = "audio.flac"
+
+
 def hear(run: Run, path: StrPath) -> Tensor:
     """Predict the vector of a sound file, window by window; modalities it lacks are missing.
 
@@ -170,29 +181,53 @@ def hear(run: Run, path: StrPath) -> Tensor:
     Raises:
         InputError: the model has no audio encoder, or the file can't be used.
     """
-    field = "audio.flac"
-    if all(field not in fields for fields, _ in run.model.lend().readers.values()):
+    nets = {name: _nets(run, name) for name in run.model.encoders}
+    hearing = [name for name, its_nets in nets.items() if _reads_audio(its_nets[0], name)]
+    if not hearing:
         raise InputError(
-            f"{run.folder}: this model hears nothing (it reads {', '.join(run.model.encoders)}); "
+            f"{run.folder}: this model hears nothing (it reads {', '.join(nets)}); "
             "use a run with an audio encoder"
         )
-    lacking = [
-        name for name, (fields, _) in run.model.lend().readers.items() if field not in fields
-    ]
-    if lacking:
+    if lacking := [name for name in nets if name not in hearing]:
         print(
             f"note: this model was fitted with {', '.join(lacking)} too, which a file alone lacks; "
             "a run with audio alone may serve it better",
             file=sys.stderr,
         )
     try:
-        flac = to_flac(path, run.model.facts["audio"]["sample_rate"])
+        flac = to_flac(path, nets[hearing[0]][0].model.facts["audio"]["sample_rate"])
     except AudioError as error:
         raise InputError(f"{path}: {error}") from error
-    sample = {"track_id": str(path), "shard": "no shard", field: flac}
+    sample = {"track_id": str(path), "shard": "no shard", AUDIO: flac}
+    for name, stage in first_stage_of(run.folder).items():
+        if name in hearing:
+            vectors = [_outputs(net, sample, stage.vectors) for net in nets[name]]
+            sample[f"{stage.modality}.npy"] = npy_bytes(torch.stack(vectors).mean(0).numpy())
+    return _outputs(run, sample, "factors")
+
+
+def _nets(run: Run, encoder: str) -> list[Run]:
+    """The runs that read this encoder's content: those of the first stage, or the run itself."""
+    stage = first_stage_of(run.folder).get(encoder)
+    return [open_run(folder) for folder in stage.runs] if stage else [run]
+
+
+def _reads_audio(run: Run, encoder: str) -> bool:
+    return AUDIO in run.model.lend().readers[encoder][0]
+
+
+def _outputs(run: Run, sample: Sample, what: Vectors) -> Tensor:
+    """A sample's vector: the mean over its windows. [K] or [dim]."""
     pipeline = run.data.pipeline()
     batches = (pipeline.collate([piece]) for piece in pipeline.pieces([sample]))
-    return by_track(batches, lambda batch: run.model.cpu().predict(batch.inputs)).values[0]
+    model = run.model.cpu()
+
+    def output(batch: Batch) -> Tensor:
+        made = model.predict_step(batch)
+        (encoded, *_) = made.encoded.values()
+        return made.values if what == "factors" else encoded
+
+    return by_track(batches, output).values[0]
 
 
 def _show(found: list[Recommendation], json: bool) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 import yaml
@@ -16,6 +17,27 @@ from coldstart.errors import InputError
 from coldstart.files import StrPath
 from coldstart.model import ColdStart, load
 from coldstart.predictions import Predictions, TrackMeans
+
+NOTE = "stage1.json"
+"""In a two-stage run's folder: whose vectors it reads, so that new tracks can be given theirs."""
+
+Vectors = Literal["factors", "embedding"]
+
+
+class Stage(NamedTuple):
+    """The nets behind one modality folder of a two-stage run.
+
+    Attributes:
+        modality: folder of the shards that they write.
+        runs: one run, or one for each fold.
+        vectors: what is written.
+        made_by: fingerprint of what decides the outcome.
+    """
+
+    modality: str
+    runs: list[str]
+    vectors: Vectors
+    made_by: str
 
 
 class Run(NamedTuple):
@@ -60,6 +82,14 @@ def read_config(folder: StrPath) -> dict[str, Any]:
         raise InputError(f"{folder}: not a run (config.yaml is missing)")
     config: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     return config
+
+
+def first_stage_of(folder: StrPath) -> dict[str, Stage]:
+    """The first stage of a two-stage run, by encoder; empty for another run."""
+    path = Path(folder) / NOTE
+    if not path.is_file():
+        return {}
+    return {name: Stage(**about) for name, about in json.loads(path.read_bytes()).items()}
 
 
 def open_run(folder: StrPath, shards: str | None = None, factors: str | None = None) -> Run:

@@ -11,12 +11,11 @@ the talk's way (Oramas et al., DLRS 2017), kept to be compared with. See docs/de
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import numpy as np
 import yaml
@@ -28,33 +27,22 @@ from coldstart.callbacks import WriteVectors, vectors_folder
 from coldstart.errors import InputError
 from coldstart.factors import Factors
 from coldstart.files import atomic, fingerprint, write_json
+from coldstart.model import ColdStart, load
 from coldstart.predictions import Predictions, as_array
+from coldstart.runs import NOTE, Stage, Vectors, best_checkpoint, first_stage_of
 from coldstart.sharding import add_vectors
 from coldstart.shards import Shards
 from coldstart.streams import fold_of
 
-Vectors = Literal["factors", "embedding"]
 Lightning = Callable[..., Any]
 """`training.lightning_cli`: a stage is made of ordinary fits and predicts."""
 
-NOTE = "stage1.json"
-"""In a run's folder: which runs its vectors come from, so that new tracks can be given theirs."""
 
-
-class Stage(NamedTuple):
-    """The nets behind one modality folder.
-
-    Attributes:
-        modality: folder of the shards that they write.
-        runs: one run, or one for each fold.
-        vectors: what is written.
-        made_by: fingerprint of what decides the outcome.
-    """
-
-    modality: str
-    runs: list[str]
-    vectors: Vectors
-    made_by: str
+def wanted(config: Mapping[str, Any]) -> bool:
+    """Whether a fit has two stages if nobody says: several encoders that predict factors."""
+    several = len([name for name in config["model"]["encoders"] if not _is_made(config, name)]) > 1
+    data = config["data"]
+    return several and data.get("factors") is not None and data.get("folds") is None
 
 
 def first_stage(
@@ -64,12 +52,12 @@ def first_stage(
     *,
     folds: int,
     vectors: Vectors,
-    suffix: str,
     lightning: Lightning,
 ) -> dict[str, dict[str, Any]]:
     """Train a net for each encoder, and write what it computes into the shards.
 
-    What is there already, from the same settings, is kept; a fold that was interrupted starts anew.
+    What is there already, from the same settings, is taken, whoever made it; a fold that was
+    interrupted starts anew.
 
     Args:
         config: a fit's whole configuration; each of its encoders becomes a model of its own.
@@ -77,7 +65,6 @@ def first_stage(
         folder: where the first stage's runs lie.
         folds: nets a modality; 1 is the talk's way, in which training tracks are seen in sample.
         vectors: `factors`: what the nets predict; `embedding`: what their encoders give.
-        suffix: a modality's folder is named `<encoder>_<suffix>`.
         lightning: runs one of Lightning's verbs.
 
     Returns:
@@ -95,20 +82,22 @@ def first_stage(
         raise InputError("--stages 2 makes its own folds; leave data.folds and data.fold out")
     stages, encoders = {}, {}
     for name, encoder in config["model"]["encoders"].items():
-        if registry.load("encoders", encoder["class_path"].rsplit(".", 1)[-1]).precomputed:
+        if _is_made(config, name):
             encoders[name] = encoder
             continue
         alone = {**config, "model": {**config["model"], "encoders": {name: encoder}}}
+        alone["model"]["fusion"] = None  # one modality: nothing to fuse
+        alone["trainer"] = {**config["trainer"], "logger": None}  # the log is the second stage's
+        made_by = _made_by(alone, folds, vectors)
         stage = Stage(
-            modality=f"{name}_{suffix}",
+            modality=f"{name}_{made_by[:8]}",
             runs=[str((folder / name / f"fold{f}").absolute()) for f in range(folds)],
             vectors=vectors,
-            made_by=_made_by(alone, folds, vectors),
+            made_by=made_by,
         )
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / f"{name}.lock") if _is_main() else nullcontext():
-            _train(stage, alone, Shards(config["data"]["shards"]), lightning)
-        stages[name] = stage
+            stages[name] = _train(stage, alone, Shards(config["data"]["shards"]), lightning)
         encoders[name] = {"class_path": "Embedding", "init_args": {"modality": stage.modality}}
     if not stages:
         raise InputError("--stages 2: all of these encoders read precomputed vectors already")
@@ -119,17 +108,26 @@ def first_stage(
 
 def complete(run: Path, shards: str, lightning: Lightning) -> None:
     """Give a dataset the first stage's vectors that a two-stage run reads, where it lacks them."""
-    if not (run / NOTE).is_file():
-        return
-    stages = json.loads((run / NOTE).read_text(encoding="utf-8"))
-    for stage in (Stage(**about) for about in stages.values()):
+    for stage in first_stage_of(run).values():
         _write(stage, Shards(shards), lightning)
 
 
-def _train(stage: Stage, config: dict[str, Any], dataset: Shards, lightning: Lightning) -> None:
+def content_of(run: Path) -> ColdStart | None:
+    """The encoders of a two-stage run's content, before any net has made something of it."""
+    stages = first_stage_of(run)
+    if not stages:
+        return None
+    model = load(best_checkpoint(run))
+    encoders: dict[str, Any] = dict(model.encoders.items())
+    for name, stage in stages.items():
+        encoders[name] = load(best_checkpoint(stage.runs[0])).encoders[name]
+    return ColdStart(encoders, target=model.target).eval()
+
+
+def _train(stage: Stage, config: dict[str, Any], dataset: Shards, lightning: Lightning) -> Stage:
     if _is_there(stage, dataset):
         print(f"{stage.modality}: already there, from the same settings")
-        return
+        return stage._replace(runs=Shards(dataset.folder).info(stage.modality)["runs"])
     for fold, place in enumerate(stage.runs):
         run, finished = Path(place), Path(place) / "fitted"
         if finished.is_file() and finished.read_text() == stage.made_by:
@@ -144,19 +142,25 @@ def _train(stage: Stage, config: dict[str, Any], dataset: Shards, lightning: Lig
         if _is_main():
             with atomic(recipe) as temporary:
                 temporary.write_text(yaml.safe_dump({**config, "data": data}), encoding="utf-8")
-        lightning("fit", ["--config", str(recipe), "--run", str(run)])
+        lightning("fit", ["--config", str(recipe), "--run", str(run), "--stages", "1"])
         if _is_main():
             finished.write_text(stage.made_by)
     _write(stage, dataset, lightning)
+    return stage
 
 
 def _write(stage: Stage, dataset: Shards, lightning: Lightning) -> None:
     if _is_there(stage, dataset):
         return
-    args = ["--data.shards", str(dataset.folder.absolute())]
-    facts = {"what": stage.vectors, "made_by": stage.made_by, "source": stage.made_by}
+    args = ["--data.shards", str(dataset.folder.absolute()), "--data.factors", "null"]
+    facts = {
+        "what": stage.vectors,
+        "made_by": stage.made_by,
+        "source": stage.made_by,
+        "runs": stage.runs,
+    }
     if len(stage.runs) == 1:
-        writer = WriteVectors(stage.modality, stage.vectors, stage.made_by)
+        writer = WriteVectors(stage.modality, stage.vectors, facts)
         lightning("predict", ["--run", stage.runs[0], *args], [writer])
         return
     for run in stage.runs:
@@ -190,6 +194,12 @@ def cross_fitted(
             sums[track] = sums[track] + vector if track in sums else vector
             counts[track] = counts.get(track, 0) + 1
     return {track: (sums[track] / counts[track]).astype(np.float32) for track in sums}
+
+
+def _is_made(config: Mapping[str, Any], name: str) -> bool:
+    """Whether an encoder reads vectors that are there already."""
+    path = config["model"]["encoders"][name]["class_path"]
+    return bool(registry.load("encoders", path.rsplit(".", 1)[-1]).precomputed)
 
 
 def _is_main() -> bool:

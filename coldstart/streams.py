@@ -238,11 +238,15 @@ class InMemory:
 
 
 class Keep:
-    """Picklable: is a track outside the held-out fold?"""
+    """Picklable: is a track outside the held-out fold, and among those that were named?"""
 
-    def __init__(self, folds: int | None, fold: int | None) -> None:
-        self.folds, self.fold = folds, fold
+    def __init__(
+        self, folds: int | None, fold: int | None, only: frozenset[str] | None = None
+    ) -> None:
+        self.folds, self.fold, self.only = folds, fold, only
 
     def __call__(self, track: str) -> bool:
         """Whether the track may be used."""
+        if self.only is not None and track not in self.only:
+            return False
         return self.folds is None or fold_of(track, self.folds) != self.fold

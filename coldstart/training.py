@@ -21,6 +21,7 @@ from coldstart.errors import InputError
 from coldstart.files import StrPath
 from coldstart.model import ColdStart, read_checkpoint
 from coldstart.runs import best_checkpoint, read_config
+from coldstart.shipped import find_configs
 
 Overrides = Mapping[str, Any]
 
@@ -31,11 +32,11 @@ OWN_FLAGS: dict[str, dict[str, Any]] = {
     "--no-rivals": {"action": "store_true"},  # test: only the model and the floors
     "--write": {},  # predict: into the shards, as this modality
     "--what": {"choices": ("factors", "embedding"), "default": "factors"},
-    "--stages": {"type": int, "choices": (1, 2), "default": 1},  # fit: see stages.py
+    "--results": {"default": "results"},  # test: name of the files
+    "--stages": {"type": int, "choices": (1, 2)},  # fit: see stages.py
     "--stage-folds": {"type": int, "default": 5},
     "--stage-vectors": {"choices": ("factors", "embedding"), "default": "factors"},
     "--stage-dir": {},
-    "--stage-suffix": {"default": "vec"},
 }
 """Flags of ours, beside Lightning's."""
 
@@ -126,6 +127,8 @@ def lightning_cli(verb: str, args: Sequence[str], extra: Sequence[Callback] = ()
         )
     if mine.write:
         extra = [*extra, callbacks.WriteVectors(mine.write, mine.what)]
+    rivals = verb == "test" and not mine.no_rivals
+    content = stages.content_of(folder) if rivals else None
     root = ["--trainer.default_root_dir", str(folder.absolute())]
     wants_root = not any(a.startswith("--trainer.default_root_dir") for a in rest)
     # It warns that a program's own arguments go elsewhere: they do, on purpose.
@@ -133,7 +136,7 @@ def lightning_cli(verb: str, args: Sequence[str], extra: Sequence[Callback] = ()
     cli = _CLI(
         ColdStart,
         ColdStartData,
-        args=[verb, *front, *_find_configs(rest), *(root if wants_root else [])],
+        args=[verb, *front, *find_configs(rest), *(root if wants_root else [])],
         parser_class=_Parser,
         save_config_callback=_SaveConfig,
         save_config_kwargs={"overwrite": True},
@@ -141,13 +144,14 @@ def lightning_cli(verb: str, args: Sequence[str], extra: Sequence[Callback] = ()
         trainer_defaults={
             "callbacks": [
                 callbacks.RunCheckpoint(),
-                callbacks.TestReport(rivals=not mine.no_rivals),
+                callbacks.FitReport(),
+                callbacks.TestReport(not mine.no_rivals, mine.results, content),
                 callbacks.PredictionWriter(),
                 *extra,
             ]
         },
         parser_kwargs={verb: {"prog": f"coldstart {verb}"}},
-        two_stages=mine if verb == "fit" and mine.stages == 2 else None,
+        stages=mine if verb == "fit" else None,
     )
     if verb == "fit" and cli.trainer.is_global_zero:
         print(f"wrote {folder}\nnext: coldstart test --run {folder}")
@@ -185,8 +189,8 @@ class _SaveConfig(SaveConfigCallback):
 
 
 class _CLI(LightningCLI):
-    def __init__(self, *args: Any, two_stages: argparse.Namespace | None, **kwargs: Any) -> None:
-        self.two_stages = two_stages
+    def __init__(self, *args: Any, stages: argparse.Namespace | None, **kwargs: Any) -> None:
+        self.stages = stages
         super().__init__(*args, **kwargs)
 
     def before_instantiate_classes(self) -> None:
@@ -202,14 +206,15 @@ class _CLI(LightningCLI):
                 logger.init_args["save_dir"] = root
         # W&B stages tables outside the run's folder unless it is told otherwise.
         os.environ.setdefault("WANDB_DATA_DIR", str(Path(root) / "wandb"))
-        if self.two_stages:
-            self._first_stage(Path(root), self.two_stages)
+        if self.stages and not config.get("ckpt_path"):
+            self._first_stage(Path(root), self.stages)
 
     def _first_stage(self, run: Path, options: argparse.Namespace) -> None:
-        """Train the single nets; the model of this fit then reads what they computed."""
+        """Train the single nets, if wanted; the model of this fit then reads what they computed."""
         parser, config = self._parser(str(self.subcommand)), self.config[self.subcommand]
         whole = yaml.safe_load(parser.dump(config, skip_unset=False))
-        whole["trainer"].pop("default_root_dir")
+        if options.stages == 1 or (options.stages is None and not stages.wanted(whole)):
+            return
         encoders = stages.first_stage(
             {
                 key: whole[key]
@@ -220,13 +225,11 @@ class _CLI(LightningCLI):
             Path(options.stage_dir) if options.stage_dir else run / "stage1",
             folds=options.stage_folds,
             vectors=options.stage_vectors,
-            suffix=options.stage_suffix,
             lightning=lightning_cli,
         )
-        second = parser.parse_object(
-            {"model": {"encoders": encoders}}, cfg_base=config, defaults=False
-        )
-        config.model.encoders = second.model.encoders
+        # Not merged into the old encoders: those have other arguments.
+        whole["model"]["encoders"] = encoders
+        self.config[self.subcommand] = parser.parse_object(whole)
         self._set_seed()
 
     def instantiate_classes(self) -> None:
@@ -246,34 +249,6 @@ class _CLI(LightningCLI):
                 version += f"-{sum(1 for _ in logs.glob('fit*')) + 1}"
             kwargs["logger"] = CSVLogger(config.default_root_dir, "logs", version)
         return super().instantiate_trainer(**kwargs)
-
-
-def configs_folder() -> Path:
-    """Where the shipped configs lie: in the package, or beside it in a checkout."""
-    package = Path(__file__).parent
-    inside = package / "configs"
-    return inside if inside.is_dir() else package.parent / "configs"
-
-
-def _find_configs(args: Sequence[str]) -> list[str]:
-    """Replace the bare names of shipped configs, where no such file is in the current folder."""
-    found = list(args)
-    for i, arg in enumerate(found):
-        if arg.startswith("--config="):
-            found[i] = f"--config={_find_config(arg.removeprefix('--config='))}"
-        elif i and args[i - 1] in ("--config", "-c"):
-            found[i] = _find_config(arg)
-    return found
-
-
-def _find_config(name: str) -> str:
-    if Path(name).is_file() or not name.endswith((".yaml", ".yml")):
-        return name
-    shipped = configs_folder() / name
-    if "/" not in name and shipped.is_file():
-        return str(shipped)
-    names = ", ".join(sorted(path.name for path in configs_folder().glob("*.yaml")))
-    raise InputError(f"{name}: there is no such config here, and the shipped ones are: {names}")
 
 
 def _default_run(args: Sequence[str]) -> Path:

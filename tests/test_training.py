@@ -19,8 +19,8 @@ from coldstart.evaluation import OURS, PATCHES
 from coldstart.factors import Factors
 from coldstart.model import load
 from coldstart.shards import Shards
+from coldstart.shipped import configs_folder
 from coldstart.streams import fold_of
-from coldstart.training import configs_folder
 
 CONFIGS = sorted(path.name for path in configs_folder().glob("*.yaml"))
 SMALL_FLAGS = [f"--{key}={value}" for key, value in SMALL_AUDIO.items()]
@@ -42,7 +42,7 @@ def data_flags(world: World) -> list[str]:
 def mgp_genres(tiny_world: World) -> Fitted:
     run = tiny_world.root / "runs" / "mgp_genres"
     args = ["fit", "--config", "mgp_genres.yaml", "--run", str(run), *data_flags(tiny_world)]
-    assert main([*args, *QUICK]) == 0
+    assert main([*args, *QUICK, "--stages=1"]) == 0
     return Fitted(run, tiny_world)
 
 
@@ -224,6 +224,7 @@ def test_listeners_write_mlg_each_for_the_fold_it_has_not_heard(
     heard = json.loads((tmp_path / "listener0" / "results.json").read_text())
     assert -1 <= heard["mean_correlation"] <= 1
     args = ["fit", "--config", "audio_mlg_genres.yaml", "--run", str(tmp_path / "all"), *flags]
+    args += ["--stages=1"]
     assert main([*args, *SMALL_FLAGS, *QUICK]) == 0
 
 

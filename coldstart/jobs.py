@@ -1,0 +1,203 @@
+"""Fits and tests as jobs: skipped where finished, side by side, each with a log of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import multiprocessing
+import os
+import shutil
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from tqdm import tqdm
+
+from coldstart.errors import InputError
+from coldstart.files import atomic, fingerprint, write_json
+
+
+class Job(NamedTuple):
+    """One run: a fit, then its tests.
+
+    Attributes:
+        folder: of the run; its config and log lie beside it.
+        config: the whole configuration, as in a YAML file.
+        flags: of `fit`, beside the configuration.
+        tests: suffix of the results' name → flags of that `test`.
+        about: what a table says of it: input, seed, …
+        predicts: also `predict`, for a listener.
+    """
+
+    folder: Path
+    config: dict[str, Any]
+    flags: list[str]
+    tests: dict[str, list[str]]
+    about: dict[str, Any]
+    predicts: bool = False
+
+    @property
+    def key(self) -> str:
+        """Fingerprint of what decides the outcome."""
+        return fingerprint(self.config, self.flags, self.tests)
+
+    @property
+    def made_by(self) -> str | None:
+        """Key of the job that finished in this folder."""
+        note = self.folder / "job.json"
+        key: str | None = json.loads(note.read_bytes())["key"] if note.is_file() else None
+        return key
+
+    @property
+    def done(self) -> bool:
+        """Whether this very job has finished."""
+        return self.made_by == self.key
+
+    def result(self, name: str) -> dict[str, Any]:
+        """What a test wrote, and how the fit went."""
+        results: dict[str, Any] = json.loads((self.folder / f"results{name}.json").read_bytes())
+        return {**results, "fit": json.loads((self.folder / "fit.json").read_bytes())}
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    processes: int,
+    overwrite: bool,
+    after_each: Callable[[], Any] = lambda: None,
+) -> None:
+    """Run the jobs that aren't done.
+
+    Args:
+        jobs: in the order in which they start.
+        processes: how many side by side.
+        overwrite: replace what other settings have made; else that is an error.
+        after_each: called when a job has finished.
+
+    Raises:
+        InputError: jobs failed (all others are run first), or a folder holds another job's run.
+    """
+    for job in jobs:
+        if not overwrite and job.made_by not in (None, job.key):
+            raise InputError(
+                f"{job.folder}: was made with other settings; choose another --out, or pass "
+                "--overwrite to replace it"
+            )
+    waiting = [job for job in jobs if not job.done]
+    if not waiting:
+        return
+    if len(waiting) < len(jobs):
+        print(f"{len(jobs) - len(waiting)} of {len(jobs)} runs are there already, going on")
+    failed: list[str] = []
+    with tqdm(total=len(waiting), desc="runs", unit="run", file=sys.stderr) as bar:
+        for job, outcome, seconds in _outcomes(waiting, processes):
+            said = " ".join(f"{key} {value}" for key, value in job.about.items())
+            bar.write(f"{said}: {outcome or 'done'} ({seconds:,.0f} s)", file=sys.stderr)
+            bar.update()
+            if outcome:
+                failed.append(f"{job.folder}: {outcome}; see {job.folder}.log")
+            else:
+                after_each()
+    if failed:
+        raise InputError(
+            f"{len(failed)} of {len(waiting)} runs failed; what has finished is kept:\n"
+            + "\n".join(failed)
+        )
+
+
+def _outcomes(jobs: Sequence[Job], processes: int) -> Iterator[tuple[Job, str, float]]:
+    if min(processes, len(jobs)) == 1:
+        yield from ((job, *run_job(job)) for job in jobs)
+        return
+    # Spawned, not forked: neither CUDA nor the table library's threads survive a fork.
+    context = multiprocessing.get_context("spawn")
+    turn = context.Value("i", 0)
+    with ProcessPoolExecutor(
+        processes, mp_context=context, initializer=_settle, initargs=(turn, processes)
+    ) as pool:
+        futures = {pool.submit(run_job, job): job for job in jobs}
+        try:
+            for future in as_completed(futures):
+                yield (futures[future], *future.result())
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _settle(turn: Any, processes: int) -> None:
+    """Give a worker process its share of the cores, and one GPU, if there are any."""
+    import torch
+
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // processes))
+    with turn.get_lock():
+        mine, turn.value = turn.value, turn.value + 1
+    if gpus := torch.cuda.device_count():
+        os.environ["CUDA_VISIBLE_DEVICES"] = str(mine % gpus)
+
+
+def run_job(job: Job) -> tuple[str, float]:
+    """Fit and test; all that is printed goes to the log.
+
+    Returns:
+        What went wrong, empty if nothing did; and the seconds it took.
+    """
+    began, failure = time.perf_counter(), ""
+    job.folder.parent.mkdir(parents=True, exist_ok=True)
+    import coldstart.training  # noqa: F401  Lightning's loggers must be there to be redirected
+
+    with _logged(Path(f"{job.folder}.log")):
+        try:
+            _fit_and_test(job)
+        except InputError as error:
+            print(error)
+            failure = str(error)
+        except Exception as error:  # a bug in one run must not take the others down
+            traceback.print_exc()
+            failure = repr(error)
+        finally:
+            if "wandb" in sys.modules:  # Lightning leaves the run open; the next job has its own
+                sys.modules["wandb"].finish()
+    return failure, time.perf_counter() - began
+
+
+def _fit_and_test(job: Job) -> None:
+    from coldstart.training import lightning_cli
+
+    shutil.rmtree(job.folder, ignore_errors=True)
+    config = Path(f"{job.folder}.yaml")
+    with atomic(config) as temporary:
+        temporary.write_text(yaml.safe_dump(job.config, sort_keys=False), encoding="utf-8")
+    run = ["--run", str(job.folder)]
+    lightning_cli("fit", ["--config", str(config), *run, *job.flags])
+    for name, flags in job.tests.items():
+        lightning_cli("test", [*run, "--results", f"results{name}", *flags])
+    if job.predicts:
+        lightning_cli("predict", run)
+    write_json(job.folder / "job.json", {"key": job.key, **job.about})
+
+
+@contextlib.contextmanager
+def _logged(path: Path) -> Iterator[None]:
+    """Send prints, progress bars and Lightning's messages to a file."""
+    streams = [
+        handler
+        for name in ("lightning.pytorch", "lightning.fabric")
+        for handler in logging.getLogger(name).handlers
+        if isinstance(handler, logging.StreamHandler)
+    ]
+    with (
+        path.open("a", encoding="utf-8") as log,
+        contextlib.redirect_stdout(log),
+        contextlib.redirect_stderr(log),
+    ):
+        before = [handler.setStream(log) for handler in streams]
+        try:
+            yield
+        finally:
+            for handler, stream in zip(streams, before, strict=True):
+                if stream is not None:
+                    handler.setStream(stream)
