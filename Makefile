@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench talk-demo talk-lastfm clean
 
 demo: .venv/ready
 	$(BIN)/coldstart demo --out runs/demo
@@ -19,6 +19,13 @@ lint: .venv/ready
 bench: .venv/ready
 	$(BIN)/python benchmarks/shard.py
 	$(BIN)/python benchmarks/epoch.py
+
+# The talk's experiments: on an invented catalogue, and on Last.fm (make talk-lastfm LASTFM=FOLDER).
+talk-demo: .venv/ready
+	PATH="$(CURDIR)/$(BIN):$$PATH" examples/invented/talk.sh runs/talk-demo
+
+talk-lastfm: .venv/ready
+	PATH="$(CURDIR)/$(BIN):$$PATH" examples/lastfm/talk.sh "$(LASTFM)" runs/talk-lastfm
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

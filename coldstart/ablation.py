@@ -214,9 +214,9 @@ def _listen(
     """A job for each fold of each dataset that lacks the modality."""
     folds = config["data"]["folds"]
     for number, shards in enumerate(dict.fromkeys(place["shards"] for place in data.values())):
-        there = Shards(shards).modalities.get(name, {})
-        if there and len(there.get("parts", range(folds))) == folds:
-            continue
+        there = Shards(shards).modalities.get(name)
+        if there and len(there.get("parts") or range(folds)) == folds:
+            continue  # complete, or written as a whole
         for fold in range(folds):
             (encoder,) = config["model"]["encoders"]
             merged = _merge([encoder], {encoder: config}, settings)

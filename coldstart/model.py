@@ -18,6 +18,7 @@ from coldstart.errors import InputError
 from coldstart.files import StrPath
 from coldstart.fusion.base import FusionHead
 from coldstart.fusion.concat import Concat
+from coldstart.fusion.mean import MeanLateFusion
 from coldstart.shards import folder_of
 from coldstart.streams import Batch, Lent
 from coldstart.targets import Target, TrackFactors
@@ -73,15 +74,17 @@ class ColdStart(LightningModule):
 
         Args:
             encoders: name → encoder. The names are yours; an encoder's `fields` say what it reads.
-            fusion: how the encoders' vectors become one; the talk's `Concat` by default.
+            fusion: how the encoders' vectors become one; by default `MeanLateFusion` where several
+                predict factors, else the talk's `Concat`.
             target: what is predicted, and the loss; `TrackFactors` by default.
         """
         super().__init__()
         if not encoders:
             raise InputError("model.encoders is empty: select at least one")
         self.encoders = nn.ModuleDict(encoders)
-        self.fusion = fusion or Concat()
         self.target = target or TrackFactors()
+        several = len(encoders) > 1 and isinstance(self.target, TrackFactors)
+        self.fusion = fusion or (MeanLateFusion() if several else Concat())
         self.facts: dict[str, dict[str, Any]] = {}
         self.fitted_on: dict[str, Any] = {}
         self.best_epoch = 0
@@ -251,11 +254,20 @@ class ColdStart(LightningModule):
 
     def _same_architecture(self, stored: Mapping[str, Any]) -> None:
         for part, mine in self._recipes().items():
-            if _plain(mine) != _plain(stored[part]):
+            if self._fixed(mine) != self._fixed(stored[part]):
                 raise InputError(
                     f"the checkpoint is of another architecture: its {part} is {stored[part]}, "
                     f"the configuration's is {mine}"
                 )
+
+    def _fixed(self, recipe: Mapping[str, Any]) -> Any:
+        """A recipe without what may differ from the checkpoint's: arguments that touch no weight."""
+        fixed = _plain(recipe)
+        for name, encoder in self._encoders():
+            if name in fixed:
+                for argument in encoder.may_differ:
+                    fixed[name]["init_args"].pop(argument, None)
+        return fixed
 
 
 def read_checkpoint(path: StrPath) -> dict[str, Any]:

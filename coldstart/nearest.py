@@ -11,6 +11,7 @@ import json as json_format
 import re
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,8 +25,10 @@ from coldstart.popularity import HEAD, Track, tracks_by_id
 from coldstart.report import picture_format, popularity_curve
 from coldstart.runs import Run, open_run, predictions_of
 from coldstart.shards import Shards
+from coldstart.stages import complete
 from coldstart.targets import TrackFactors
 from coldstart.text import clean, cut, side_by_side, width
+from coldstart.training import lightning_cli
 
 COLUMN = 36  # three of them and the ranks fit 120 cells
 
@@ -124,6 +127,8 @@ def neighbours(
     wanted = _ranks(ranks, k)
     if picture is not None:
         picture_format(picture)
+    if shards is not None:
+        complete(Path(run), shards, lightning_cli)
     opened = open_run(run, shards, factors)
     if opened.data.factors is None:
         raise InputError(f"{run}: this run has no factors, so no plays; name some with --factors")

@@ -152,6 +152,12 @@ def _train(stage: Stage, config: dict[str, Any], dataset: Shards, lightning: Lig
 def _write(stage: Stage, dataset: Shards, lightning: Lightning) -> None:
     if _is_there(stage, dataset):
         return
+    for run in stage.runs:
+        if not (note := Path(run) / "fitted").is_file() or note.read_text() != stage.made_by:
+            raise InputError(
+                f"{dataset.folder}: has no '{stage.modality}', and the net that makes it, {run}, "
+                "is gone or was fitted anew; fit the model that reads it again"
+            )
     args = ["--data.shards", str(dataset.folder.absolute()), "--data.factors", "null"]
     facts = {
         "what": stage.vectors,
@@ -217,4 +223,5 @@ def _made_by(config: Mapping[str, Any], folds: int, vectors: Vectors) -> str:
     space = Factors.about_of(data["factors"])["id"] if data.get("factors") else None
     trainer = {key: config["trainer"].get(key) for key in ("max_epochs", "precision", "callbacks")}
     parts = [config["model"], data["batch_size"], config.get("seed_everything"), trainer]
+    parts += [config.get("optimizer"), config.get("lr_scheduler")]
     return fingerprint(*parts, space, Shards(data["shards"]).about["plan"], folds, vectors)

@@ -20,7 +20,7 @@ from coldstart.data import ColdStartData
 from coldstart.errors import InputError
 from coldstart.files import StrPath
 from coldstart.model import ColdStart, read_checkpoint
-from coldstart.runs import best_checkpoint, read_config
+from coldstart.runs import NOTE, best_checkpoint, read_config
 from coldstart.shipped import find_configs
 
 Overrides = Mapping[str, Any]
@@ -39,6 +39,8 @@ OWN_FLAGS: dict[str, dict[str, Any]] = {
     "--stage-dir": {},
 }
 """Flags of ours, beside Lightning's."""
+
+_RECIPE = ("seed_everything", "model", "data", "trainer", "optimizer", "lr_scheduler")
 
 LIGHTNING_S_WORDS = ("best", "last", "hpc", "registry")
 """What may stand in the place of a checkpoint's path."""
@@ -211,16 +213,13 @@ class _CLI(LightningCLI):
 
     def _first_stage(self, run: Path, options: argparse.Namespace) -> None:
         """Train the single nets, if wanted; the model of this fit then reads what they computed."""
+        (run / NOTE).unlink(missing_ok=True)  # of the run that this one replaces
         parser, config = self._parser(str(self.subcommand)), self.config[self.subcommand]
         whole = yaml.safe_load(parser.dump(config, skip_unset=False))
         if options.stages == 1 or (options.stages is None and not stages.wanted(whole)):
             return
         encoders = stages.first_stage(
-            {
-                key: whole[key]
-                for key in ("seed_everything", "model", "data", "trainer", "optimizer")
-                if key in whole
-            },
+            {key: whole[key] for key in _RECIPE if key in whole},
             run,
             Path(options.stage_dir) if options.stage_dir else run / "stage1",
             folds=options.stage_folds,

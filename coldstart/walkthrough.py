@@ -102,6 +102,7 @@ def demo(
         run = root / name
         if not (run / "results.json").exists():
             kept = small if name.startswith("audio") else {"seed_everything": seed}
+            kept = {**kept, "stage-folds": FOLDS}  # nets of the rows of several modalities
             _fit(name, run, {**kept, **data})
             test(run)
         results = json.loads((run / "results.json").read_text(encoding="utf-8"))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from coldstart.audio_codec import AudioError, blocks, length, to_flac, window
-from coldstart.encoders.audio import START, PatchReader
+from coldstart.encoders.patches import START, PatchReader
 from coldstart.errors import InputError
 from coldstart.sharding import shard
 from coldstart.shards import Shards, write_tar

@@ -98,6 +98,20 @@ def test_audio_is_measured_by_patch_and_by_track(audio: Fitted) -> None:
     assert patch["cosine distance"] != track["cosine distance"]
 
 
+def test_windows_may_be_cut_otherwise_than_in_training(audio: Fitted) -> None:
+    assert main(["test", "--run", str(audio.run), "--no-rivals"]) == 0
+    denser = [f"--model.encoders.audio.{key}" for key in ("hop=0.5", "trim=0.2")]
+    args = ["test", "--run", str(audio.run), "--no-rivals", "--results=results_dense", *denser]
+    assert main(args) == 0
+    one, other = (
+        json.loads((audio.run / f"{name}.json").read_text())["rows"][0]["cosine distance"]
+        for name in ("results", "results_dense")
+    )
+    assert one != other
+    wider = ["test", "--run", str(audio.run), "--model.encoders.audio.dim=32"]
+    assert main(wider) == 2
+
+
 def test_validate_says_what_the_checkpoint_was_chosen_by(
     mgp_genres: Fitted, capsys: pytest.CaptureFixture[str]
 ) -> None:

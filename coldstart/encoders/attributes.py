@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -113,10 +114,32 @@ class _Attributes(Encoder):
 class MGP(_Attributes):
     """Attributes annotated by people, through a dense net (row 5 of the talk)."""
 
-    fields: ClassVar[tuple[str, ...]] = ("mgp.npy",)
+    fields: tuple[str, ...] = ("mgp.npy",)
 
 
 class MachineListened(_Attributes):
     """The same attributes as a trained listener estimates them from audio (row 7 of the talk)."""
 
-    fields: ClassVar[tuple[str, ...]] = ("mlg.npy",)
+    fields: tuple[str, ...] = ("mlg.npy",)
+
+    def __init__(
+        self,
+        hidden: Sequence[int] = (512, 512),
+        dropout: float = 0.5,
+        scale: Literal["common", "each"] = "common",
+        modality: str = "mlg",
+    ) -> None:
+        """Dense layers, as in `MGP`.
+
+        Args:
+            hidden: widths of the layers, at least one.
+            dropout: share of units dropped after each layer while training.
+            scale: `common` or `each`, as in `MGP`.
+            modality: folder of the shards that a listener has written.
+        """
+        super().__init__(hidden, dropout, scale)
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", modality):
+            raise InputError(
+                f"MachineListened: modality {modality!r} is not a name of letters, digits, _ and -"
+            )
+        self.fields = (f"{modality}.npy",)

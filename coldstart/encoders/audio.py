@@ -2,77 +2,15 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from coldstart.audio_codec import length, window
-from coldstart.encoders.base import Encoder, Modality
+from coldstart.encoders.base import Encoder
+from coldstart.encoders.patches import PatchReader, same_rate
 from coldstart.errors import InputError
-from coldstart.sample import Sample, malformed
-
-START = "audio.start"
-"""Key that `expand` adds to a sample: where its window begins, in samples."""
-
-
-class PatchReader:
-    """Reads windows of a FLAC. Only the wanted window is decoded.
-
-    While training, a patch is cut at a random place, or `fixed` patches a track are cut at evenly
-    spaced places. Otherwise windows cover the whole track.
-    """
-
-    def __init__(
-        self, field: str, samples: int, fixed: int | None, hop: float, trim: float
-    ) -> None:
-        self.field, self.samples, self.fixed = field, samples, fixed
-        self.hop, self.trim = hop, trim
-        self.pieces = fixed or 1
-
-    def expand(self, sample: Sample, training: bool) -> Iterator[Sample]:
-        """A sample for each window. One that another audio encoder has cut stays as it is."""
-        if self.field not in sample or START in sample:
-            yield sample
-            return
-        room = max(0, self._length(sample) - self.samples)
-        if not training:
-            starts = self._cover(room)
-        elif self.fixed is None:
-            starts = [random.randint(0, room)]  # noqa: S311
-        else:
-            starts = [round(room * (i + 0.5) / self.fixed) for i in range(self.fixed)]
-        for start in starts:
-            yield {**sample, START: start}
-
-    def _cover(self, room: int) -> list[int]:
-        """Starts of windows over the trimmed track: evenly spaced, about `hop` windows apart."""
-        trimmed = min(int((room + self.samples) * self.trim), room // 2)
-        first, last = trimmed, room - trimmed
-        steps = -(-(last - first) // max(1, int(self.hop * self.samples)))
-        return [first + round((last - first) * i / max(1, steps)) for i in range(steps + 1)]
-
-    def __call__(self, samples: Sequence[Sample]) -> Modality:
-        """Collate to values [B, samples] in -1..1; a short track is repeated to fill it."""
-        values = torch.zeros(len(samples), self.samples)
-        present = torch.zeros(len(samples), dtype=torch.bool)
-        for i, sample in enumerate(samples):
-            if self.field in sample:
-                start = sample.get(START, 0)
-                try:
-                    heard = window(sample[self.field], start, self.samples)
-                except (RuntimeError, ValueError) as error:
-                    raise malformed(sample, self.field, f"not a readable FLAC ({error})") from error
-                values[i], present[i] = torch.from_numpy(heard), True
-        return Modality(values, present)
-
-    def _length(self, sample: Sample) -> int:
-        try:
-            return length(sample[self.field])
-        except RuntimeError as error:
-            raise malformed(sample, self.field, f"not a readable FLAC ({error})") from error
 
 
 class LogSpectrogram(nn.Module):
@@ -205,8 +143,9 @@ NETS: dict[str, type[DLRSNet] | type[SmallNet]] = {"dlrs": DLRSNet, "small": Sma
 class Audio(Encoder):
     """Patches of sound → spectrogram → convolutions → one vector (rows 3 and 4 of the talk)."""
 
-    fields: ClassVar[tuple[str, ...]] = ("audio.flac",)
+    fields: tuple[str, ...] = ("audio.flac",)
     streamed: ClassVar[bool] = True
+    may_differ: ClassVar[tuple[str, ...]] = ("patches", "hop", "trim")
 
     def __init__(
         self,
@@ -265,11 +204,7 @@ class Audio(Encoder):
 
     def check(self, info: Mapping[str, Any], built_from: Mapping[str, Any]) -> None:
         """The sample rate must be the same."""
-        if info["sample_rate"] != built_from["sample_rate"]:
-            raise InputError(
-                f"the model was trained on audio at {built_from['sample_rate']} Hz, the dataset "
-                f"has {info['sample_rate']} Hz; use --sample-rate {built_from['sample_rate']}"
-            )
+        same_rate(info, built_from)
 
     def reader(self) -> PatchReader:
         """Reads windows of `patch_seconds`."""

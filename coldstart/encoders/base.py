@@ -71,17 +71,20 @@ class Encoder(Component):
     step, as DDP needs), and a learnt vector takes the place of what is missing.
 
     Attributes:
-        fields: tar members that it reads, such as `("mgp.npy",)`.
+        fields: tar members that it reads, such as `("mgp.npy",)`; of the class, or set by
+            `__init__` where an argument names them.
         streamed: true if its values are too large to keep all tracks' in memory, or differ from
             epoch to epoch.
         precomputed: true if it reads vectors that another net has computed: then a first stage of
             training has nothing to do for it.
+        may_differ: arguments that touch no weight, so a trained model may be given others.
         dim: width of what it returns; known after `build`.
     """
 
-    fields: ClassVar[tuple[str, ...]]
+    fields: tuple[str, ...]
     streamed: ClassVar[bool] = False
     precomputed: ClassVar[bool] = False
+    may_differ: ClassVar[tuple[str, ...]] = ()
     dim: int
     absent: nn.Parameter
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -47,7 +47,7 @@ class GenreReader(WholeTrack):
 class Genres(Encoder):
     """Multi-hot genres through a dense net (the third input of the talk's row 10)."""
 
-    fields: ClassVar[tuple[str, ...]] = ("genres.json",)
+    fields: tuple[str, ...] = ("genres.json",)
 
     def __init__(
         self, hidden: Sequence[int] = (256,), dropout: float = 0.5, max_genres: int = 1000

@@ -12,7 +12,7 @@ from coldstart.fusion.base import FusionHead
 
 
 class MeanLateFusion(FusionHead):
-    """A mean of the modalities' own predictions, with learnt weights.
+    """A mean of the directions that each modality predicts by itself, with learnt weights.
 
     Each modality's vector becomes a direction through a linear layer of its own; the result is the
     mean of the directions. There is one weight a modality, so there is little to overfit: a poor

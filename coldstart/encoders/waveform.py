@@ -1,0 +1,159 @@
+"""Waveform: convolutions over the samples themselves, without a spectrogram."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from coldstart.encoders.base import Encoder
+from coldstart.encoders.patches import PatchReader, same_rate
+from coldstart.errors import InputError
+
+
+class SampleNet(nn.Module):
+    """Strided convolution, then blocks of convolution, BatchNorm, ReLU and max-pooling.
+
+    At the end, mean and maximum over time, so that a patch may have any length.
+
+    Attributes:
+        FIRST: filters, width and stride of the first layer, in samples.
+        BLOCKS: filters, width and pooling of each block.
+        shortest: samples that leave one step after the last block.
+    """
+
+    FIRST: ClassVar[tuple[int, int, int]]
+    BLOCKS: ClassVar[tuple[tuple[int, int, int], ...]]
+
+    def __init__(self) -> None:
+        super().__init__()
+        channels, width, stride = self.FIRST
+        layers: list[nn.Module] = [nn.Conv1d(1, channels, width, stride)]
+        layers += [nn.BatchNorm1d(channels), nn.ReLU()]
+        steps = 1
+        for filters, taps, pool in self.BLOCKS:
+            layers += [nn.Conv1d(channels, filters, taps, padding=taps // 2)]
+            layers += [nn.BatchNorm1d(filters), nn.ReLU(), nn.MaxPool1d(pool)]
+            channels, steps = filters, steps * pool
+        self.layers = nn.Sequential(*layers)
+        self.shortest = width + (steps - 1) * stride
+        self.dim = 2 * channels
+
+    def forward(self, wave: Tensor) -> Tensor:
+        """[B, samples] → [B, dim]."""
+        h = self.layers(wave[:, None])
+        return torch.cat([h.mean(2), h.amax(2)], dim=1)
+
+
+class FullNet(SampleNet):
+    """The 3^9 net of Lee et al., SMC 2017: from 59,049 samples (2.7 s at 22,050 Hz) on."""
+
+    FIRST = (128, 3, 3)
+    BLOCKS = (*[(128, 3, 3)] * 2, *[(256, 3, 3)] * 6, (512, 3, 3))
+
+
+class SmallNet(SampleNet):
+    """For CPUs: a first layer of wide steps stands for the first blocks of the full-size net."""
+
+    FIRST = (64, 243, 81)
+    BLOCKS = ((64, 3, 3), (96, 3, 3), (128, 3, 3))
+
+
+NETS: dict[str, type[SampleNet]] = {"sample": FullNet, "small": SmallNet}
+
+
+class Waveform(Encoder):
+    """Patches of sound → convolutions over the samples → one vector."""
+
+    fields: tuple[str, ...] = ("audio.flac",)
+    streamed: ClassVar[bool] = True
+    may_differ: ClassVar[tuple[str, ...]] = ("patches", "hop", "trim")
+
+    BANDS = 40
+    FRAME = 2048  # samples
+
+    def __init__(
+        self,
+        net: Literal["sample", "small"] = "sample",
+        patch_seconds: float = 10.0,
+        patches: int | None = None,
+        hop: float = 0.5,
+        trim: float = 0.0,
+        dim: int = 512,
+        dropout: float = 0.5,
+    ) -> None:
+        """An encoder of patches.
+
+        Args:
+            net: `sample`, full-size after Lee et al. 2017, whose first layer steps 3 samples; or
+                `small`, for CPUs, whose first layer steps wider.
+            patch_seconds: length of a patch.
+            patches: while training, this many patches a track at fixed places; by default one at
+                a random place, another one each epoch.
+            hop: at evaluation, windows follow each other by this share of a patch.
+            trim: at evaluation, this share is left out at both ends of the track.
+            dim: width of the vector that fusion gets.
+            dropout: share of units dropped while training.
+        """
+        super().__init__()
+        if patch_seconds <= 0 or not 0 < hop <= 1 or not 0 <= trim < 0.5:
+            raise InputError(
+                "Waveform: patch_seconds > 0, 0 < hop ≤ 1 and 0 ≤ trim < 0.5 are needed"
+            )
+        if min(dim, 1 if patches is None else patches) <= 0:
+            raise InputError("Waveform: dim and patches must be above 0")
+        self.net_name, self.patch_seconds, self.patches = net, patch_seconds, patches
+        self.hop, self.trim, self.dim, self.dropout = hop, trim, dim, dropout
+
+    def build(self, info: Mapping[str, Any]) -> None:
+        """Make the layers for audio of `info["sample_rate"]` Hz."""
+        rate = int(info["sample_rate"])
+        self.samples = int(self.patch_seconds * rate)
+        net = NETS[self.net_name]()
+        if self.samples < net.shortest:
+            raise InputError(
+                f"Waveform: patches of {self.samples} samples are too short for the net "
+                f"'{self.net_name}', which needs {net.shortest}: at {rate} Hz, patch_seconds of "
+                f"{net.shortest / rate + 0.005:.2f} or more"
+            )
+        self.net: nn.Module = net
+        self.out = nn.Sequential(nn.Linear(net.dim, self.dim), nn.ReLU(), nn.Dropout(self.dropout))
+
+    def check(self, info: Mapping[str, Any], built_from: Mapping[str, Any]) -> None:
+        """The sample rate must be the same."""
+        same_rate(info, built_from)
+
+    def reader(self) -> PatchReader:
+        """Reads windows of `patch_seconds`."""
+        return PatchReader(self.fields[0], self.samples, self.patches, self.hop, self.trim)
+
+    def encode(self, values: Tensor) -> Tensor:
+        """[B, samples] → [B, dim]."""
+        encoded: Tensor = self.out(self.net(values))
+        return encoded
+
+    @torch.no_grad()
+    def describe(self, values: Tensor) -> Tensor:
+        """Mean and spread over frames of each band's level. [B, samples] → [B, 2 · bands].
+
+        A plain FFT without learning, so that the simple rivals get more than samples, whose
+        places mean nothing to them: about 40 bands, evenly spaced in log frequency, in -80..0 dB
+        relative to the patch's loudest.
+        """
+        size = min(self.FRAME, self.samples)
+        # Not in half precision: 80 dB of power don't fit.
+        with torch.autocast(values.device.type, enabled=False):
+            frames = values.float().unfold(1, size, size)
+            window = torch.hann_window(size, device=values.device)
+            power = torch.fft.rfft(frames * window).abs().square()[..., 1:]
+            edges = (
+                np.unique(np.geomspace(1, size // 2 + 1, self.BANDS + 1).round().astype(int)) - 1
+            )
+            bands = [power[..., a:b].mean(2) for a, b in pairwise(edges.tolist())]
+            level = 10 * torch.log10(torch.stack(bands, 1).clamp_min(1e-10))
+            level = (level - level.amax((1, 2), keepdim=True)).clamp_min(-80.0)
+        return torch.cat([level.mean(2), level.std(2, correction=0)], dim=1)
