@@ -134,7 +134,7 @@ def ablate(
         plan.append(Job(root / "runs" / name / f"s{seed}", merged, flags, tests, about))
 
     def so_far() -> dict[str, Any]:
-        return ablation_table.write(root, [job for job in plan if job.done])
+        return ablation_table.write(root, [job for job in plan if job.done], heard)
 
     run_jobs(plan, jobs, overwrite, so_far)
     table = so_far()
@@ -211,18 +211,22 @@ def _listen(
     settings: Settings,
     root: Path,
 ) -> Iterator[Job]:
-    """A job for each fold of each dataset that lacks the modality."""
+    """A job for each fold of each dataset; none where somebody else has written the modality."""
     folds = config["data"]["folds"]
     for number, shards in enumerate(dict.fromkeys(place["shards"] for place in data.values())):
         there = Shards(shards).modalities.get(name)
-        if there and len(there.get("parts") or range(folds)) == folds:
-            continue  # complete, or written as a whole
+        parts = (there.get("parts") or list(range(folds))) if there else []
+        place = root / "listeners" / f"{name}-{number}"
+        if len(parts) == folds and not place.exists():
+            continue
         for fold in range(folds):
             (encoder,) = config["model"]["encoders"]
             merged = _merge([encoder], {encoder: config}, settings)
             merged["data"] |= {"shards": shards, "factors": None, "folds": folds, "fold": fold}
-            folder = root / "listeners" / f"{name}-{number}" / f"fold{fold}"
-            yield Job(folder, merged, [], {}, {"input": f"listener of {name}", "fold": fold}, True)
+            if fold not in parts:  # whatever a note says: what it wrote is gone
+                (place / f"fold{fold}" / "job.json").unlink(missing_ok=True)
+            about = {"input": f"listener of {name}", "fold": fold}
+            yield Job(place / f"fold{fold}", merged, [], {"": []}, about, predicts=True)
 
 
 def _logger(

@@ -23,15 +23,26 @@ FIT = {"epochs": "epochs", "seconds_per_epoch": "s / epoch", "parameters": "para
 TELLS_APART = ("tested on", "trained on", "input", "method", "training", "fusion")
 
 
-def write(root: Path, jobs: Sequence[Job]) -> dict[str, Any]:
+def write(root: Path, jobs: Sequence[Job], listeners: Sequence[Job] = ()) -> dict[str, Any]:
     """Write ablation.json, .csv and .md from the runs that have finished.
 
+    Args:
+        root: folder to write.
+        jobs: the table's runs.
+        listeners: those that wrote modalities for them.
+
     Returns:
-        What is in ablation.json: `table`, `fusing`, `about`, `runs`.
+        What is in ablation.json: `table`, `fusing`, `listeners`, `about`, `runs`.
     """
     runs = [record for job in jobs for name in job.tests for record in _records(job, name)]
     table = _table(runs)
-    content = {"table": table, "fusing": _fusing(runs), "about": _about(jobs), "runs": runs}
+    content = {
+        "table": table,
+        "fusing": _fusing(runs),
+        "listeners": _listening(listeners),
+        "about": _about(jobs),
+        "runs": runs,
+    }
     write_json(root / "ablation.json", content)
     if table:
         write_table(root / "ablation.csv", pl.DataFrame(table, infer_schema_length=None))
@@ -121,6 +132,27 @@ def _fusing(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
+def _listening(jobs: Sequence[Job]) -> list[dict[str, Any]]:
+    """How well listeners estimate the attributes, over their folds and datasets."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for job in jobs:
+        groups.setdefault(job.about["input"], []).append(job.result(""))
+    return [
+        {
+            "listener": name,
+            "nets": len(results),
+            "mean correlation": float(np.mean([r["mean_correlation"] for r in results])),
+            "test tracks": sorted({r["tracks"] for r in results}),
+            "attributes": len(results[0]["correlation"]),
+            **{
+                column: float(np.mean([r["fit"][key] for r in results]))
+                for key, column in FIT.items()
+            },
+        }
+        for name, results in groups.items()
+    ]
+
+
 def _about(jobs: Sequence[Job]) -> dict[str, Any]:
     """What the figures must be read with."""
     tests: dict[str, list[dict[str, Any]]] = {}
@@ -157,6 +189,14 @@ def markdown(content: dict[str, Any]) -> str:
             f"{row['best part']}: {NDCG} {row[f'{NDCG} gained']:+.3f}, cosine distance "
             f"{-row['cosine distance saved']:+.3f}; not behind in {NDCG} in "
             f"{row[f'seeds ahead by {NDCG}']} of {row['seeds']} seeds"
+        )
+    for heard in content["listeners"]:
+        lines.append(
+            f"- {heard['listener']}: correlation with the annotators "
+            f"{heard['mean correlation']:.3f} (mean of {heard['attributes']} attributes on "
+            f"{_span(heard['test tracks'])} test tracks, {heard['nets']} nets; 0 = chance); "
+            f"{heard['epochs']:.0f} epochs of {heard['s / epoch']:.2g} s, "
+            f"{heard['parameters']:,.0f} parameters"
         )
     for name, facts in content["about"]["tested on"].items():
         lines.append(

@@ -261,7 +261,7 @@ class ColdStart(LightningModule):
                 )
 
     def _fixed(self, recipe: Mapping[str, Any]) -> Any:
-        """A recipe without what may differ from the checkpoint's: arguments that touch no weight."""
+        """A recipe without the arguments that touch no weight: they may differ."""
         fixed = _plain(recipe)
         for name, encoder in self._encoders():
             if name in fixed:

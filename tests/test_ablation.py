@@ -18,6 +18,7 @@ from coldstart.errors import InputError
 from coldstart.factors import Factors
 from coldstart.jobs import Job, run_jobs
 from coldstart.shards import Shards
+from coldstart.shipped import configs_folder
 
 SETTINGS = {"trainer.max_epochs": 1, "data.workers": 0, "model.encoders.mgp.hidden": [16]}
 
@@ -177,6 +178,35 @@ def test_the_table_goes_to_wandb_offline(ablated: Ablated, tmp_path: Path) -> No
     assert sum(name.startswith("offline-run") for name in logged) >= 2  # a run, and the table
     tables = [json.loads(path.read_text()) for path in tmp_path.rglob("*.table.json")]
     assert any("NDCG@20" in table["columns"] for table in tables)
+
+
+def test_listeners_write_their_modality_first_and_are_reported(
+    tiny_world: World, tmp_path: Path
+) -> None:
+    shutil.copytree(tiny_world.shards, tmp_path / "shards")
+    listener = yaml.safe_load((configs_folder() / "listener_waveform_small.yaml").read_text())
+    listener["data"]["folds"] = 2
+    (tmp_path / "listener.yaml").write_text(yaml.safe_dump(listener))
+    config = {
+        "parts": {"mlg_waveform": "mlg_waveform.yaml"},
+        "listeners": {"mlg_waveform": str(tmp_path / "listener.yaml")},
+        "shards": str(tmp_path / "shards"),
+        "factors": str(tiny_world.factors),
+        "seeds": [0],
+        "settings": {**SETTINGS, "model.encoders.waveform.patch_seconds": 3},
+        "out": str(tmp_path / "out"),
+    }
+    table = ablate(**config)
+    (heard,) = table["listeners"]
+    assert (heard["nets"], heard["test tracks"]) == (2, [6])
+    assert -1 <= heard["mean correlation"] <= 1
+    assert "listener of mlg_waveform: correlation" in (tmp_path / "out/ablation.md").read_text()
+    again = ablate(**config)  # all of it is there, and the listeners are reported again
+    assert again["listeners"] == table["listeners"]
+    # Somebody else's modality is taken as it is.
+    other = ablate(**{**config, "out": str(tmp_path / "other")})
+    assert other["listeners"] == []
+    assert ours(other)["mlg_waveform", ""]["seeds"] == 1
 
 
 SETS = {"small": {"by": "random", "share": 0.5}, "large": {"by": "plays", "share": 0.6}}
