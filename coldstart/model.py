@@ -200,7 +200,7 @@ class ColdStart(LightningModule):
         self.val_loss.reset()
 
     def test_step(self, batch: Batch) -> Prediction:  # type: ignore[override]
-        """The outputs; `callbacks.TestReport` makes figures of them."""
+        """The outputs; `results.TestReport` makes figures of them."""
         return self._outputs(batch)
 
     def predict_step(self, batch: Batch) -> Prediction:

@@ -37,6 +37,16 @@ from coldstart.streams import fold_of
 Lightning = Callable[..., Any]
 """`training.lightning_cli`: a stage is made of ordinary fits and predicts."""
 
+_ONLY_SHOWN = (
+    "logger",
+    "default_root_dir",
+    "log_every_n_steps",
+    "enable_progress_bar",
+    "enable_model_summary",
+    "profiler",
+)
+"""The trainer's settings that no weight depends on."""
+
 
 def wanted(config: Mapping[str, Any]) -> bool:
     """Whether a fit has two stages if nobody says: several encoders that predict factors."""
@@ -221,7 +231,7 @@ def _is_there(stage: Stage, dataset: Shards) -> bool:
 def _made_by(config: Mapping[str, Any], folds: int, vectors: Vectors) -> str:
     data = config["data"]
     space = Factors.about_of(data["factors"])["id"] if data.get("factors") else None
-    trainer = {key: config["trainer"].get(key) for key in ("max_epochs", "precision", "callbacks")}
+    trainer = {key: value for key, value in config["trainer"].items() if key not in _ONLY_SHOWN}
     parts = [config["model"], data["batch_size"], config.get("seed_everything"), trainer]
     parts += [config.get("optimizer"), config.get("lr_scheduler")]
     return fingerprint(*parts, space, Shards(data["shards"]).about["plan"], folds, vectors)

@@ -15,7 +15,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger
 
-from coldstart import callbacks, registry, stages
+from coldstart import callbacks, registry, results, stages
 from coldstart.data import ColdStartData
 from coldstart.errors import InputError
 from coldstart.files import StrPath
@@ -146,8 +146,8 @@ def lightning_cli(verb: str, args: Sequence[str], extra: Sequence[Callback] = ()
         trainer_defaults={
             "callbacks": [
                 callbacks.RunCheckpoint(),
-                callbacks.FitReport(),
-                callbacks.TestReport(not mine.no_rivals, mine.results, content),
+                results.FitReport(),
+                results.TestReport(not mine.no_rivals, mine.results, content),
                 callbacks.PredictionWriter(),
                 *extra,
             ]

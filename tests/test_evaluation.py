@@ -73,6 +73,18 @@ def test_the_truth_beats_every_floor_and_rival(tiny_world: World, perfect: Predi
     assert "seed 3" in caption(about)
 
 
+def test_artists_that_nobody_knows_are_no_better_than_random(
+    tiny_world: World, perfect: Predictions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nobody = [{**t, "artist_id": None} for t in Shards(tiny_world.shards).all_tracks()]
+    monkeypatch.setattr(Shards, "all_tracks", lambda *_: nobody)
+    data = data_for(tiny_world, {"mgp": MGP(hidden=(4,))})
+    _, rows = evaluate(perfect, None, lambda batch: batch.target.values, data, "truth", False)
+    figures = {row.method: row.ndcg for row in rows}
+    # One order for all users would be off by luck: three times as far, or more.
+    assert figures["artist's popularity"] == pytest.approx(figures["random"], abs=0.03)
+
+
 def test_users_are_counted_whether_or_not_they_can_be_ranked(tiny_world: World) -> None:
     made = Factors.load(tiny_world.factors)
     ids = [track["track_id"] for track in Shards(tiny_world.shards).all_tracks(["test"])]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from coldstart.encoders.base import Encoder
-from coldstart.encoders.patches import PatchReader, same_rate
+from coldstart.encoders.patches import PatchEncoder
 from coldstart.errors import InputError
 
 
@@ -140,12 +139,8 @@ class SmallNet(nn.Module):
 NETS: dict[str, type[DLRSNet] | type[SmallNet]] = {"dlrs": DLRSNet, "small": SmallNet}
 
 
-class Audio(Encoder):
+class Audio(PatchEncoder):
     """Patches of sound → spectrogram → convolutions → one vector (rows 3 and 4 of the talk)."""
-
-    fields: tuple[str, ...] = ("audio.flac",)
-    streamed: ClassVar[bool] = True
-    may_differ: ClassVar[tuple[str, ...]] = ("patches", "hop", "trim")
 
     def __init__(
         self,
@@ -178,12 +173,10 @@ class Audio(Encoder):
             dropout: share of units dropped while training.
         """
         super().__init__()
-        if patch_seconds <= 0 or not 0 < hop <= 1 or not 0 <= trim < 0.5:
-            raise InputError("Audio: patch_seconds > 0, 0 < hop ≤ 1 and 0 ≤ trim < 0.5 are needed")
-        if min(bins, fmin, frame_hop, dim, 1 if patches is None else patches) <= 0:
-            raise InputError("Audio: bins, fmin, frame_hop, dim and patches must be above 0")
+        self._cut(patch_seconds, patches, hop, trim)
+        if min(bins, fmin, frame_hop, dim) <= 0:
+            raise InputError("Audio: bins, fmin, frame_hop and dim must be above 0")
         self.net_name, self.kind = net, spectrogram
-        self.patch_seconds, self.patches, self.hop, self.trim = patch_seconds, patches, hop, trim
         self.bins, self.fmin, self.frame_hop = bins, fmin, frame_hop
         self.dim, self.dropout = dim, dropout
 
@@ -201,14 +194,6 @@ class Audio(Encoder):
         net = NETS[self.net_name](self.bins, frames, self.dropout)
         self.net: nn.Module = net
         self.out = nn.Sequential(nn.Linear(net.dim, self.dim), nn.ReLU(), nn.Dropout(self.dropout))
-
-    def check(self, info: Mapping[str, Any], built_from: Mapping[str, Any]) -> None:
-        """The sample rate must be the same."""
-        same_rate(info, built_from)
-
-    def reader(self) -> PatchReader:
-        """Reads windows of `patch_seconds`."""
-        return PatchReader(self.fields[0], self.samples, self.patches, self.hop, self.trim)
 
     def encode(self, values: Tensor) -> Tensor:
         """[B, samples] → [B, dim]."""

@@ -1,15 +1,15 @@
-"""Patches: how encoders of sound cut a track into windows, and read them."""
+"""Patches: what encoders of sound have in common: they cut a track into windows."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
 from coldstart.audio_codec import length, window
-from coldstart.encoders.base import Modality
+from coldstart.encoders.base import Encoder, Modality
 from coldstart.errors import InputError
 from coldstart.sample import Sample, malformed
 
@@ -79,10 +79,33 @@ class PatchReader:
             raise malformed(sample, self.field, f"not a readable FLAC ({error})") from error
 
 
-def same_rate(info: Mapping[str, Any], built_from: Mapping[str, Any]) -> None:
-    """Raise InputError unless a dataset's sample rate is the one that a net was built for."""
-    if info["sample_rate"] != built_from["sample_rate"]:
-        raise InputError(
-            f"the model was trained on audio at {built_from['sample_rate']} Hz, the dataset "
-            f"has {info['sample_rate']} Hz; use --sample-rate {built_from['sample_rate']}"
-        )
+class PatchEncoder(Encoder):
+    """An encoder of patches of sound. A subclass's `build` sets `samples`, a patch's length."""
+
+    fields: tuple[str, ...] = ("audio.flac",)
+    streamed: ClassVar[bool] = True
+    may_differ: ClassVar[tuple[str, ...]] = ("patches", "hop", "trim")
+    samples: int
+
+    def _cut(self, patch_seconds: float, patches: int | None, hop: float, trim: float) -> None:
+        """Check and keep how a track is cut."""
+        if patch_seconds <= 0 or not 0 < hop <= 1 or not 0 <= trim < 0.5:
+            raise InputError(
+                f"{type(self).__name__}: patch_seconds > 0, 0 < hop ≤ 1 and 0 ≤ trim < 0.5 are "
+                "needed"
+            )
+        if patches is not None and patches < 1:
+            raise InputError(f"{type(self).__name__}: patches must be above 0")
+        self.patch_seconds, self.patches, self.hop, self.trim = patch_seconds, patches, hop, trim
+
+    def check(self, info: Mapping[str, Any], built_from: Mapping[str, Any]) -> None:
+        """The sample rate must be the one that the net was built for."""
+        if info["sample_rate"] != built_from["sample_rate"]:
+            raise InputError(
+                f"the model was trained on audio at {built_from['sample_rate']} Hz, the dataset "
+                f"has {info['sample_rate']} Hz; use --sample-rate {built_from['sample_rate']}"
+            )
+
+    def reader(self) -> PatchReader:
+        """Reads windows of `patch_seconds`."""
+        return PatchReader(self.fields[0], self.samples, self.patches, self.hop, self.trim)

@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from coldstart.encoders.base import Encoder
-from coldstart.encoders.patches import PatchReader, same_rate
+from coldstart.encoders.patches import PatchEncoder
 from coldstart.errors import InputError
 
 
@@ -66,12 +65,8 @@ class SmallNet(SampleNet):
 NETS: dict[str, type[SampleNet]] = {"sample": FullNet, "small": SmallNet}
 
 
-class Waveform(Encoder):
-    """Patches of sound → convolutions over the samples → one vector."""
-
-    fields: tuple[str, ...] = ("audio.flac",)
-    streamed: ClassVar[bool] = True
-    may_differ: ClassVar[tuple[str, ...]] = ("patches", "hop", "trim")
+class Waveform(PatchEncoder):
+    """Patches of sound → convolutions over the samples → one vector (row 8 of the talk)."""
 
     BANDS = 40
     FRAME = 2048  # samples
@@ -100,14 +95,10 @@ class Waveform(Encoder):
             dropout: share of units dropped while training.
         """
         super().__init__()
-        if patch_seconds <= 0 or not 0 < hop <= 1 or not 0 <= trim < 0.5:
-            raise InputError(
-                "Waveform: patch_seconds > 0, 0 < hop ≤ 1 and 0 ≤ trim < 0.5 are needed"
-            )
-        if min(dim, 1 if patches is None else patches) <= 0:
-            raise InputError("Waveform: dim and patches must be above 0")
-        self.net_name, self.patch_seconds, self.patches = net, patch_seconds, patches
-        self.hop, self.trim, self.dim, self.dropout = hop, trim, dim, dropout
+        self._cut(patch_seconds, patches, hop, trim)
+        if dim < 1:
+            raise InputError("Waveform: dim must be above 0")
+        self.net_name, self.dim, self.dropout = net, dim, dropout
 
     def build(self, info: Mapping[str, Any]) -> None:
         """Make the layers for audio of `info["sample_rate"]` Hz."""
@@ -122,14 +113,6 @@ class Waveform(Encoder):
             )
         self.net: nn.Module = net
         self.out = nn.Sequential(nn.Linear(net.dim, self.dim), nn.ReLU(), nn.Dropout(self.dropout))
-
-    def check(self, info: Mapping[str, Any], built_from: Mapping[str, Any]) -> None:
-        """The sample rate must be the same."""
-        same_rate(info, built_from)
-
-    def reader(self) -> PatchReader:
-        """Reads windows of `patch_seconds`."""
-        return PatchReader(self.fields[0], self.samples, self.patches, self.hop, self.trim)
 
     def encode(self, values: Tensor) -> Tensor:
         """[B, samples] → [B, dim]."""

@@ -1,0 +1,157 @@
+"""What a fit and a test report: fit.json, results.json and the table, in the run's folder, which is
+the trainer's `default_root_dir`.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from coldstart import evaluation
+from coldstart.callbacks import gather, merged, parts_of
+from coldstart.files import write_json
+from coldstart.model import ColdStart, Prediction
+from coldstart.predictions import OnePiece, Predictions, TrackMeans, as_array
+from coldstart.streams import Batch
+from coldstart.targets import Attributes, TrackFactors, cosine_distance
+
+
+class FitReport(Callback):
+    """Writes how a fit went to `fit.json`: epochs, seconds an epoch, parameters."""
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start anew."""
+        self.seconds: list[float] = []
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        self.began = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop it; validation is within."""
+        self.seconds.append(time.perf_counter() - self.began)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the file."""
+        if trainer.is_global_zero and self.seconds:
+            about = {
+                "epochs": trainer.current_epoch,
+                "seconds_per_epoch": round(statistics.median(self.seconds), 4),
+                "parameters": sum(p.numel() for p in pl_module.parameters() if p.requires_grad),
+                "device": str(pl_module.device),
+                "processes": trainer.world_size,
+            }
+            write_json(Path(trainer.default_root_dir) / "fit.json", about)
+
+
+class TestReport(Callback):
+    """Collects a test's outputs, and writes and prints the figures."""
+
+    __test__ = False  # pytest: not a test
+
+    def __init__(
+        self, rivals: bool = True, name: str = "results", content: ColdStart | None = None
+    ) -> None:
+        """A report.
+
+        Args:
+            rivals: also fit nearest neighbours and ridge on the training tracks' content.
+            name: of the files, without their endings.
+            content: whose encoders describe the content to the rivals; the model's own by
+                default. A second stage reads what single nets made of it, and rivals must not.
+        """
+        self.rivals, self.name, self.content = rivals, name, content
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start anew."""
+        self.means, self.truth, self.patches = TrackMeans(), TrackMeans(), OnePiece()
+        self.losses = torch.zeros(2, dtype=torch.float64)
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Collect a batch: outputs by track, and the distance of single pieces."""
+        assert isinstance(outputs, Prediction)
+        self.means.add(outputs.track_ids, outputs.values)
+        self.patches.add(outputs.track_ids, outputs.values)
+        has = batch.target.present
+        true = batch.target.values[has]
+        self.truth.add(
+            [t for t, there in zip(batch.track_ids, has.tolist(), strict=True) if there], true
+        )
+        if len(true) and isinstance(pl_module.target, TrackFactors):
+            distance = cosine_distance(outputs.values[has], true).double()
+            self.losses += torch.stack([distance.sum(), has.sum()]).cpu()
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Compute, print and write the figures."""
+        model, data = parts_of(trainer, pl_module)
+        predictions = merged(trainer, self.means)
+        losses = sum(gather(trainer, self.losses))
+        drawn = merged(trainer, self.patches)
+        name = "+".join(model.encoders)
+        if isinstance(model.target, Attributes):
+            truth = merged(trainer, self.truth)
+            if trainer.is_global_zero:
+                self._attributes(trainer, model.target, predictions, truth)
+            return
+        if not trainer.is_global_zero:
+            return
+
+        content = (self.content or model).to(model.device)
+        patched = model.lend().streamed
+        data.lend(content.lend())
+
+        def describe(batch: Batch) -> torch.Tensor:
+            moved = trainer.strategy.batch_to_device(batch)
+            return content.describe(moved.inputs)
+
+        patches = None
+        if patched and losses[1]:
+            patches = evaluation.Patches(float(losses[0] / losses[1]), drawn)
+        about, rows = evaluation.evaluate(predictions, patches, describe, data, name, self.rivals)
+        about["best_epoch"] = model.best_epoch
+        about["parameters"] = sum(p.numel() for p in model.parameters())
+        root = Path(trainer.default_root_dir)
+        evaluation.write_results(root, about, rows, self.name)
+        ours = {f"test_{key}": v for key, v in rows[0]._asdict().items() if isinstance(v, float)}
+        for logger in trainer.loggers:
+            logger.log_metrics(ours)
+        print(evaluation.table(rows))
+        print(evaluation.caption(about))
+        print(f"wrote {root / self.name}.json and {self.name}.csv")
+        print(f"next: coldstart recommend --run {root} --like TRACK_ID")
+
+    def _attributes(
+        self, trainer: Trainer, target: Attributes, predictions: Predictions, truth: Predictions
+    ) -> None:
+        """How well a listener estimates each attribute: correlation with the annotators."""
+        at = {track: i for i, track in enumerate(predictions.track_ids)}
+        guess = as_array(predictions.values)[[at[track] for track in truth.track_ids]]
+        true = as_array(truth.values)
+        spread = guess.std(0) * true.std(0)
+        together = ((guess - guess.mean(0)) * (true - true.mean(0))).mean(0)
+        correlation = np.where(spread > 0, together / np.where(spread > 0, spread, 1), 0.0)
+        named = {n: round(float(c), 4) for n, c in zip(target.names, correlation, strict=True)}
+        best = dict(sorted(named.items(), key=lambda item: -item[1]))
+        mean = float(correlation.mean())
+        root = Path(trainer.default_root_dir)
+        about = {"tracks": len(true), "mean_correlation": mean, "correlation": best}
+        write_json(root / "results.json", about)
+        print(f"correlation of estimated with human attributes over {len(true):,} test tracks:")
+        for attribute, value in best.items():
+            print(f"  {value:6.3f}  {attribute}")
+        print(f"  {mean:6.3f}  mean (0 = no better than chance)")
+        print(f"wrote {root / 'results.json'}")
