@@ -200,8 +200,11 @@ def _floors(
 ) -> list[Row]:
     """Random order, the artist's popularity, and the model's own outputs dealt to other tracks."""
     n = len(predictions.track_ids)
-    artist = {t["track_id"]: t.get("artist_id") for t in data.shards.all_tracks()}
-    known = [i for i, folded in enumerate(factors.folded) if not folded]
+    tracks = data.shards.all_tracks()
+    artist = {track["track_id"]: track.get("artist_id") for track in tracks}
+    training = factors.rows([t["track_id"] for t in tracks if t["split"] == "train"])
+    # Of an order in which everything was factorised first, a test track's own plays don't count.
+    known = [row for row in training if row >= 0 and not factors.folded[row]]
     plays = baselines.artist_popularity(
         [artist.get(track) for track in predictions.track_ids],
         [artist.get(factors.track_ids[i]) for i in known],

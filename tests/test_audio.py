@@ -1,4 +1,5 @@
 import io
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -241,6 +242,23 @@ def test_random_patches_are_cut_anywhere() -> None:
     assert min(starts) < 100
     assert max(starts) > 800
     assert len(set(starts)) > 100
+
+
+def test_a_long_track_is_never_decoded_as_a_whole() -> None:
+    minutes, patch = 20, 32_000
+    buffer = io.BytesIO()
+    with soundfile.SoundFile(buffer, "w", 8000, 1, "PCM_16", format="FLAC") as file:
+        for minute in range(minutes):
+            file.write(np.full(60 * 8000, minute / 100, dtype=np.float32))
+    sample = {"track_id": "a", "shard": "s", "audio.flac": buffer.getvalue()}
+    reader = PatchReader("audio.flac", patch, None, 1.0, 0.0)
+    tracemalloc.start()
+    windows = [float(reader([piece]).values.mean()) for piece in reader.expand(sample, False)]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(windows) == minutes * 60 * 8000 / patch
+    np.testing.assert_allclose([windows[0], windows[-1]], [0, (minutes - 1) / 100], atol=1e-4)
+    assert peak < 4e6  # bytes; the whole track would be 38 million
 
 
 def test_a_track_without_audio_is_one_absent_piece() -> None:
