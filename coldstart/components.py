@@ -12,6 +12,10 @@ from typing import Any
 
 from torch import nn
 
+INTERFACE = 1
+"""Version of the interface of encoders, fusion heads and targets; a plugin says which it was
+written for. It grows when a plugin that worked would work no longer."""
+
 
 class Component(nn.Module):
     """An nn.Module that remembers its constructor's arguments as `init_args`.

@@ -6,7 +6,7 @@ in memory and batched by index. Large ones (audio) are streamed by worker proces
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from coldstart.catalog import read_ids
 from coldstart.errors import InputError
 from coldstart.factors import Factors
+from coldstart.sample import Sample
 from coldstart.shards import Shards, folder_of
 from coldstart.streams import Batch, InMemory, Keep, Lent, OnceStream, Pipeline, Place, TrainStream
 from coldstart.targets import FACTORS
@@ -91,6 +92,14 @@ class ColdStartData(LightningDataModule):
         if self.factors is None:
             raise InputError("data.factors is null, but factors are needed here; name a folder")
         return self.factors
+
+    def training_samples(self, fields: Sequence[str]) -> Iterator[Sample]:
+        """Training tracks that have any of these fields, without the held-out fold."""
+        keep = Keep(self.folds, self.fold)
+        for number in range(len(self.shards.shard_sizes("train"))):
+            for sample in self.shards.samples("train", number, fields):
+                if keep(sample["track_id"]) and any(field in sample for field in fields):
+                    yield sample
 
     def lend(self, lent: Lent) -> None:
         """Take the model's readers; the trainer's model is asked if nobody calls this."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from coldstart.files import StrPath
 from coldstart.fusion.base import FusionHead
 from coldstart.fusion.concat import Concat
 from coldstart.fusion.mean import MeanLateFusion
+from coldstart.sample import Sample
 from coldstart.shards import folder_of
 from coldstart.streams import Batch, Lent
 from coldstart.targets import Target, TrackFactors
@@ -32,6 +33,10 @@ _BOOKKEEPING = (
 )  # facts of a dataset that a model has no use for
 
 Info = Callable[[str], Mapping[str, Any]]
+"""Modality folder (or `factors`) → its facts."""
+
+Contents = Callable[[Sequence[str]], Iterable[Sample]]
+"""Fields → the training tracks that have any of them."""
 
 
 class Prediction(NamedTuple):
@@ -90,16 +95,19 @@ class ColdStart(LightningModule):
         self.best_epoch = 0
         self.val_loss = MeanMetric()
 
-    def build(self, info: Info) -> None:
+    def build(self, info: Info, contents: Contents | None = None) -> None:
         """Make all layers, from the facts of each modality that is read and of the target.
 
         Args:
             info: modality folder (or `factors`) → its facts.
+            contents: training tracks' content, for encoders that learn from it beforehand; without
+                it, `info` must know what they learnt (as a checkpoint's facts do).
         """
         if self.facts:
             return
-        for _, encoder in self._encoders():
-            encoder.start(self._fact(info, encoder.fields[0]))
+        for name, encoder in self._encoders():
+            learnt = self._learnt(name, encoder, info, contents)
+            encoder.start({**self._fact(info, encoder.fields[0]), **learnt})
         self.target.build(self._fact(info, self.target.fields[0]))
         self.fusion.build({name: e.dim for name, e in self._encoders()}, self.target.dim)
 
@@ -133,8 +141,7 @@ class ColdStart(LightningModule):
 
     def forward(self, inputs: Mapping[str, Modality]) -> Tensor:
         """{modality: values and mask} → [B, K], on the scale that the loss is computed on."""
-        fused: Tensor = self.fusion(self.encode(inputs))
-        return fused
+        return self._fuse(self.encode(inputs), inputs)
 
     def predict(self, inputs: Mapping[str, Modality]) -> Tensor:
         """{modality: values and mask} → [B, K], on the target's own scale."""
@@ -164,7 +171,7 @@ class ColdStart(LightningModule):
     def configure_model(self) -> None:
         """Build from the dataset, unless a checkpoint's facts have built it; check the dataset."""
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        self.build(data.info)
+        self.build(data.info, data.training_samples)
         self.check(data.info, data.has)
         if self.trainer.state.fn == "fit":
             self.fitted_on = {"folds": data.folds, "fold": data.fold}
@@ -213,7 +220,13 @@ class ColdStart(LightningModule):
 
     def _outputs(self, batch: Batch) -> Prediction:
         encoded = self.encode(batch.inputs)
-        return Prediction(batch.track_ids, self.target.output(self.fusion(encoded)), encoded)
+        values = self.target.output(self._fuse(encoded, batch.inputs))
+        return Prediction(batch.track_ids, values, encoded)
+
+    def _fuse(self, encoded: Mapping[str, Tensor], inputs: Mapping[str, Modality]) -> Tensor:
+        present = {name: inputs[name].present for name in encoded}
+        fused: Tensor = self.fusion(encoded, present)
+        return fused
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam with its defaults, as in the talk; `--optimizer` on the command line replaces it."""
@@ -244,6 +257,16 @@ class ColdStart(LightningModule):
         folder = folder_of(field)
         facts = {k: v for k, v in info(folder).items() if k not in _BOOKKEEPING}
         return self.facts.setdefault(folder, facts)
+
+    def _learnt(
+        self, name: str, encoder: Encoder, info: Info, contents: Contents | None
+    ) -> Mapping[str, Any]:
+        """What an encoder has learnt of the training tracks' content, beside the facts."""
+        if type(encoder).learn is Encoder.learn:
+            return {}
+        key = f"learnt/{name}"
+        learnt = encoder.learn(contents(encoder.fields)) if contents else dict(info(key))
+        return self.facts.setdefault(key, learnt)
 
     def _recipes(self) -> dict[str, Any]:
         return {

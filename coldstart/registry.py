@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import warnings
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
@@ -10,7 +11,12 @@ from typing import Any, Literal, NamedTuple
 
 from tabulate import tabulate
 
+from coldstart.components import INTERFACE
 from coldstart.errors import InputError
+
+ONLY = "COLDSTART_PLUGINS"
+"""Environment variable: names of packages, with commas between; beside coldstart's own, only their
+plugins are used."""
 
 Kind = Literal["encoders", "fusion", "targets"]
 KINDS: tuple[Kind, ...] = ("encoders", "fusion", "targets")
@@ -22,8 +28,9 @@ class Plugin(NamedTuple):
     Attributes:
         name: of the class, and of the entry point: one word for both.
         kind: encoders, fusion or targets.
-        distribution: the package that brings it, and its version.
-        status: `ok`, or why it can't be loaded.
+        distribution: the package that brings it.
+        version: of that package.
+        status: `ok`, or why it can't be used.
         fields: what it reads, for encoders and targets.
         doc: first line of its docstring.
     """
@@ -31,48 +38,65 @@ class Plugin(NamedTuple):
     name: str
     kind: str
     distribution: str
+    version: str
     status: str
     fields: tuple[str, ...]
     doc: str
 
 
-def discover(kind: Kind) -> dict[str, EntryPoint]:
-    """Entry points of a kind by name; nothing is imported.
+def discover(kind: Kind) -> dict[str, list[EntryPoint]]:
+    """Entry points of a kind by name, all that claim it; nothing is imported.
 
-    Raises:
-        InputError: two distributions claim one name.
+    `COLDSTART_PLUGINS` limits which packages' are found.
     """
-    found: dict[str, EntryPoint] = {}
+    only = os.environ.get(ONLY)
+    wanted = None if only is None else {"coldstart", *map(_normal, only.split(","))}
+    found: dict[str, list[EntryPoint]] = {}
     for point in entry_points(group=f"coldstart.{kind}"):
-        other = found.get(point.name)
-        if other is not None and other.value != point.value:
-            raise InputError(
-                f"two packages bring {kind} plugins of the name '{point.name}': "
-                f"{_from(other)} and {_from(point)}; uninstall one"
-            )
-        found[point.name] = point
-    return dict(sorted(found.items()))
+        claims = found.setdefault(point.name, [])
+        if (wanted is None or _normal(_package(point)) in wanted) and point not in claims:
+            claims.append(point)
+    return dict(sorted((name, claims) for name, claims in found.items() if claims))
 
 
 def load(kind: Kind, name: str) -> type[Any]:
     """Import one plugin's class.
 
     Raises:
-        InputError: no such name (lists what there is), or it fails to import.
+        InputError: no such name (lists what there is), two packages claim it, it fails to import,
+            or it was written for another version of the interface.
     """
     found = discover(kind)
     if name not in found:
         near = difflib.get_close_matches(name, found, n=1)
         hint = f" Did you mean '{near[0]}'?" if near else ""
+        if only := os.environ.get(ONLY):
+            hint += f" ({ONLY}={only} leaves other packages' plugins out.)"
         raise InputError(
             f"there is no {kind} plugin '{name}'; installed are: {', '.join(found)}.{hint}"
         )
-    try:
-        loaded: type[Any] = found[name].load()
-    except Exception as error:
+    if len(found[name]) > 1:
+        claims = " and ".join(map(_from, found[name]))
         raise InputError(
-            f"the {kind} plugin '{name}' of {_from(found[name])} fails to import: {error!r}"
-        ) from error
+            f"two packages bring {kind} plugins of the name '{name}': {claims}; uninstall one, or "
+            f"choose by {ONLY}"
+        )
+    return _load(kind, found[name][0])
+
+
+def _load(kind: Kind, point: EntryPoint) -> type[Any]:
+    what = f"the {kind} plugin '{point.name}' of {_from(point)}"
+    try:
+        loaded: type[Any] = point.load()
+    except Exception as error:
+        raise InputError(f"{what} fails to import: {error!r}") from error
+    version = getattr(loaded, "interface", None)
+    if version != INTERFACE:
+        says = f"was written for version {version}" if version else "doesn't say for which version"
+        raise InputError(
+            f"{what} {says} of the plugin interface; this coldstart has version {INTERFACE}: see "
+            "docs/plugins.md, and set `interface` in the class"
+        )
     return loaded
 
 
@@ -95,18 +119,31 @@ def plugins() -> list[Plugin]:
     """List the installed encoders, fusion heads and targets, and whether each loads."""
     rows = []
     for kind in KINDS:
-        for name, point in discover(kind).items():
-            try:
-                cls, status = load(kind, name), "ok"
-            except InputError as error:
-                cls, status = None, str(error)
-            fields = tuple(getattr(cls, "fields", ()))
-            doc = (cls.__doc__ or "").strip().split("\n")[0] if cls else ""
-            rows.append(Plugin(name, kind, _from(point), status, fields, doc))
-    headers = ["name", "kind", "from", "status", "reads", "what it is"]
-    table = [[*row[:4], ", ".join(row.fields), row.doc] for row in rows]
-    print(tabulate(table, headers=headers, maxcolwidths=[None, None, None, 40, None, 60]))
+        for name, claims in discover(kind).items():
+            for point in claims:
+                try:
+                    cls: type[Any] | None = load(kind, name)
+                    status = "ok"
+                except InputError as error:
+                    cls, status = None, str(error)
+                fields = getattr(cls, "fields", ())
+                doc = (cls.__doc__ or "").strip().split("\n")[0] if cls else ""
+                version = point.dist.version if point.dist else ""
+                rows.append(Plugin(name, kind, _package(point), version, status, fields, doc))
+    headers = ["name", "kind", "package", "version", "status", "reads", "what it is"]
+    table = [[*row[:5], ", ".join(row.fields), row.doc] for row in rows]
+    widths = [None, None, None, None, 40, None, 50]
+    print(tabulate(table, headers=headers, maxcolwidths=widths))
     return rows
+
+
+def _package(point: EntryPoint) -> str:
+    return point.dist.name if point.dist else point.value
+
+
+def _normal(package: str) -> str:
+    """Package names are compared as installers compare them: `A_b` is `a-b`."""
+    return package.strip().lower().replace("_", "-").replace(".", "-")
 
 
 def _from(point: EntryPoint) -> str:

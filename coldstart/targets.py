@@ -49,10 +49,12 @@ class Target(Component):
     """What a model predicts. A subclass sets `fields` and implements `build` and `loss`.
 
     Attributes:
+        interface: version of this interface that the target was written for.
         fields: the field that holds the truth.
         dim: width of the prediction; known after `build`.
     """
 
+    interface: ClassVar[int]
     fields: ClassVar[tuple[str, ...]]
     dim: int
 
@@ -79,6 +81,7 @@ class Target(Component):
 class TrackFactors(Target):
     """A track's vector in collaborative-filtering space; the talk's loss, 1 − mean cosine."""
 
+    interface = 1
     fields: ClassVar[tuple[str, ...]] = (FACTORS,)
 
     def build(self, info: Mapping[str, Any]) -> None:
@@ -110,6 +113,7 @@ class TrackFactors(Target):
 class Attributes(Target):
     """Human attributes, standardised, by squared error: what a machine listener predicts."""
 
+    interface = 1
     fields: ClassVar[tuple[str, ...]] = ("mgp.npy",)
 
     def build(self, info: Mapping[str, Any]) -> None:

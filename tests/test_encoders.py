@@ -1,8 +1,5 @@
 import contextlib
 import io
-import json
-import pickle
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,11 +13,13 @@ from torch import nn
 from coldstart.encoders.attributes import MGP, MachineListened, VectorReader
 from coldstart.encoders.audio import Audio
 from coldstart.encoders.base import Encoder, Modality
+from coldstart.encoders.embedding import Embedding
 from coldstart.encoders.genres import Genres
 from coldstart.encoders.waveform import NETS, Waveform
 from coldstart.errors import InputError
 from coldstart.sample import Sample
 from coldstart.sources import npy_bytes
+from coldstart.testing import EncoderContract, modality
 
 ATTRIBUTES = {"names": ["a", "b", "c"], "mean": [0.5, 0.5, 1.0], "std": [0.1, 0.3, 1.0]}
 GENRES = {"vocabulary": ["rock", "pop", "jazz"]}
@@ -28,150 +27,111 @@ AUDIO = {"sample_rate": 8000}
 SMALL: dict[str, Any] = {"net": "small", "patch_seconds": 6.0, "bins": 60, "dim": 8}
 
 
-def flac(seconds: float = 7.0) -> bytes:
+def flac(seconds: float = 7.0, seed: int = 0) -> bytes:
     buffer = io.BytesIO()
-    noise = np.random.default_rng(0).uniform(-0.5, 0.5, int(8000 * seconds))
+    noise = np.random.default_rng(seed).uniform(-0.5, 0.5, int(8000 * seconds))
     soundfile.write(buffer, noise, 8000, format="FLAC", subtype="PCM_16")
     return buffer.getvalue()
 
 
 NOISE = flac()
-Case = tuple[Callable[[], Encoder], Mapping[str, Any], bytes]
-Started = tuple[Encoder, bytes]
-CASES: dict[str, Case] = {
-    "audio, small": (lambda: Audio(**SMALL), AUDIO, NOISE),
-    "audio, mel": (lambda: Audio(**SMALL, spectrogram="mel"), AUDIO, NOISE),
-    "audio, full": (
-        lambda: Audio(patch_seconds=2.2, bins=80, fmin=30, frame_hop=128, dim=8, spectrogram="mel"),
-        AUDIO,
-        NOISE,
-    ),
-    "waveform, small": (
-        lambda: Waveform(net="small", patch_seconds=2.0, dim=8),
-        AUDIO,
-        NOISE,
-    ),
-    "waveform, full": (lambda: Waveform(patch_seconds=7.5, dim=8), AUDIO, NOISE),
-    "mgp": (lambda: MGP(hidden=(8,)), ATTRIBUTES, npy_bytes(np.array([0.2, 0.4, 1.0]))),
-    "mgp, each": (
-        lambda: MGP(hidden=(16, 8), scale="each"),
-        ATTRIBUTES,
-        npy_bytes(np.array([0.2, 0.4, 1.0])),
-    ),
-    "machine listened": (
-        lambda: MachineListened(hidden=(8,)),
-        ATTRIBUTES,
-        npy_bytes(np.array([0.2, 0.4, 1.0])),
-    ),
-    "genres": (lambda: Genres(hidden=(8,)), GENRES, json.dumps(["jazz", "pop"]).encode()),
-}
+VECTORS = [npy_bytes(np.array(row)) for row in ([0.2, 0.4, 1.0], [0.9, 0.1, 0.0])]
+DAMAGED = [b"", b"\x93NUMPY garbage", b"PK\x03\x04", b"\xff\xfe{", b'{"a": 1}', b"fLaC"]
 
 
-@pytest.fixture(params=CASES)
-def case(request: pytest.FixtureRequest) -> Started:
-    """A started encoder, and bytes of its field."""
-    torch.manual_seed(0)
-    make, info, content = CASES[request.param]
-    encoder = make()
-    encoder.start(info)
-    return encoder, content
+class _Contract(EncoderContract):
+    """Of an encoder that reads one field."""
+
+    field: str
+
+    def __init_subclass__(cls) -> None:
+        cls.broken = [{cls.field: content} for content in DAMAGED]
+
+
+class _Sound(_Contract):
+    field = "audio.flac"
+    tracks = ({"audio.flac": NOISE}, {"audio.flac": flac(seed=1)})
+    facts = AUDIO
+
+
+class TestSmallAudio(_Sound):
+    def encoder(self) -> Encoder:
+        return Audio(**SMALL)
+
+
+class TestMelAudio(_Sound):
+    def encoder(self) -> Encoder:
+        return Audio(**SMALL, spectrogram="mel")
+
+
+class TestFullAudio(_Sound):
+    def encoder(self) -> Encoder:
+        return Audio(patch_seconds=2.2, bins=80, fmin=30, frame_hop=128, dim=8, spectrogram="mel")
+
+
+class TestSmallWaveform(_Sound):
+    def encoder(self) -> Encoder:
+        return Waveform(net="small", patch_seconds=2.0, dim=8)
+
+
+class TestFullWaveform(_Sound):
+    def encoder(self) -> Encoder:
+        return Waveform(patch_seconds=7.5, dim=8)
+
+
+class TestMGP(_Contract):
+    field = "mgp.npy"
+    tracks = tuple({"mgp.npy": vector} for vector in VECTORS)
+    facts = ATTRIBUTES
+
+    def encoder(self) -> Encoder:
+        return MGP(hidden=(16, 8))
+
+
+class TestMGPByEach(TestMGP):
+    def encoder(self) -> Encoder:
+        return MGP(hidden=(8,), scale="each")
+
+
+class TestMachineListened(_Contract):
+    field = "mlg.npy"
+    tracks = tuple({"mlg.npy": vector} for vector in VECTORS)
+    facts = ATTRIBUTES
+
+    def encoder(self) -> Encoder:
+        return MachineListened(hidden=(8,))
+
+
+class TestEmbedding(_Contract):
+    field = "mert.npy"
+    tracks = tuple({"mert.npy": vector} for vector in VECTORS)
+    facts = ATTRIBUTES
+
+    def encoder(self) -> Encoder:
+        return Embedding("mert", hidden=(8,))
+
+
+class TestGenres(_Contract):
+    field = "genres.json"
+    tracks = ({"genres.json": b'["jazz", "pop"]'}, {"genres.json": b'["rock"]'})
+    facts = GENRES
+
+    def encoder(self) -> Encoder:
+        return Genres(hidden=(8,))
 
 
 def batch(encoder: Encoder, content: bytes, present: list[bool]) -> Modality:
     (field,) = encoder.fields
-    bare = {"shard": "train/000000"}
-    samples: list[Sample] = [
-        {**bare, "track_id": f"t{i}", **({field: content} if there else {})}
-        for i, there in enumerate(present)
-    ]
-    return encoder.reader()(samples)
+    return modality(encoder, [{field: content} if there else None for there in present])
 
 
-# The contract of every encoder
-
-
-def test_readers_give_finite_values_and_say_what_is_missing(case: Started) -> None:
-    encoder, content = case
-    got = batch(encoder, content, [True, False, True])
-    assert got.present.tolist() == [True, False, True]
-    assert got.present.dtype == torch.bool
-    assert got.values.dtype == torch.float32
-    assert got.values.isfinite().all()
-    assert got.values[0].any()
-    assert not got.values[1].any()
-    assert torch.equal(got.values[0], got.values[2])
-
-
-def test_encoders_give_finite_vectors_of_their_width(case: Started) -> None:
-    encoder, content = case
-    for training in (True, False):
-        out = encoder.train(training)(batch(encoder, content, [True, False, True, True]))
-        assert out.shape == (4, encoder.dim)
-        assert out.isfinite().all()
-
-
-def test_a_missing_track_gets_the_learnt_vector_and_disturbs_no_other(case: Started) -> None:
-    encoder, content = case
-    nn.init.normal_(encoder.absent)
-    encoder.eval()
-    whole = encoder(batch(encoder, content, [True, True, True]))
-    holed = encoder(batch(encoder, content, [True, False, True]))
-    torch.testing.assert_close(holed[1], encoder.absent)
-    torch.testing.assert_close(holed[[0, 2]], whole[[0, 2]])
-
-
-@pytest.mark.parametrize("present", [[True, True], [True, False], [False, False]])
-def test_gradients_reach_every_parameter_whatever_is_missing(
-    case: Started, present: list[bool]
-) -> None:
-    encoder, content = case
-    encoder(batch(encoder, content, present)).square().sum().backward()
-    for name, parameter in encoder.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.isfinite().all(), name
-
-
-def test_the_learnt_vector_learns_only_from_missing_tracks(case: Started) -> None:
-    encoder, content = case
-    encoder(batch(encoder, content, [True, True])).sum().backward()
+def test_the_learnt_vector_learns_only_from_missing_tracks() -> None:
+    encoder = MGP(hidden=(8,))
+    encoder.start(ATTRIBUTES)
+    encoder(batch(encoder, VECTORS[0], [True, True])).sum().backward()
     assert not encoder.absent.grad.any()
-    encoder(batch(encoder, content, [False, True])).sum().backward()
+    encoder(batch(encoder, VECTORS[0], [False, True])).sum().backward()
     torch.testing.assert_close(encoder.absent.grad, torch.ones(encoder.dim))
-
-
-def test_readers_pickle_and_hold_no_tensors(case: Started) -> None:
-    encoder, content = case
-    reader = encoder.reader()
-    assert not any(isinstance(value, torch.Tensor | nn.Module) for value in vars(reader).values())
-    assert len(pickle.dumps(reader)) < 1000
-    copy = pickle.loads(pickle.dumps(reader))
-    sample: Sample = {"track_id": "a", "shard": "train/0", encoder.fields[0]: content}
-    pieces = list(copy.expand(sample, training=False))
-    assert [piece["track_id"] for piece in pieces] == ["a"] * len(pieces)
-    for ours, theirs in zip(reader(pieces), copy(pieces), strict=True):
-        assert torch.equal(ours, theirs)
-
-
-def test_a_malformed_field_is_named_by_shard_track_and_field(case: Started) -> None:
-    encoder, _ = case
-    for content in (b"", b"\x93NUMPY garbage", b"PK\x03\x04", b"\xff\xfe{", b'{"a": 1}', b"fLaC"):
-        with pytest.raises(InputError) as error:
-            batch(encoder, content, [False, True])
-        place = f"shard train/000000, track 't1', field '{encoder.fields[0]}': "
-        assert str(error.value).startswith(place)
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_a_checkpoint_brings_an_encoder_back(name: str) -> None:
-    make, info, content = CASES[name]
-    encoder = make()
-    twin = type(encoder)(**json.loads(json.dumps(encoder.recipe()))["init_args"])
-    for one in (encoder, twin):
-        one.start(info)
-        one.eval()
-    twin.load_state_dict(encoder.state_dict())
-    values = batch(encoder, content, [True, False])
-    assert torch.equal(twin(values), encoder(values))
 
 
 # Attributes

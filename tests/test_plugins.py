@@ -28,9 +28,9 @@ def install(folder: Path, name: str, points: str, code: str = "") -> None:
 
 def test_an_entry_point_is_named_as_its_class() -> None:
     for kind in registry.KINDS:
-        for name, point in registry.discover(kind).items():
+        for name, claims in registry.discover(kind).items():
             assert registry.load(kind, name).__name__ == name
-            assert isinstance(point, EntryPoint)
+            assert [type(point) for point in claims] == [EntryPoint]
 
 
 def test_the_built_in_ones_are_there() -> None:
@@ -40,7 +40,7 @@ def test_the_built_in_ones_are_there() -> None:
 
 
 def test_a_typo_lists_the_choices_and_suggests() -> None:
-    with pytest.raises(InputError, match=r"Audio, Genres.*Did you mean 'Genres'"):
+    with pytest.raises(InputError, match=r"Audio, .*Genres.*Did you mean 'Genres'"):
         registry.load("encoders", "Genre")
 
 
@@ -59,15 +59,47 @@ def test_a_broken_plugin_is_listed_with_its_reason_and_the_others_go_on(
         registry.load_all()
     rows = {row.name: row for row in registry.plugins()}
     assert "there_is_no_such_module" in rows["Poems"].status
-    assert rows["Poems"].distribution == "broken 1.0"
+    assert (rows["Poems"].distribution, rows["Poems"].version) == ("broken", "1.0")
     assert rows["MGP"].status == "ok"
     assert "Poems" in capsys.readouterr().out
     with pytest.raises(InputError, match="fails to import"):
         registry.load("encoders", "Poems")
 
 
-def test_two_packages_that_claim_one_name_are_both_named(outsider: Path) -> None:
-    install(outsider, "first", "Poems = first:Poems")
-    install(outsider, "second", "Poems = second:Poems")
-    with pytest.raises(InputError, match=r"(first.*second|second.*first)"):
-        registry.discover("encoders")
+def test_two_packages_that_claim_one_name_are_both_named(
+    outsider: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = "from coldstart.encoders.genres import Genres\nclass Poems(Genres):\n    'Poems.'\n"
+    install(outsider, "first", "Poems = first:Poems", code)
+    install(outsider, "second", "Poems = second:Poems", code)
+    with pytest.raises(InputError, match=r"(first 1\.0.*second 1|second 1\.0.*first 1)"):
+        registry.load("encoders", "Poems")
+    claims = [row for row in registry.plugins() if row.name == "Poems"]
+    assert {row.distribution for row in claims} == {"first", "second"}
+    assert all("uninstall one" in row.status for row in claims)
+    monkeypatch.setenv(registry.ONLY, "Second")
+    assert registry.load("encoders", "Poems").__module__ == "second"
+
+
+def test_an_environment_variable_limits_whose_plugins_load(
+    outsider: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = "from coldstart.encoders.genres import Genres\nclass Moods(Genres):\n    'Moods.'\n"
+    install(outsider, "moody", "Moods = moody:Moods", code)
+    monkeypatch.setenv(registry.ONLY, "")
+    assert "Moods" not in registry.discover("encoders")
+    assert "MGP" in registry.discover("encoders")
+    monkeypatch.setenv(registry.ONLY, "somebody-else")
+    with pytest.raises(InputError, match=r"COLDSTART_PLUGINS=somebody-else leaves"):
+        registry.load("encoders", "Moods")
+
+
+@pytest.mark.parametrize(
+    ("says", "message"),
+    [("", "doesn't say for which version"), ("    interface = 99\n", "was written for version 99")],
+)
+def test_a_plugin_of_another_interface_is_refused(outsider: Path, says: str, message: str) -> None:
+    code = f"from coldstart.encoders.base import Encoder\nclass Odd(Encoder):\n    'Odd.'\n{says}"
+    install(outsider, "odd", "Odd = odd:Odd", code)
+    with pytest.raises(InputError, match=rf"'Odd' of odd 1\.0 {message}.*has version 1"):
+        registry.load("encoders", "Odd")

@@ -50,6 +50,8 @@ class VectorReader(WholeTrack):
 class _Attributes(Encoder):
     """Scaled attributes through a dense net; `fields` tells the two kinds apart."""
 
+    interface = 1
+
     def __init__(
         self,
         hidden: Sequence[int] = (512, 512),

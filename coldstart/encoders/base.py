@@ -6,7 +6,7 @@ Lightning or the command line.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, ClassVar, NamedTuple, Protocol
 
@@ -71,6 +71,7 @@ class Encoder(Component):
     step, as DDP needs), and a learnt vector takes the place of what is missing.
 
     Attributes:
+        interface: version of this interface that the encoder was written for.
         fields: tar members that it reads, such as `("mgp.npy",)`; of the class, or set by
             `__init__` where an argument names them.
         streamed: true if its values are too large to keep all tracks' in memory, or differ from
@@ -81,6 +82,7 @@ class Encoder(Component):
         dim: width of what it returns; known after `build`.
     """
 
+    interface: ClassVar[int]
     fields: tuple[str, ...]
     streamed: ClassVar[bool] = False
     precomputed: ClassVar[bool] = False
@@ -88,8 +90,22 @@ class Encoder(Component):
     dim: int
     absent: nn.Parameter
 
+    def learn(self, samples: Iterable[Sample]) -> dict[str, Any]:
+        """What must be known of the training tracks' content before layers are made.
+
+        Such as a vocabulary. It is called once, before training; what it returns is kept in the
+        checkpoint and reaches `build` among the facts.
+
+        Args:
+            samples: training tracks that have any of `fields`, one by one.
+
+        Returns:
+            Plain values: numbers, text, lists and dicts of these.
+        """
+        return {}
+
     def build(self, info: Mapping[str, Any]) -> None:
-        """Make the layers, from the modality's facts in dataset.json (names, mean, std, …).
+        """Make the layers, from the modality's facts in dataset.json and what `learn` returned.
 
         Sets `dim` before it returns.
         """

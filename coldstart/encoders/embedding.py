@@ -19,6 +19,7 @@ class Embedding(Encoder):
     In two-stage training (as in the talk) a fusion head learns on what single nets have computed.
     """
 
+    interface = 1
     fields: tuple[str, ...] = ("embedding.npy",)
     precomputed = True
 

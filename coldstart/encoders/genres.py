@@ -47,6 +47,7 @@ class GenreReader(WholeTrack):
 class Genres(Encoder):
     """Multi-hot genres through a dense net (the third input of the talk's row 10)."""
 
+    interface = 1
     fields: tuple[str, ...] = ("genres.json",)
 
     def __init__(

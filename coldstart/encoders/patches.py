@@ -82,6 +82,7 @@ class PatchReader:
 class PatchEncoder(Encoder):
     """An encoder of patches of sound. A subclass's `build` sets `samples`, a patch's length."""
 
+    interface = 1
     fields: tuple[str, ...] = ("audio.flac",)
     streamed: ClassVar[bool] = True
     may_differ: ClassVar[tuple[str, ...]] = ("patches", "hop", "trim")

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from coldstart.components import Component
 
 
 class FusionHead(Component):
-    """Any subset of modalities → one vector. A subclass implements `build` and `forward`."""
+    """Any subset of modalities → one vector. A subclass implements `build` and `forward`.
+
+    Attributes:
+        interface: version of this interface that the head was written for.
+    """
+
+    interface: ClassVar[int]
 
     def build(self, dims: Mapping[str, int], out: int) -> None:
         """Make the layers.
@@ -21,6 +29,27 @@ class FusionHead(Component):
         """
         raise NotImplementedError
 
-    def forward(self, encoded: Mapping[str, Tensor]) -> Tensor:
-        """{modality: [B, dim]} → [B, out]."""
+    def forward(self, encoded: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
+        """Fuse.
+
+        Args:
+            encoded: modality → [B, dim]; where a track lacks it, the encoder's learnt vector.
+            present: modality → [B] bool.
+
+        Returns:
+            [B, out]. The order of the modalities doesn't matter.
+        """
         raise NotImplementedError
+
+
+def stack(present: Mapping[str, Tensor], names: Sequence[str]) -> Tensor:
+    """[B, M] bool: what each track has; all of it for a track that has nothing.
+
+    So that a mean over what is there is never one over nothing.
+
+    >>> a, b = torch.tensor([True, False]), torch.tensor([False, False])
+    >>> stack({"a": a, "b": b}, ["a", "b"]).tolist()
+    [[True, False], [True, True]]
+    """
+    there = torch.stack([present[name] for name in names], dim=1)
+    return there | ~there.any(1, keepdim=True)

@@ -18,6 +18,8 @@ class Concat(FusionHead):
     dense ones before it, gives the result.
     """
 
+    interface = 1
+
     def __init__(self, hidden: Sequence[int] = (), dropout: float = 0.5) -> None:
         """A head with dense layers of these widths before the linear output.
 
@@ -33,7 +35,7 @@ class Concat(FusionHead):
         sizes = (sum(dims.values()), *self.hidden)
         self.net = nn.Sequential(dense(sizes, self.dropout), nn.Linear(sizes[-1], out))
 
-    def forward(self, encoded: Mapping[str, Tensor]) -> Tensor:
-        """{modality: [B, dim]} → [B, out]."""
+    def forward(self, encoded: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
+        """{modality: [B, dim]} → [B, out]; what is missing is the encoder's learnt vector."""
         fused: Tensor = self.net(torch.cat([encoded[name] for name in sorted(encoded)], dim=1))
         return fused

@@ -8,20 +8,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from coldstart.fusion.base import FusionHead
+from coldstart.fusion.base import FusionHead, stack
 
 
 class MeanLateFusion(FusionHead):
     """A mean of the directions that each modality predicts by itself, with learnt weights.
 
     Each modality's vector becomes a direction through a linear layer of its own; the result is the
-    mean of the directions. There is one weight a modality, so there is little to overfit: a poor
-    modality loses its weight instead of spoiling the others. The talk's head is `Concat`.
+    mean of the directions that a track has. There is one weight a modality, so there is little to
+    overfit: a poor modality loses its weight instead of spoiling the others. The talk's head is
+    `Concat`.
 
     In two-stage training the vectors are predictions already: a layer between equal widths begins
     as the identity, so that training begins at the mean of what the single nets said.
     """
 
+    interface = 1
     PACE = 30.0
     """The weights are few and begin equal; at the layers' pace they would not move in time."""
 
@@ -35,10 +37,9 @@ class MeanLateFusion(FusionHead):
                 nn.init.zeros_(layer.bias)
         self.weight = nn.Parameter(torch.zeros(len(dims)))
 
-    def forward(self, encoded: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, encoded: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
         """{modality: [B, dim]} → [B, out], of length 0 to 1: how far the modalities agree."""
-        directions = torch.stack(
-            [F.normalize(predict(encoded[name]), dim=1) for name, predict in self.predict.items()]
-        )
-        weights = (self.PACE * self.weight).softmax(0)
-        return (weights[:, None, None] * directions).sum(0)
+        directions = [F.normalize(p(encoded[name]), dim=1) for name, p in self.predict.items()]
+        there = stack(present, list(self.predict))
+        weights = (self.PACE * self.weight).expand(there.shape).masked_fill(~there, -torch.inf)
+        return (weights.softmax(1)[:, :, None] * torch.stack(directions, dim=1)).sum(1)

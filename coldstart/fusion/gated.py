@@ -1,0 +1,48 @@
+"""Gated fusion: each track decides how much each of its modalities counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from coldstart.encoders.base import dense
+from coldstart.fusion.base import FusionHead, stack
+
+
+class Gated(FusionHead):
+    """A mean of the modalities' vectors, weighted for each track by gates that see all of them.
+
+    After the gated multimodal unit (Arevalo et al., ICLR workshop 2017), with gates that sum to 1
+    over what the track has, so that a missing modality passes its share on.
+    """
+
+    interface = 1
+
+    def __init__(self, width: int = 256, dropout: float = 0.5) -> None:
+        """A head.
+
+        Args:
+            width: of the space in which modalities are averaged.
+            dropout: share of units dropped there while training.
+        """
+        super().__init__()
+        self.width, self.dropout = width, dropout
+
+    def build(self, dims: Mapping[str, int], out: int) -> None:
+        """Make the layers for these modalities."""
+        self.names = sorted(dims)
+        sizes = {name: (dims[name], self.width) for name in self.names}
+        self.project = nn.ModuleDict({n: dense(size, self.dropout) for n, size in sizes.items()})
+        self.gate = nn.Linear(sum(dims.values()) + len(dims), len(dims))
+        self.out = nn.Linear(self.width, out)
+
+    def forward(self, encoded: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
+        """{modality: [B, dim]} → [B, out]."""
+        there = stack(present, self.names)
+        seen = torch.cat([*(encoded[name] for name in self.names), there.float()], dim=1)
+        gates = self.gate(seen).masked_fill(~there, -torch.inf).softmax(1)
+        vectors = torch.stack([self.project[name](encoded[name]) for name in self.names], dim=1)
+        fused: Tensor = self.out((gates[:, :, None] * vectors).sum(1))
+        return fused
