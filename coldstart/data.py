@@ -15,11 +15,21 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, IterableDataset
 
 from coldstart.catalog import read_ids
-from coldstart.errors import InputError
+from coldstart.errors import InputError, one_of
 from coldstart.factors import Factors
 from coldstart.sample import Sample
 from coldstart.shards import Shards, folder_of
-from coldstart.streams import Batch, InMemory, Keep, Lent, OnceStream, Pipeline, Place, TrainStream
+from coldstart.streams import (
+    Batch,
+    InMemory,
+    Keep,
+    Lacks,
+    Lent,
+    OnceStream,
+    Pipeline,
+    Place,
+    TrainStream,
+)
 from coldstart.targets import FACTORS
 
 
@@ -37,6 +47,8 @@ class ColdStartData(LightningDataModule):
         folds: int | None = None,
         fold: int | None = None,
         test_tracks: str | None = None,
+        missing: float = 0.0,
+        drop: list[str] | None = None,
     ) -> None:
         """Data for fit, validate, test and predict.
 
@@ -51,12 +63,18 @@ class ColdStartData(LightningDataModule):
             folds: with `fold`, tracks are divided into this many folds by a hash of their id.
             fold: this fold's tracks are held out of training and validation.
             test_tracks: table with a column track_id: of the test tracks, only these are tested.
+            missing: treat this share of the tracks, drawn for each encoder by a hash of their ids,
+                as if they lacked what it reads, in training and testing: an experiment.
+            drop: treat all tracks as if they lacked what these encoders read.
         """
         super().__init__()
         if (folds is None) != (fold is None) or (folds is not None and not 0 <= fold < folds):  # type: ignore[operator]
             raise InputError("data: folds and fold belong together, and fold is 0 … folds − 1")
         if batch_size < 1 or workers < 0 or shuffle_buffer < 1:
             raise InputError("data: batch_size ≥ 1, workers ≥ 0, shuffle_buffer ≥ 1 are needed")
+        if not 0 <= missing < 1:
+            raise InputError(f"data: missing is a share from 0 to below 1, not {missing}")
+        self.missing, self.drop = missing, frozenset(drop or ())
         self.shards, self.batch_size, self.workers = Shards(shards), batch_size, workers
         self.factors = Factors.load(factors) if factors is not None else None
         self.shuffle_buffer, self.memory_mb = shuffle_buffer, memory_mb
@@ -199,7 +217,10 @@ class ColdStartData(LightningDataModule):
         # A dataset to predict on needs no factors.
         if lent.target[0] == FACTORS and (needs_target or self.factors is not None):
             vectors = self._vectors(known_only=training)
-        return Pipeline(self.shards, lent, vectors, keep, needs_target, training)
+        for name in sorted(self.drop):
+            one_of("data.drop", name, list(lent.readers))
+        lacks = Lacks(self.drop, self.missing)
+        return Pipeline(self.shards, lent, vectors, keep, needs_target, training, lacks)
 
     def _rank_world_seed(self) -> tuple[int, int, int]:
         # Every rank must shuffle alike, also where nobody has set a seed.

@@ -175,6 +175,7 @@ def evaluate(
         "map_k": MAP_K,
         **task.counts,
         "tracks_with_vector": int(has_vector.sum()),
+        "tracks_nothing_known": int((~predictions.values.any(1)).sum()),
         "protocol": factors.about["protocol"],
         "yardstick": "folded-in vectors" if factors.folded.any() else "factorised vectors",
         "seed": seed,
@@ -291,8 +292,11 @@ def caption(about: dict[str, Any]) -> str:
     left_out = f"{about['users_without_relevant']:,} without one"
     if about["users_without_training_listens"]:
         left_out += f" and {about['users_without_training_listens']:,} without training listens"
+    tracks = f"{about['candidates']:,} cold candidates"
+    if about["tracks_nothing_known"]:
+        tracks += f" ({about['tracks_nothing_known']:,} have none of the model's inputs)"
     return (
-        f"{about['candidates']:,} cold candidates; {about['users']:,} users with a relevant one "
+        f"{tracks}; {about['users']:,} users with a relevant one "
         f"({left_out} are not averaged);\n"
         f"cosine distance over the {about['tracks_with_vector']:,} candidates that were played, to "
         f"{about['yardstick']};\n"

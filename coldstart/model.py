@@ -74,6 +74,7 @@ class ColdStart(LightningModule):
         encoders: dict[str, Encoder],
         fusion: FusionHead | None = None,
         target: Target | None = None,
+        modality_dropout: float = 0.0,
     ) -> None:
         """A model that isn't built yet: layers whose shapes depend on the data come with `build`.
 
@@ -82,10 +83,15 @@ class ColdStart(LightningModule):
             fusion: how the encoders' vectors become one; by default `MeanLateFusion` where several
                 predict factors, else the talk's `Concat`.
             target: what is predicted, and the loss; `TrackFactors` by default.
+            modality_dropout: while training, each modality of a track is taken away with this
+                probability (but never all), so that the model learns to do without.
         """
         super().__init__()
         if not encoders:
             raise InputError("model.encoders is empty: select at least one")
+        if not 0 <= modality_dropout < 1:
+            raise InputError(f"modality_dropout is from 0 to below 1, not {modality_dropout}")
+        self.modality_dropout = modality_dropout
         self.encoders = nn.ModuleDict(encoders)
         self.target = target or TrackFactors()
         several = len(encoders) > 1 and isinstance(self.target, TrackFactors)
@@ -193,7 +199,8 @@ class ColdStart(LightningModule):
 
     def training_step(self, batch: Batch) -> Tensor:
         """Mean loss of a batch."""
-        loss = self.target.loss(self(batch.inputs), batch.target.values).mean()
+        inputs = with_modality_dropout(batch.inputs, self.modality_dropout)
+        loss = self.target.loss(self(inputs), batch.target.values).mean()
         self.log("train_loss", loss, prog_bar=True, batch_size=len(batch.track_ids))
         return loss
 
@@ -207,16 +214,20 @@ class ColdStart(LightningModule):
         self.val_loss.reset()
 
     def test_step(self, batch: Batch) -> Prediction:  # type: ignore[override]
-        """The outputs; `results.TestReport` makes figures of them."""
-        return self._outputs(batch)
+        """The outputs; `results.TestReport` makes figures of them.
+
+        A track of which nothing is known gets zeros: no opinion, instead of a confident wrong one.
+        """
+        made = self._outputs(batch)
+        return made._replace(values=made.values * known(batch.inputs)[:, None])
 
     def predict_step(self, batch: Batch) -> Prediction:
         """The outputs, without tracks of which nothing is known: they have none of the inputs."""
-        known = torch.stack([m.present for m in batch.inputs.values()]).any(0)
+        there = known(batch.inputs)
         everything = self._outputs(batch)
-        ids = [track for track, there in zip(batch.track_ids, known.tolist(), strict=True) if there]
-        encoded = {name: vectors[known] for name, vectors in everything.encoded.items()}
-        return Prediction(ids, everything.values[known], encoded)
+        ids = [track for track, has in zip(batch.track_ids, there.tolist(), strict=True) if has]
+        encoded = {name: vectors[there] for name, vectors in everything.encoded.items()}
+        return Prediction(ids, everything.values[there], encoded)
 
     def _outputs(self, batch: Batch) -> Prediction:
         encoded = self.encode(batch.inputs)
@@ -291,6 +302,24 @@ class ColdStart(LightningModule):
                 for argument in encoder.may_differ:
                     fixed[name]["init_args"].pop(argument, None)
         return fixed
+
+
+def known(inputs: Mapping[str, Modality]) -> Tensor:
+    """Which tracks have any of the inputs. → [B] bool."""
+    return torch.stack([modality.present for modality in inputs.values()]).any(0)
+
+
+def with_modality_dropout(inputs: Mapping[str, Modality], share: float) -> dict[str, Modality]:
+    """Take each modality of each track away with this probability, but never all it has."""
+    if share == 0:
+        return dict(inputs)
+    there = torch.stack([modality.present for modality in inputs.values()])
+    kept = there & (torch.rand(there.shape, device=there.device) >= share)
+    kept = torch.where(kept.any(0), kept, there)
+    return {
+        name: modality._replace(present=kept[i])
+        for i, (name, modality) in enumerate(inputs.items())
+    }
 
 
 def read_checkpoint(path: StrPath) -> dict[str, Any]:

@@ -96,7 +96,8 @@ def first_stage(
             encoders[name] = encoder
             continue
         alone = {**config, "model": {**config["model"], "encoders": {name: encoder}}}
-        alone["model"]["fusion"] = None  # one modality: nothing to fuse
+        # One modality: nothing to fuse, or to do without.
+        alone["model"] |= {"fusion": None, "modality_dropout": 0.0}
         alone["trainer"] = {**config["trainer"], "logger": None}  # the log is the second stage's
         made_by = _made_by(alone, folds, vectors)
         stage = Stage(
@@ -233,5 +234,6 @@ def _made_by(config: Mapping[str, Any], folds: int, vectors: Vectors) -> str:
     space = Factors.about_of(data["factors"])["id"] if data.get("factors") else None
     trainer = {key: value for key, value in config["trainer"].items() if key not in _ONLY_SHOWN}
     parts = [config["model"], data["batch_size"], config.get("seed_everything"), trainer]
+    parts += [data.get("missing"), data.get("drop")]
     parts += [config.get("optimizer"), config.get("lr_scheduler")]
     return fingerprint(*parts, space, Shards(data["shards"]).about["plan"], folds, vectors)

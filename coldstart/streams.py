@@ -61,7 +61,12 @@ def fold_of(track_id: str, folds: int) -> int:
     >>> [fold_of(track, 3) for track in ("a", "b", "c", "d")]
     [1, 1, 2, 2]
     """
-    return int.from_bytes(hashlib.sha256(track_id.encode()).digest()[:8], "big") % folds
+    return _hash(track_id) % folds
+
+
+def _hash(text: str) -> int:
+    """0 … 2^64 - 1, the same everywhere and always."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
 
 class Pipeline:
@@ -75,7 +80,9 @@ class Pipeline:
         keep: Callable[[str], bool],
         needs_target: bool,
         training: bool,
+        lacks: Callable[[str, str], bool],
     ) -> None:
+        self.lacks = lacks
         self.shards, self.lent, self.vectors = shards, lent, vectors
         self.keep, self.needs_target, self.training = keep, needs_target, training
         fields = [field for names, _ in lent.readers.values() for field in names]
@@ -102,8 +109,17 @@ class Pipeline:
 
     def collate(self, samples: list[Sample]) -> Batch:
         """Pieces → a batch."""
-        inputs = {name: reader(samples) for name, (_, reader) in self.lent.readers.items()}
+        inputs = {
+            name: reader([self._without(sample, name, fields) for sample in samples])
+            for name, (fields, reader) in self.lent.readers.items()
+        }
         return Batch(inputs, self.lent.target[1](samples), [s["track_id"] for s in samples])
+
+    def _without(self, sample: Sample, encoder: str, fields: tuple[str, ...]) -> Sample:
+        """The sample, or as if its track lacked what this encoder reads."""
+        if not self.lacks(sample["track_id"], encoder):
+            return sample
+        return {key: value for key, value in sample.items() if key not in fields}
 
 
 def _expanded(samples: Iterator[Sample], reader: Reader, training: bool) -> Iterator[Sample]:
@@ -250,3 +266,21 @@ class Keep:
         if self.only is not None and track not in self.only:
             return False
         return self.folds is None or fold_of(track, self.folds) != self.fold
+
+
+class Lacks:
+    """Picklable: whether a track is treated as if it lacked what an encoder reads.
+
+    Which tracks do is a hash of their ids: the same in every epoch, process and run.
+
+    >>> lacks = Lacks(frozenset({"genres"}), 0.5)
+    >>> [lacks(track, "mgp") for track in ("a", "b", "c", "d")], lacks("a", "genres")
+    ([False, True, False, True], True)
+    """
+
+    def __init__(self, encoders: frozenset[str], share: float) -> None:
+        self.encoders, self.share = encoders, share
+
+    def __call__(self, track: str, encoder: str) -> bool:
+        """Whether this track lacks it."""
+        return encoder in self.encoders or _hash(f"{encoder}/{track}") < self.share * 2**64

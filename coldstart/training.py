@@ -15,7 +15,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger
 
-from coldstart import callbacks, registry, results, stages
+from coldstart import callbacks, dropping, registry, results, stages
 from coldstart.data import ColdStartData
 from coldstart.errors import InputError
 from coldstart.files import StrPath
@@ -32,7 +32,9 @@ OWN_FLAGS: dict[str, dict[str, Any]] = {
     "--no-rivals": {"action": "store_true"},  # test: only the model and the floors
     "--write": {},  # predict: into the shards, as this modality
     "--what": {"choices": ("factors", "embedding"), "default": "factors"},
-    "--results": {"default": "results"},  # test: name of the files
+    "--results": {},  # test: name of the files, `results` by default
+    "--drop": {},  # test: as if no track had these modalities, such as genres,mlg
+    "--drop-each": {"action": "store_true"},  # test: also without each modality in turn
     "--stages": {"type": int, "choices": (1, 2)},  # fit: see stages.py
     "--stage-folds": {"type": int, "default": 5},
     "--stage-vectors": {"choices": ("factors", "embedding"), "default": "factors"},
@@ -127,6 +129,9 @@ def lightning_cli(verb: str, args: Sequence[str], extra: Sequence[Callback] = ()
         stages.complete(
             folder, (given or [read_config(folder)["data"]["shards"]])[-1], lightning_cli
         )
+    if mine.drop:
+        rest += [f"--data.drop=[{mine.drop}]"]
+    name = mine.results or "results" + (f"_without_{mine.drop}" if mine.drop else "")
     if mine.write:
         extra = [*extra, callbacks.WriteVectors(mine.write, mine.what)]
     rivals = verb == "test" and not mine.no_rivals
@@ -147,7 +152,7 @@ def lightning_cli(verb: str, args: Sequence[str], extra: Sequence[Callback] = ()
             "callbacks": [
                 callbacks.RunCheckpoint(),
                 results.FitReport(),
-                results.TestReport(not mine.no_rivals, mine.results, content),
+                results.TestReport(not mine.no_rivals, name, content),
                 callbacks.PredictionWriter(),
                 *extra,
             ]
@@ -157,6 +162,9 @@ def lightning_cli(verb: str, args: Sequence[str], extra: Sequence[Callback] = ()
     )
     if verb == "fit" and cli.trainer.is_global_zero:
         print(f"wrote {folder}\nnext: coldstart test --run {folder}")
+    if verb == "test" and mine.drop_each:
+        again = [arg for arg in args if arg not in ("--drop-each", "--no-rivals")]
+        dropping.drop_each(folder, name, [*again, "--no-rivals"], lightning_cli)
     return cli
 
 
