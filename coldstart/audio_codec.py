@@ -13,6 +13,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
+from coldstart.errors import ItemError
 from coldstart.files import StrPath
 
 Samples = NDArray[np.float32]
@@ -27,7 +28,7 @@ _UNKNOWN = 0x7FFF0000  # at least this many bytes in a WAV's header: its writer 
 _SILENCE = 1e-4  # -80 dBFS, below the noise floor of any recording
 
 
-class AudioError(ValueError):
+class AudioError(ItemError):
     """This audio can't be used; the message is the reason alone, without the file's name."""
 
 

@@ -21,6 +21,10 @@ class InputError(ValueError):
         super().__init__(message.rsplit("coldstart.errors.InputError: ", 1)[-1].strip())
 
 
+class ItemError(ValueError):
+    """One item can't be used; the message is the reason alone, without the item's name."""
+
+
 def one_of(name: str, value: str, choices: Sequence[str]) -> None:
     """Raise InputError unless `value` is one of the choices.
 

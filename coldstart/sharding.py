@@ -22,9 +22,9 @@ import numpy as np
 import polars as pl
 from tqdm import tqdm
 
-from coldstart.audio_codec import SAMPLE_RATE, AudioError
+from coldstart.audio_codec import SAMPLE_RATE
 from coldstart.catalog import read_splits, read_tracks
-from coldstart.errors import Broken, Fault, InputError
+from coldstart.errors import Broken, Fault, InputError, ItemError
 from coldstart.files import StrPath, fingerprint, write_json
 from coldstart.shards import VERSION, Shards, changing, list_modality, write_dataset, write_tar
 from coldstart.sources import Source, npy_bytes, sources_of, statistics, vector_statistics
@@ -37,6 +37,9 @@ def shard(
     out: StrPath,
     splits: StrPath | None = None,
     attributes: dict[str, str] | None = None,
+    embeddings: dict[str, str] | None = None,
+    texts: dict[str, str] | None = None,
+    files: dict[str, str] | None = None,
     modalities: list[str] | None = None,
     sample_rate: int = SAMPLE_RATE,
     shard_size: int = 256,
@@ -56,6 +59,12 @@ def shard(
         splits: table of track_id and split. Without it, a new dataset's tracks are all `test`:
             music to be recommended, not to be learnt from.
         attributes: tables of attributes by modality: `--attributes.mgp mgp.parquet`.
+        embeddings: vectors that something else has computed: `--embeddings.mert mert.parquet` with
+            track_id and a list (or columns) of numbers, or an .npy [tracks, width] whose rows are
+            the track table's.
+        texts: tables of track_id and text: `--texts.lyrics lyrics.parquet`.
+        files: tables of track_id and path, relative to the table's folder, whose files are stored
+            as they are: `--files.cover covers.csv`.
         modalities: which of the table's columns to shard; by default `audio` and `genres` where
             it has them.
         sample_rate: Hz of the stored audio.
@@ -75,7 +84,13 @@ def shard(
         raise InputError("shard_size is at least 1, sample_rate 1,000 to 192,000 Hz")
     broken = Broken(skip_broken)
     table = read_tracks(tracks, broken)
-    sources = sources_of(table, Path(tracks), modalities, attributes or {}, sample_rate, broken)
+    named = {
+        "attributes": attributes or {},
+        "embeddings": embeddings or {},
+        "texts": texts or {},
+        "files": files or {},
+    }
+    sources = sources_of(table, Path(tracks), modalities, named, sample_rate, broken)
     dataset = _plan(table, splits, out, shard_size, seed, overwrite)
     training = {track["track_id"] for track in dataset.all_tracks(["train"])}
     for name, source in sources.items():
@@ -169,7 +184,7 @@ def _write_shard(task: _Task) -> dict[str, Any]:
         for track, item in task.items:
             try:
                 encoded = task.encode(item)
-            except AudioError as error:
+            except ItemError as error:
                 broken.append((track, f"{Path(item).name}: {error}"))
                 if not task.skip:
                     raise
@@ -178,7 +193,7 @@ def _write_shard(task: _Task) -> dict[str, Any]:
 
     try:
         count = write_tar(task.tar, members())
-    except AudioError:
+    except ItemError:
         return {"broken": broken}
     note = {"tracks": count, "broken": broken}
     write_json(task.note, note)
@@ -217,7 +232,7 @@ def _write_modality(
     with tqdm(total=total, desc=f"sharding {name}", unit="track", file=sys.stderr) as bar:
         if notes:
             bar.write(f"{name}: {len(notes)} shards are there already, going on", file=sys.stderr)
-        for place, written in _run(tasks, workers if source.field == "audio.flac" else 1):
+        for place, written in _run(tasks, workers if source.costly else 1):
             broken.add(_faults(source, name, written))
             notes[place] = written
             bar.update(len(tasks[place].items))

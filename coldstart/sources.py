@@ -1,4 +1,4 @@
-"""What the modalities of a dataset are made from: audio files, genres, attribute tables."""
+"""What modalities are made from: audio, genres, attributes, vectors, texts, files."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import numpy as np
 import polars as pl
 
 from coldstart.audio_codec import to_flac
-from coldstart.catalog import read_attributes
-from coldstart.errors import Broken, InputError
+from coldstart.catalog import read_attributes, read_column, read_vectors
+from coldstart.errors import Broken, InputError, ItemError
 from coldstart.files import file_hash, fingerprint
 
 
@@ -24,11 +24,12 @@ class Source(NamedTuple):
 
     Attributes:
         field: tar member to write, such as `mgp.npy`.
-        encode: top-level function, item → bytes; raises AudioError for a broken item.
+        encode: top-level function, item → bytes; raises ItemError for a broken item.
         items: track id → item; a track that isn't in it lacks the modality.
         facts: what dataset.json says of it beside fields and counts.
         fingerprint: of everything that the bytes depend on.
         file: name of the table, for messages.
+        costly: whether encoding is worth several processes.
     """
 
     field: str
@@ -37,17 +38,27 @@ class Source(NamedTuple):
     facts: Mapping[str, Any]
     fingerprint: str
     file: str
+    costly: bool = False
 
 
 def sources_of(
     table: pl.DataFrame,
     path: Path,
     modalities: Sequence[str] | None,
-    attributes: Mapping[str, str],
+    named: Mapping[str, Mapping[str, str]],
     sample_rate: int,
     broken: Broken,
 ) -> dict[str, Source]:
-    """Modality name → what it is made from."""
+    """Modality name → what it is made from.
+
+    Args:
+        table: of the tracks.
+        path: of that table.
+        modalities: of its columns, which to shard; None for all.
+        named: kind (`attributes`, `embeddings`, `texts`, `files`) → modality name → file.
+        sample_rate: of the stored audio.
+        broken: collects broken rows.
+    """
     columns: dict[str, Callable[[pl.DataFrame, Path], Source]] = {
         "audio": partial(_audio_source, sample_rate),
         "genres": _genre_source,
@@ -61,10 +72,14 @@ def sources_of(
                 " Attribute tables are named with --attributes.NAME FILE"
             )
     sources = {name: columns[name](table, path) for name in wanted}
-    for name, file in attributes.items():
-        if name in columns or name in ("tracks", "factors") or not name.isidentifier():
-            raise InputError(f"attributes: '{name}' can't be the name of an attribute modality")
-        sources[name] = _attribute_source(name, Path(file), set(table["track_id"]), broken)
+    ids = table["track_id"].to_list()
+    for kind, files in named.items():
+        for name, file in files.items():
+            if name in (*columns, "tracks", "factors") or not name.isidentifier():
+                raise InputError(f"{kind}: '{name}' can't be the name of a modality here")
+            if name in sources:
+                raise InputError(f"{kind}: there are two sources for a modality '{name}'")
+            sources[name] = KINDS[kind](name, Path(file), ids, broken)
     return sources
 
 
@@ -82,6 +97,7 @@ def _audio_source(sample_rate: int, table: pl.DataFrame, path: Path) -> Source:
         facts={"sample_rate": sample_rate},
         fingerprint=fingerprint(sample_rate, stats),
         file=path.name,
+        costly=True,
     )
 
 
@@ -102,21 +118,68 @@ def _genre_source(table: pl.DataFrame, path: Path) -> Source:
     return Source("genres.json", _json_bytes, items, {}, fingerprint(items), path.name)
 
 
-def _attribute_source(name: str, path: Path, tracks: set[str], broken: Broken) -> Source:
+def _attribute_source(name: str, path: Path, tracks: Sequence[str], broken: Broken) -> Source:
     table = read_attributes(path, broken)
     names = [column for column in table.columns if column != "track_id"]
     values = table.select(names).to_numpy().astype(np.float32)
-    ids = table["track_id"].to_list()
-    known = {track: values[i] for i, track in enumerate(ids) if track in tracks}
-    if not known:
-        raise InputError(f"{path}: none of its tracks is in the track table")
-    if len(known) < len(ids):
-        print(f"{name}: left out {len(ids) - len(known):,} rows of tracks that aren't in the table")
+    known = _known(name, path, dict(zip(table["track_id"], values, strict=True)), tracks)
     _print_constant(path.name, names, values)
     facts = {"names": names}
     return Source(
         f"{name}.npy", npy_bytes, known, facts, fingerprint(file_hash(path), facts), path.name
     )
+
+
+def _embedding_source(name: str, path: Path, tracks: Sequence[str], broken: Broken) -> Source:
+    known = _known(name, path, read_vectors(path, tracks, broken), tracks)
+    return Source(f"{name}.npy", npy_bytes, known, {}, fingerprint(file_hash(path)), path.name)
+
+
+def _text_source(name: str, path: Path, tracks: Sequence[str], broken: Broken) -> Source:
+    table = read_column(path, "text", broken)
+    known = _known(name, path, dict(table.iter_rows()), tracks)
+    return Source(f"{name}.txt", str.encode, known, {}, fingerprint(file_hash(path)), path.name)
+
+
+def _file_source(name: str, path: Path, tracks: Sequence[str], broken: Broken) -> Source:
+    table = read_column(path, "path", broken)
+    paths = {track: str(path.parent / file) for track, file in table.iter_rows()}
+    known = _known(name, path, paths, tracks)
+    stats = [(file, _size_and_time(Path(file))) for file in known.values()]
+    return Source(f"{name}.bin", _file_bytes, known, {}, fingerprint(stats), path.name)
+
+
+KINDS: dict[str, Callable[[str, Path, Sequence[str], Broken], Source]] = {
+    "attributes": _attribute_source,
+    "embeddings": _embedding_source,
+    "texts": _text_source,
+    "files": _file_source,
+}
+"""How each kind of file becomes a modality."""
+
+
+def _known(
+    name: str, path: Path, items: Mapping[str, Any], tracks: Sequence[str]
+) -> dict[str, Any]:
+    """The items of tracks that are in the track table; the others are counted."""
+    wanted = set(tracks)
+    known = {track: item for track, item in items.items() if track in wanted}
+    if not known:
+        raise InputError(f"{path}: none of its tracks is in the track table")
+    if len(known) < len(items):
+        left = len(items) - len(known)
+        print(f"{name}: left out {left:,} rows of tracks that aren't in the table")
+    return known
+
+
+def _file_bytes(path: str) -> bytes:
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise ItemError(f"can't be read ({error.strerror})") from error
+    if not content:
+        raise ItemError("the file is empty (0 bytes)")
+    return content
 
 
 def _print_constant(file: str, names: Sequence[str], values: np.ndarray[Any, Any]) -> None:
