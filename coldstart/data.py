@@ -6,7 +6,7 @@ in memory and batched by index. Large ones (audio) are streamed by worker proces
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, IterableDataset
 
 from coldstart.catalog import read_ids
+from coldstart.encoders.artist import ARTIST
 from coldstart.errors import InputError, one_of
 from coldstart.factors import Factors
 from coldstart.sample import Sample
@@ -31,6 +32,9 @@ from coldstart.streams import (
     TrainStream,
 )
 from coldstart.targets import FACTORS
+
+JOINED = (folder_of(FACTORS), folder_of(ARTIST))
+"""No folders of the shards: what is made of the factors, and joined when a batch is made."""
 
 
 class ColdStartData(LightningDataModule):
@@ -91,13 +95,13 @@ class ColdStartData(LightningDataModule):
         Raises:
             InputError: the dataset doesn't have it.
         """
-        if folder != folder_of(FACTORS):
+        if folder not in JOINED:
             return self.shards.info(folder)
         return self.known_factors().about
 
     def has(self, folder: str) -> bool:
-        """Whether there is such a modality; for `factors`, whether a folder is named."""
-        if folder == folder_of(FACTORS):
+        """Whether there is such a modality; for what is joined, whether factors are named."""
+        if folder in JOINED:
             return self.factors is not None
         return folder in self.shards.modalities
 
@@ -213,14 +217,16 @@ class ColdStartData(LightningDataModule):
         lent = self._lent or module.lend()
         folds, fold = (self.folds, self.fold) if folded else (None, None)
         keep = Keep(folds, fold, self.candidates if tested else None)
-        vectors: dict[str, np.ndarray[Any, Any]] = {}
+        joined: dict[str, Callable[[str], Any]] = {}
         # A dataset to predict on needs no factors.
         if lent.target[0] == FACTORS and (needs_target or self.factors is not None):
-            vectors = self._vectors(known_only=training)
+            joined[FACTORS] = self._vectors(known_only=training).get
+        if any(ARTIST in fields for fields, _ in lent.readers.values()):
+            joined[ARTIST] = ArtistTracks(self.shards, self.known_factors())
         for name in sorted(self.drop):
             one_of("data.drop", name, list(lent.readers))
         lacks = Lacks(self.drop, self.missing)
-        return Pipeline(self.shards, lent, vectors, keep, needs_target, training, lacks)
+        return Pipeline(self.shards, lent, joined, keep, needs_target, training, lacks)
 
     def _rank_world_seed(self) -> tuple[int, int, int]:
         # Every rank must shuffle alike, also where nobody has set a seed.
@@ -244,7 +250,7 @@ class ColdStartData(LightningDataModule):
         if not pipeline.needs_target:
             return len(kept)
         if field == FACTORS:
-            return sum(track in pipeline.vectors for track in kept)
+            return sum(pipeline.joined[FACTORS](track) is not None for track in kept)
         counts: dict[str, list[int]] = self.shards.info(folder_of(field))["shards"]
         return round(len(kept) * sum(counts[s][i] for s, i in places) / max(1, len(ids)))
 
@@ -267,6 +273,32 @@ class ColdStartData(LightningDataModule):
     def _read_all(self, pipeline: Pipeline, places: list[Place]) -> Batch:
         samples = [s for place in places for s in pipeline.pieces(pipeline.samples(place))]
         return pipeline.collate(samples)
+
+
+class ArtistTracks:
+    """Picklable: the factor vectors of a track's artist's other training tracks."""
+
+    def __init__(self, shards: Shards, factors: Factors) -> None:
+        self.vectors = factors.tracks
+        self.artist: dict[str, str] = {}
+        self.heard: dict[str, list[tuple[str, int]]] = {}
+        for track in shards.all_tracks():
+            name, artist = track["track_id"], track.get("artist_id")
+            if not artist:
+                continue
+            self.artist[name] = artist
+            row = factors.row.get(name, -1)
+            # What was folded in, or is a test track of an order in which nothing was, is unheard.
+            if track["split"] == "train" and row >= 0 and not factors.folded[row]:
+                self.heard.setdefault(artist, []).append((name, row))
+        for tracks in self.heard.values():
+            tracks.sort(key=lambda item: -factors.plays[item[1]])
+
+    def __call__(self, track: str) -> np.ndarray[Any, Any] | None:
+        """[n, K], the most played first, without the track itself; None if there is no other."""
+        heard = self.heard.get(self.artist.get(track, ""), [])
+        rows = [row for name, row in heard if name != track]
+        return self.vectors[rows] if rows else None
 
 
 def _same_splits(shards: Shards, factors: Factors) -> None:

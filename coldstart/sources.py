@@ -75,7 +75,7 @@ def sources_of(
     ids = table["track_id"].to_list()
     for kind, files in named.items():
         for name, file in files.items():
-            if name in (*columns, "tracks", "factors") or not name.isidentifier():
+            if name in (*columns, "tracks", "factors", "artist") or not name.isidentifier():
                 raise InputError(f"{kind}: '{name}' can't be the name of a modality here")
             if name in sources:
                 raise InputError(f"{kind}: there are two sources for a modality '{name}'")

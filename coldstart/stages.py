@@ -24,12 +24,20 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from coldstart import registry
 from coldstart.callbacks import WriteVectors, vectors_folder
+from coldstart.encoders.artist import ARTIST
 from coldstart.errors import InputError
 from coldstart.factors import Factors
 from coldstart.files import atomic, fingerprint, write_json
 from coldstart.model import ColdStart, load
 from coldstart.predictions import Predictions, as_array
-from coldstart.runs import NOTE, Stage, Vectors, best_checkpoint, first_stage_of
+from coldstart.runs import (
+    NOTE,
+    Stage,
+    Vectors,
+    best_checkpoint,
+    first_stage_of,
+    read_config,
+)
 from coldstart.sharding import add_vectors
 from coldstart.shards import Shards
 from coldstart.streams import fold_of
@@ -169,7 +177,9 @@ def _write(stage: Stage, dataset: Shards, lightning: Lightning) -> None:
                 f"{dataset.folder}: has no '{stage.modality}', and the net that makes it, {run}, "
                 "is gone or was fitted anew; fit the model that reads it again"
             )
-    args = ["--data.shards", str(dataset.folder.absolute()), "--data.factors", "null"]
+    args = ["--data.shards", str(dataset.folder.absolute())]
+    if not _reads_factors(stage):
+        args += ["--data.factors", "null"]  # new tracks need none
     facts = {
         "what": stage.vectors,
         "made_by": stage.made_by,
@@ -217,6 +227,12 @@ def _is_made(config: Mapping[str, Any], name: str) -> bool:
     """Whether an encoder reads vectors that are there already."""
     path = config["model"]["encoders"][name]["class_path"]
     return bool(registry.load("encoders", path.rsplit(".", 1)[-1]).precomputed)
+
+
+def _reads_factors(stage: Stage) -> bool:
+    """Whether a stage's encoder reads what is made of the factors: other tracks' vectors."""
+    (recipe,) = read_config(stage.runs[0])["model"]["encoders"].values()
+    return ARTIST in registry.load("encoders", recipe["class_path"].rsplit(".", 1)[-1]).fields
 
 
 def _is_main() -> bool:

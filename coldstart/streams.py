@@ -70,32 +70,35 @@ def _hash(text: str) -> int:
 
 
 class Pipeline:
-    """Tars → pieces → batches, for some shards. Picklable, so that workers can run it."""
+    """Tars → pieces → batches, for some shards. Picklable, so that workers can run it.
+
+    `joined` holds what lies in no tar: field → (track id → value, or None if it has none).
+    """
 
     def __init__(
         self,
         shards: Shards,
         lent: Lent,
-        vectors: Mapping[str, np.ndarray[Any, Any]],
+        joined: Mapping[str, Callable[[str], np.ndarray[Any, Any] | None]],
         keep: Callable[[str], bool],
         needs_target: bool,
         training: bool,
         lacks: Callable[[str, str], bool],
     ) -> None:
-        self.lacks = lacks
-        self.shards, self.lent, self.vectors = shards, lent, vectors
+        self.shards, self.lent, self.joined, self.lacks = shards, lent, joined, lacks
         self.keep, self.needs_target, self.training = keep, needs_target, training
         fields = [field for names, _ in lent.readers.values() for field in names]
-        self.fields = {*fields, lent.target[0]} - {FACTORS}
+        self.fields = {*fields, lent.target[0]} - {FACTORS, *joined}
         if folder_of(lent.target[0]) not in shards.modalities:
             self.fields -= {lent.target[0]}  # a dataset to predict on need not have the truth
 
     def samples(self, place: Place) -> Iterator[Sample]:
-        """One shard's tracks, each with its factors, without those that can't be used."""
+        """One shard's tracks, each with what is joined, without those that can't be used."""
         for sample in self.shards.samples(*place, self.fields):
             track = sample["track_id"]
-            if track in self.vectors:
-                sample[FACTORS] = self.vectors[track]
+            for field, join in self.joined.items():
+                if (value := join(track)) is not None:
+                    sample[field] = value
             if self.keep(track) and (not self.needs_target or self.lent.target[0] in sample):
                 yield sample
 

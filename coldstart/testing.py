@@ -29,8 +29,8 @@ from coldstart.errors import InputError
 from coldstart.fusion.base import FusionHead
 from coldstart.sample import Sample
 
-Content = Mapping[str, bytes]
-"""A track's fields, as they lie in the tars."""
+Content = Mapping[str, Any]
+"""A track's fields: bytes, as they lie in the tars."""
 
 
 def modality(encoder: Encoder, tracks: Sequence[Content | None]) -> Modality:

@@ -1,6 +1,6 @@
 import contextlib
 import io
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from coldstart.encoders.artist import Artist
 from coldstart.encoders.attributes import MGP, MachineListened, VectorReader
 from coldstart.encoders.audio import Audio
 from coldstart.encoders.base import Encoder, Modality
@@ -118,6 +119,18 @@ class TestGenres(_Contract):
 
     def encoder(self) -> Encoder:
         return Genres(hidden=(8,))
+
+
+class TestArtist(EncoderContract):
+    tracks = tuple(
+        {"artist.factors": np.random.default_rng(n).normal(size=(n, 3)).astype(np.float32)}
+        for n in (2, 1, 5)
+    )
+    broken = ({"artist.factors": np.ones((2, 4), np.float32)}, {"artist.factors": np.ones(3)})
+    facts: ClassVar[dict[str, Any]] = {"factors": 3}
+
+    def encoder(self) -> Encoder:
+        return Artist(most=4, hidden=(8,))
 
 
 def batch(encoder: Encoder, content: bytes, present: list[bool]) -> Modality:
