@@ -76,7 +76,8 @@ def bare(model: ColdStart, x: torch.Tensor, y: torch.Tensor, batch: int) -> floa
     model.train()
     began = time.perf_counter()
     for rows in torch.randperm(len(x)).split(batch):
-        predicted = model.fusion({"mgp": encoder.encode(x[rows])})  # type: ignore[operator]
+        present = {"mgp": torch.ones(len(rows), dtype=torch.bool)}
+        predicted = model.fusion({"mgp": encoder.encode(x[rows])}, present)  # type: ignore[operator]
         loss = (1 - F.cosine_similarity(predicted, y[rows], dim=1)).mean()
         optimizer.zero_grad()
         loss.backward()

@@ -65,6 +65,16 @@ class RunCheckpoint(ModelCheckpoint):
         self.dirpath = str(Path(trainer.default_root_dir) / "checkpoints")
         super().setup(trainer, pl_module, stage)
 
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Without a validation there would be no best model to keep."""
+        every, most = trainer.check_val_every_n_epoch or 1, trainer.max_epochs or -1
+        if 0 < most < every:
+            raise InputError(
+                f"trainer: a fit of max_epochs {most} would never validate, since "
+                f"check_val_every_n_epoch is {every}; raise the one or lower the other"
+            )
+        super().on_fit_start(trainer, pl_module)
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Figures of the weights that are about to be replaced would mislead."""
         if trainer.is_global_zero:

@@ -40,6 +40,15 @@ class Batch(NamedTuple):
     target: Modality
     track_ids: list[str]
 
+    def to(self, device: torch.device | str) -> Batch:
+        """On another device. Lightning calls this, instead of looking into the list of ids."""
+        moved = {name: _moved(modality, device) for name, modality in self.inputs.items()}
+        return Batch(moved, _moved(self.target, device), self.track_ids)
+
+
+def _moved(modality: Modality, device: torch.device | str) -> Modality:
+    return Modality(*(part.to(device, non_blocking=True) for part in modality))
+
 
 class Lent(NamedTuple):
     """What the model lends to the data side.

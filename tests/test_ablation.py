@@ -193,7 +193,11 @@ def test_listeners_write_their_modality_first_and_are_reported(
         "shards": str(tmp_path / "shards"),
         "factors": str(tiny_world.factors),
         "seeds": [0],
-        "settings": {**SETTINGS, "model.encoders.waveform.patch_seconds": 3},
+        "settings": {
+            **SETTINGS,
+            "trainer.max_epochs": 2,
+            "model.encoders.waveform.patch_seconds": 3,
+        },
         "out": str(tmp_path / "out"),
     }
     table = ablate(**config)

@@ -339,6 +339,17 @@ BAD_FITS = {
         ["--config", "mlg.yaml", "{shards}", "{factors}"],
         ["no modality 'mlg'", "audio, genres, mgp"],
     ),
+    "a fit that would never validate": (
+        [
+            "--config",
+            "mgp.yaml",
+            "{shards}",
+            "{factors}",
+            *QUICK,
+            "--trainer.check_val_every_n_epoch=3",
+        ],
+        ["max_epochs 2 would never validate", "check_val_every_n_epoch is 3"],
+    ),
     "no dataset": (
         ["--config", "mgp.yaml", "--data.shards", "nowhere"],
         ["dataset.json is missing"],
