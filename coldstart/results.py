@@ -132,7 +132,8 @@ class TestReport(Callback):
         print(evaluation.table(rows))
         print(evaluation.caption(about))
         print(f"wrote {root / self.name}.json and {self.name}.csv")
-        print(f"next: coldstart recommend --run {root} --like TRACK_ID")
+        if (root / "config.yaml").is_file():  # else a trainer made in Python, and no run
+            print(f"next: coldstart recommend --run {root} --like TRACK_ID")
 
     def _attributes(
         self, trainer: Trainer, target: Attributes, predictions: Predictions, truth: Predictions
