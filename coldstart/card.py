@@ -12,6 +12,7 @@ from tabulate import tabulate
 from coldstart.errors import InputError
 from coldstart.evaluation import Row, caption, table
 from coldstart.files import StrPath
+from coldstart.pretrained import weights_id
 from coldstart.runs import read_config
 from coldstart.targets import TrackFactors
 
@@ -124,9 +125,14 @@ def _read(results: StrPath | Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _figures(model: ColdStart, results: Mapping[str, Any]) -> str:
     try:
+        if results["weights"] != weights_id(model):
+            raise InputError(
+                "the results are of other weights than this model's: save the model that was "
+                "tested (coldstart.load(RUN) gives a run's best), or test this one"
+            )
         if isinstance(model.target, TrackFactors):
-            return _ranking(model, results)
-        return _correlations(model, results)
+            return _ranking(results)
+        return _correlations(results)
     except (LookupError, TypeError, AttributeError) as error:
         raise InputError(
             f"these are no results of a test of such a model ({error!r}); `coldstart test` writes "
@@ -134,22 +140,7 @@ def _figures(model: ColdStart, results: Mapping[str, Any]) -> str:
         ) from error
 
 
-def _ranking(model: ColdStart, results: Mapping[str, Any]) -> str:
-    mine = {
-        "input": "+".join(model.encoders),
-        "parameters": _parameters(model),
-        "id of the factors": model.facts["factors"].get("id"),
-    }
-    tested = {
-        "input": results["input"],
-        "parameters": results["parameters"],
-        "id of the factors": results["factors"].get("id"),
-    }
-    for what, its in tested.items():
-        if its != mine[what]:
-            raise InputError(
-                f"the results are of another model: {what} {its!r}, here it is {mine[what]!r}"
-            )
+def _ranking(results: Mapping[str, Any]) -> str:
     rows = [Row(*row.values()) for row in results["rows"]]
     seeds = [f"evaluation {results['seed']}", f"factorisation {results['factors'].get('seed')}"]
     if results.get("fit_seed") is not None:
@@ -166,10 +157,8 @@ def _ranking(model: ColdStart, results: Mapping[str, Any]) -> str:
     return text
 
 
-def _correlations(model: ColdStart, results: Mapping[str, Any]) -> str:
+def _correlations(results: Mapping[str, Any]) -> str:
     correlation: Mapping[str, float] = results["correlation"]
-    if set(correlation) != set(getattr(model.target, "names", ())):
-        raise InputError("the results are of another model: it estimates other attributes")
     rows = [*correlation.items(), ("mean", results["mean_correlation"])]
     return (
         f"Correlation of estimated with human attributes over {results['tracks']:,} test tracks "

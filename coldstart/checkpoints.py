@@ -63,7 +63,14 @@ def recipe_in(checkpoint: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def same_version(recipe: Mapping[str, Any], what: str) -> None:
-    """Raise InputError unless a recipe is of this version; `what` begins the message."""
+    """Raise InputError unless a recipe is of this version; `what` begins the message.
+
+    >>> same_version({"version": 1}, "a.ckpt: not a checkpoint")
+    >>> same_version({}, "b.ckpt: not a checkpoint")
+    Traceback (most recent call last):
+    ...
+    coldstart.errors.InputError: b.ckpt: not a checkpoint of coldstart's version 1 (it says nothing)
+    """
     if recipe.get("version") != VERSION:
         raise InputError(
             f"{what} of coldstart's version {VERSION} (it says {recipe.get('version', 'nothing')})"

@@ -9,6 +9,7 @@ Nothing in it is pickled. The hub's library is the extra `coldstart[hub]`.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tempfile
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -67,7 +69,7 @@ def push_to_hub(
 
     Args:
         model: a built one.
-        repo_id: `name` or `owner/name`; made if need be. Its files of these names are replaced.
+        repo_id: `owner/name`; made if need be. Its files of these names are replaced.
         results: as in `save_pretrained`.
         private: whether a new repository is; as the account has it if not given.
         message: of the commit.
@@ -79,13 +81,13 @@ def push_to_hub(
         InputError: as in `save_pretrained`, `coldstart[hub]` isn't installed, or the hub refuses.
     """
     hub = _hub()
+    if repo_id.count("/") != 1:
+        raise InputError(f"{repo_id!r} is no repository of the hub: it has to be owner/name")
     with tempfile.TemporaryDirectory() as folder:
         _save(model, folder, results, repo_id)
         try:
             address = hub.HfApi().create_repo(repo_id, private=private, exist_ok=True)
-            hub.HfApi().upload_folder(
-                repo_id=address.repo_id, folder_path=folder, commit_message=message
-            )
+            hub.HfApi().upload_folder(repo_id=repo_id, folder_path=folder, commit_message=message)
         except (OSError, ValueError) as error:  # what the hub's own errors are
             raise InputError(
                 f"{repo_id}: the hub didn't take it ({error}); check the name, the connection and "
@@ -128,6 +130,15 @@ def from_pretrained(
         return cls.rebuild(recipe, weights, str(source))
     except (LookupError, TypeError, AttributeError) as error:
         raise InputError(f"{source}: its {CONFIG} describes no model ({error!r})") from error
+
+
+def weights_id(model: ColdStart) -> str:
+    """A hash of all weights: the results of a test say by it which model they are of."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _save(
