@@ -52,7 +52,8 @@ def save_pretrained(
         InputError: the model isn't built or holds what JSON can't keep, or the results are
             unreadable or of another model.
     """
-    return _save(model, folder, results, str(folder))
+    # Its name alone: a card may be shown to others, a path of this machine says nothing to them.
+    return _save(model, folder, results, Path(folder).name)
 
 
 def push_to_hub(
@@ -88,7 +89,7 @@ def push_to_hub(
         try:
             address = hub.HfApi().create_repo(repo_id, private=private, exist_ok=True)
             hub.HfApi().upload_folder(repo_id=repo_id, folder_path=folder, commit_message=message)
-        except (OSError, ValueError) as error:  # what the hub's own errors are
+        except Exception as error:  # of many kinds: the hub's, and its HTTP library's
             raise InputError(
                 f"{repo_id}: the hub didn't take it ({error}); check the name, the connection and "
                 "the login (`hf auth login`)"
@@ -177,7 +178,7 @@ def _fetched(repo_id: str, revision: str | None) -> Path:
         return Path(
             hub.snapshot_download(repo_id, revision=revision, allow_patterns=[CONFIG, WEIGHTS])
         )
-    except (OSError, ValueError) as error:
+    except Exception as error:  # as above
         raise InputError(
             f"{repo_id}: there is no such folder here, and the hub gave no such model ({error})"
         ) from error
