@@ -11,23 +11,41 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from coldstart.ablation import ablate as ablate
+    from coldstart.callbacks import RunCheckpoint as RunCheckpoint
     from coldstart.data import ColdStartData as ColdStartData
+    from coldstart.encoders.artist import Artist as Artist
+    from coldstart.encoders.attributes import MGP as MGP
+    from coldstart.encoders.attributes import MachineListened as MachineListened
+    from coldstart.encoders.audio import Audio as Audio
     from coldstart.encoders.base import Encoder as Encoder
     from coldstart.encoders.base import Modality as Modality
+    from coldstart.encoders.embedding import Embedding as Embedding
+    from coldstart.encoders.genres import Genres as Genres
+    from coldstart.encoders.waveform import Waveform as Waveform
     from coldstart.errors import InputError as InputError
     from coldstart.factors import Factors as Factors
     from coldstart.factors import factorize as factorize
+    from coldstart.fusion.attention import Attention as Attention
     from coldstart.fusion.base import FusionHead as FusionHead
+    from coldstart.fusion.concat import Concat as Concat
+    from coldstart.fusion.gated import Gated as Gated
+    from coldstart.fusion.mean import MeanLateFusion as MeanLateFusion
+    from coldstart.fusion.shared import SharedBranch as SharedBranch
     from coldstart.model import ColdStart as ColdStart
     from coldstart.model import load as load
     from coldstart.nearest import neighbours as neighbours
+    from coldstart.predictions import Predictions as Predictions
+    from coldstart.queries import Recommendation as Recommendation
     from coldstart.registry import plugins as plugins
+    from coldstart.results import TestReport as TestReport
     from coldstart.retrieval import recommend as recommend
     from coldstart.sharding import shard as shard
     from coldstart.shards import Shards as Shards
     from coldstart.splits import split as split
     from coldstart.synth import make_catalogue as make_catalogue
+    from coldstart.targets import Attributes as Attributes
     from coldstart.targets import Target as Target
+    from coldstart.targets import TrackFactors as TrackFactors
     from coldstart.training import fit as fit
     from coldstart.training import predict as predict
     from coldstart.training import test as test
@@ -35,23 +53,41 @@ if TYPE_CHECKING:
     from coldstart.walkthrough import demo as demo
 
 _HOME = {
+    "Artist": "encoders.artist",
+    "Attention": "fusion.attention",
+    "Attributes": "targets",
+    "Audio": "encoders.audio",
     "ColdStart": "model",
     "ColdStartData": "data",
+    "Concat": "fusion.concat",
+    "Embedding": "encoders.embedding",
     "Encoder": "encoders.base",
     "Factors": "factors",
     "FusionHead": "fusion.base",
+    "Gated": "fusion.gated",
+    "Genres": "encoders.genres",
     "InputError": "errors",
+    "MGP": "encoders.attributes",
+    "MachineListened": "encoders.attributes",
+    "MeanLateFusion": "fusion.mean",
     "Modality": "encoders.base",
+    "Predictions": "predictions",
+    "Recommendation": "queries",
+    "RunCheckpoint": "callbacks",
     "Shards": "shards",
+    "SharedBranch": "fusion.shared",
     "Target": "targets",
-    "factorize": "factors",
-    "fit": "training",
-    "plugins": "registry",
-    "load": "model",
-    "make_catalogue": "synth",
+    "TestReport": "results",
+    "TrackFactors": "targets",
+    "Waveform": "encoders.waveform",
     "ablate": "ablation",
     "demo": "walkthrough",
+    "factorize": "factors",
+    "fit": "training",
+    "load": "model",
+    "make_catalogue": "synth",
     "neighbours": "nearest",
+    "plugins": "registry",
     "predict": "training",
     "recommend": "retrieval",
     "shard": "sharding",

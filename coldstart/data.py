@@ -6,7 +6,7 @@ in memory and batched by index. Large ones (audio) are streamed by worker proces
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -137,7 +137,7 @@ class ColdStartData(LightningDataModule):
 
     def test_dataloader(self) -> Iterable[Batch]:
         """All test tracks, also those that nobody played."""
-        return self.batches(["test"], tested=True)
+        return self.batches(["test"], only=self.candidates)
 
     def predict_dataloader(self) -> Iterable[Batch]:
         """All tracks of all splits."""
@@ -150,7 +150,7 @@ class ColdStartData(LightningDataModule):
         training: bool = False,
         needs_target: bool = False,
         folded: bool = False,
-        tested: bool = False,
+        only: Collection[str] | None = None,
         alone: bool = False,
     ) -> Iterable[Batch]:
         """Batches of these splits.
@@ -160,19 +160,26 @@ class ColdStartData(LightningDataModule):
             training: endless shuffled training pieces; else each piece of each track once.
             needs_target: leave out tracks without a target; training always does.
             folded: leave out the held-out fold; training always does.
-            tested: leave out test tracks that aren't in `test_tracks`.
+            only: leave out tracks that aren't among these, and shards without any of them.
             alone: all of it for this process, whatever other ranks there are.
         """
         pipeline = self.pipeline(
             training=training,
             needs_target=needs_target or training,
             folded=folded or training,
-            tested=tested,
+            only=only,
         )
         lent = pipeline.lent
         places = [(s, i) for s in splits for i in range(len(self.shards.shard_sizes(s)))]
         if not places:
             raise InputError(f"{self.shards.folder}: there is no track in {', '.join(splits)}")
+        if only is not None:
+            places = [p for p in places if any(map(pipeline.keep, self._ids(p)))]
+            if not places:
+                raise InputError(
+                    f"{self.shards.folder}: none of the tracks that are wanted is in "
+                    f"{', '.join(splits)}"
+                )
         rank, world, seed = (0, 1, 0) if alone else self._rank_world_seed()
         if not lent.streamed and self._fits(pipeline, places):
             everything = self._read_all(pipeline, places)
@@ -210,13 +217,13 @@ class ColdStartData(LightningDataModule):
         training: bool = False,
         needs_target: bool = False,
         folded: bool = False,
-        tested: bool = False,
+        only: Collection[str] | None = None,
     ) -> Pipeline:
         """What turns shards, or single samples, into batches; arguments as in `batches`."""
         module: Any = self.trainer.lightning_module if self.trainer else None
         lent = self._lent or module.lend()
         folds, fold = (self.folds, self.fold) if folded else (None, None)
-        keep = Keep(folds, fold, self.candidates if tested else None)
+        keep = Keep(folds, fold, None if only is None else frozenset(only))
         joined: dict[str, Callable[[str], Any]] = {}
         # A dataset to predict on needs no factors.
         if lent.target[0] == FACTORS and (needs_target or self.factors is not None):
@@ -242,9 +249,12 @@ class ColdStartData(LightningDataModule):
         rows = np.flatnonzero(~made.folded) if known_only else range(len(made.track_ids))
         return {made.track_ids[row]: made.tracks[row] for row in rows}
 
+    def _ids(self, place: Place) -> list[str]:
+        return [track["track_id"] for track in self.shards.tracks(*place)]
+
     def _usable(self, pipeline: Pipeline, places: list[Place]) -> int:
         """Tracks that will be seen; where it depends on the tars' content, the expected number."""
-        ids = [t["track_id"] for place in places for t in self.shards.tracks(*place)]
+        ids = [track for place in places for track in self._ids(place)]
         kept = [track for track in ids if pipeline.keep(track)]
         field = pipeline.lent.target[0]
         if not pipeline.needs_target:

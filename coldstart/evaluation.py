@@ -178,6 +178,7 @@ def evaluate(
         "tracks_nothing_known": int((~predictions.values.any(1)).sum()),
         "protocol": factors.about["protocol"],
         "yardstick": "folded-in vectors" if factors.folded.any() else "factorised vectors",
+        "drop": sorted(data.drop),
         "seed": seed,
         "factors": factors.about,
         "shards": str(data.shards.folder),
@@ -241,8 +242,8 @@ def _rivals(
 ) -> list[Row]:
     """Nearest neighbours and ridge, from the same content as the model's."""
     train, val, test = (
-        by_track(data.batches([split], tested=split == "test", alone=True), describe_content)
-        for split in ("train", "val", "test")
+        by_track(data.batches([split], only=only, alone=True), describe_content)
+        for split, only in (("train", None), ("val", None), ("test", data.candidates))
     )
     usable = factors.rows(train.track_ids)
     has = (usable >= 0) & ~factors.folded[usable]

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torchmetrics import MeanMetric
 
-from coldstart import registry
+from coldstart import notebook, pretrained, registry
+from coldstart.checkpoints import VERSION, best_checkpoint, read_checkpoint, recipe_in
 from coldstart.encoders.base import Encoder, Modality
 from coldstart.errors import InputError
 from coldstart.files import StrPath
@@ -24,13 +25,8 @@ from coldstart.shards import folder_of
 from coldstart.streams import Batch, Lent
 from coldstart.targets import Target, TrackFactors
 
-VERSION = 1
-_BOOKKEEPING = (
-    "shards",
-    "fields",
-    "source",
-    "runs",
-)  # facts of a dataset that a model has no use for
+_BOOKKEEPING = ("shards", "fields", "source", "runs")
+"""Facts of a dataset that a model has no use for."""
 
 Info = Callable[[str], Mapping[str, Any]]
 """Modality folder (or `factors`) → its facts."""
@@ -127,6 +123,51 @@ class ColdStart(LightningModule):
         self._same_architecture(stored)
         self.build(stored["facts"].__getitem__)
 
+    def recipe(self) -> dict[str, Any]:
+        """What rebuilds the model, without its weights: class names, arguments and facts, all
+        plain values.
+
+        Raises:
+            InputError: it isn't built yet.
+        """
+        self._must_be_built()
+        return {
+            "version": VERSION,
+            **self._recipes(),
+            "facts": self.facts,
+            "fitted_on": self.fitted_on,
+        }
+
+    @classmethod
+    def rebuild(
+        cls, recipe: Mapping[str, Any], weights: Mapping[str, Tensor], name: str
+    ) -> ColdStart:
+        """Make the model that a recipe describes, in eval mode on the CPU.
+
+        Args:
+            recipe: as `recipe` gave it.
+            weights: the state dict.
+            name: where both come from, for an error.
+
+        Raises:
+            InputError: it needs a plugin that isn't installed, or the weights don't fit.
+        """
+        encoders, facts = recipe["encoders"].items(), recipe["facts"]
+        model = cls(
+            encoders={key: registry.create("encoders", part) for key, part in encoders},
+            fusion=registry.create("fusion", recipe["fusion"]),
+            target=registry.create("targets", recipe["target"]),
+        )
+        model.build(facts.__getitem__)
+        model.fitted_on = recipe["fitted_on"]
+        try:
+            model.load_state_dict(weights)
+        except RuntimeError as error:
+            raise InputError(
+                f"{name}: its weights don't fit the model it describes: {error}"
+            ) from error
+        return model.eval()
+
     def check(self, info: Info, has: Callable[[str], bool]) -> None:
         """Raise InputError unless a dataset is of the kind that this model was built from.
 
@@ -134,6 +175,7 @@ class ColdStart(LightningModule):
             info: modality folder (or `factors`) → its facts.
             has: whether there is such a folder; the truth need not be there, the inputs must.
         """
+        self._must_be_built()
         for _, encoder in self._encoders():
             folder = folder_of(encoder.fields[0])
             encoder.check(info(folder), self.facts[folder])
@@ -172,11 +214,21 @@ class ColdStart(LightningModule):
             streamed=any(encoder.streamed for _, encoder in self._encoders()),
         )
 
+    # In Python and notebooks: these functions are the model's methods too.
+
+    embed = notebook.embed
+    recommend = notebook.recommend
+    save_pretrained = pretrained.save_pretrained
+    push_to_hub = pretrained.push_to_hub
+    from_pretrained = classmethod(pretrained.from_pretrained)
+
     # Lightning's hooks
 
     def configure_model(self) -> None:
         """Build from the dataset, unless a checkpoint's facts have built it; check the dataset."""
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        if data is None:
+            raise InputError("give the trainer data: trainer.fit(model, ColdStartData(...))")
         self.build(data.info, data.training_samples)
         self.check(data.info, data.has)
         if self.trainer.state.fn == "fit":
@@ -244,20 +296,22 @@ class ColdStart(LightningModule):
         return torch.optim.Adam(self.parameters())
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what rebuilds the model: class names, arguments and facts, all plain values."""
-        checkpoint["coldstart"] = {
-            "version": VERSION,
-            **self._recipes(),
-            "facts": self.facts,
-            "fitted_on": self.fitted_on,
-        }
+        """Add what rebuilds the model."""
+        checkpoint["coldstart"] = self.recipe()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse another architecture's weights, with a message that people understand."""
-        stored = _ours(checkpoint, "this checkpoint")
+        stored = recipe_in(checkpoint, "this checkpoint")
         self._same_architecture(stored)
         self.fitted_on = stored["fitted_on"]
         self.best_epoch = checkpoint["epoch"] + 1
+
+    def _must_be_built(self) -> None:
+        if not self.facts:
+            raise InputError(
+                "this model has no layers yet, for their shapes depend on the data: fit it "
+                "(`trainer.fit(model, coldstart.ColdStartData(...))`), or load a fitted one"
+            )
 
     def _encoders(self) -> list[tuple[str, Encoder]]:
         return [
@@ -322,57 +376,18 @@ def with_modality_dropout(inputs: Mapping[str, Modality], share: float) -> dict[
     }
 
 
-def read_checkpoint(path: StrPath) -> dict[str, Any]:
-    """Read a checkpoint without unpickling anything but tensors and plain values.
-
-    Raises:
-        InputError: no such file, not a checkpoint, or not one of coldstart's.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: there is no such checkpoint")
-    try:
-        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds, all with the same meaning here
-        raise InputError(f"{path}: not a checkpoint that can be read safely ({error})") from error
-    _ours(checkpoint, str(path))
-    return checkpoint
-
-
 def load(path: StrPath) -> ColdStart:
-    """Rebuild a model from a checkpoint, in eval mode on the CPU.
+    """Rebuild a model from a checkpoint, in eval mode on the CPU; no dataset is needed.
+
+    Args:
+        path: a checkpoint, whoever made it, or a run's folder, which stands for its best one.
 
     Raises:
         InputError: unreadable, another version, or it needs a plugin that isn't installed.
     """
+    path = best_checkpoint(path) if Path(path).is_dir() else Path(path)
     checkpoint = read_checkpoint(path)
-    stored = checkpoint["coldstart"]
-    model = ColdStart(
-        encoders={
-            name: registry.create("encoders", recipe) for name, recipe in stored["encoders"].items()
-        },
-        fusion=registry.create("fusion", stored["fusion"]),
-        target=registry.create("targets", stored["target"]),
-    )
-    model.build(stored["facts"].__getitem__)
-    model.fitted_on = stored["fitted_on"]
-    try:
-        model.load_state_dict(checkpoint["state_dict"])
-    except RuntimeError as error:
-        raise InputError(
-            f"{path}: its weights don't fit the model it describes: {error}"
-        ) from error
-    return model.eval()
-
-
-def _ours(checkpoint: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    stored: Mapping[str, Any] = checkpoint.get("coldstart", {})
-    if stored.get("version") != VERSION:
-        raise InputError(
-            f"{name}: not a checkpoint of coldstart's version {VERSION} "
-            f"(it says {stored.get('version', 'nothing')})"
-        )
-    return stored
+    return ColdStart.rebuild(checkpoint["coldstart"], checkpoint["state_dict"], str(path))
 
 
 def _plain(value: Any) -> Any:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from zlib import crc32
 
 import numpy as np
 import polars as pl
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from tqdm import tqdm
 
 from coldstart.catalog import write_table
 from coldstart.errors import InputError
 from coldstart.files import StrPath, atomic
 from coldstart.streams import Batch
+
+if TYPE_CHECKING:
+    from coldstart.model import ColdStart
 
 
 class Predictions(NamedTuple):
@@ -121,6 +127,27 @@ def by_track(batches: Iterable[Batch], output: Callable[[Batch], Tensor]) -> Pre
     with torch.inference_mode():
         for batch in batches:
             means.add(batch.track_ids, output(batch))
+    return means.done()
+
+
+def predicted(model: ColdStart, batches: Iterable[Batch]) -> Predictions:
+    """A model's outputs by track, in eval mode, computed where the model is.
+
+    Tracks that have none of the model's inputs are left out.
+
+    Raises:
+        InputError: that leaves none.
+    """
+    means, training = TrackMeans(), model.training
+    model.eval()
+    try:
+        # Not inference_mode: a net that keeps tables of its own may be trained again afterwards.
+        with torch.no_grad():
+            for batch in tqdm(batches, desc="predicting", unit="batch", file=sys.stderr):
+                outputs = model.predict_step(move_data_to_device(batch, model.device))
+                means.add(outputs.track_ids, outputs.values)
+    finally:
+        model.train(training)
     return means.done()
 
 

@@ -18,6 +18,7 @@ from coldstart.callbacks import gather, merged, parts_of
 from coldstart.files import write_json
 from coldstart.model import ColdStart, Prediction
 from coldstart.predictions import OnePiece, Predictions, TrackMeans, as_array
+from coldstart.pretrained import weights_id
 from coldstart.streams import Batch
 from coldstart.targets import Attributes, TrackFactors, cosine_distance
 
@@ -105,7 +106,10 @@ class TestReport(Callback):
         if isinstance(model.target, Attributes):
             truth = merged(trainer, self.truth)
             if trainer.is_global_zero:
-                self._attributes(trainer, model.target, predictions, truth)
+                path = Path(trainer.default_root_dir) / "results.json"
+                about = _correlations(model.target, predictions, truth)
+                write_json(path, {**about, "weights": weights_id(model)})
+                print(f"wrote {path}")
             return
         if not trainer.is_global_zero:
             return
@@ -123,6 +127,7 @@ class TestReport(Callback):
             patches = evaluation.Patches(float(losses[0] / losses[1]), drawn)
         about, rows = evaluation.evaluate(predictions, patches, describe, data, name, self.rivals)
         about["best_epoch"] = model.best_epoch
+        about["weights"] = weights_id(model)
         about["parameters"] = sum(p.numel() for p in model.parameters())
         root = Path(trainer.default_root_dir)
         evaluation.write_results(root, about, rows, self.name)
@@ -132,26 +137,25 @@ class TestReport(Callback):
         print(evaluation.table(rows))
         print(evaluation.caption(about))
         print(f"wrote {root / self.name}.json and {self.name}.csv")
-        print(f"next: coldstart recommend --run {root} --like TRACK_ID")
+        if (root / "config.yaml").is_file():  # else a trainer made in Python, and no run
+            print(f"next: coldstart recommend --run {root} --like TRACK_ID")
 
-    def _attributes(
-        self, trainer: Trainer, target: Attributes, predictions: Predictions, truth: Predictions
-    ) -> None:
-        """How well a listener estimates each attribute: correlation with the annotators."""
-        at = {track: i for i, track in enumerate(predictions.track_ids)}
-        guess = as_array(predictions.values)[[at[track] for track in truth.track_ids]]
-        true = as_array(truth.values)
-        spread = guess.std(0) * true.std(0)
-        together = ((guess - guess.mean(0)) * (true - true.mean(0))).mean(0)
-        correlation = np.where(spread > 0, together / np.where(spread > 0, spread, 1), 0.0)
-        named = {n: round(float(c), 4) for n, c in zip(target.names, correlation, strict=True)}
-        best = dict(sorted(named.items(), key=lambda item: -item[1]))
-        mean = float(correlation.mean())
-        root = Path(trainer.default_root_dir)
-        about = {"tracks": len(true), "mean_correlation": mean, "correlation": best}
-        write_json(root / "results.json", about)
-        print(f"correlation of estimated with human attributes over {len(true):,} test tracks:")
-        for attribute, value in best.items():
-            print(f"  {value:6.3f}  {attribute}")
-        print(f"  {mean:6.3f}  mean (0 = no better than chance)")
-        print(f"wrote {root / 'results.json'}")
+
+def _correlations(
+    target: Attributes, predictions: Predictions, truth: Predictions
+) -> dict[str, Any]:
+    """How well a listener estimates each attribute: correlation with the annotators."""
+    at = {track: i for i, track in enumerate(predictions.track_ids)}
+    guess = as_array(predictions.values)[[at[track] for track in truth.track_ids]]
+    true = as_array(truth.values)
+    spread = guess.std(0) * true.std(0)
+    together = ((guess - guess.mean(0)) * (true - true.mean(0))).mean(0)
+    correlation = np.where(spread > 0, together / np.where(spread > 0, spread, 1), 0.0)
+    named = {n: round(float(c), 4) for n, c in zip(target.names, correlation, strict=True)}
+    best = dict(sorted(named.items(), key=lambda item: -item[1]))
+    mean = float(correlation.mean())
+    print(f"correlation of estimated with human attributes over {len(true):,} test tracks:")
+    for attribute, value in best.items():
+        print(f"  {value:6.3f}  {attribute}")
+    print(f"  {mean:6.3f}  mean (0 = no better than chance)")
+    return {"tracks": len(true), "mean_correlation": mean, "correlation": best}

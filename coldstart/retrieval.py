@@ -5,46 +5,22 @@ from __future__ import annotations
 import json as json_format
 import sys
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
 
-import numpy as np
 import torch
 from tabulate import tabulate
 from torch import Tensor
-from torch.nn import functional as F
 
 from coldstart.audio_codec import AudioError, to_flac
-from coldstart.errors import InputError, one_of
+from coldstart.errors import InputError
 from coldstart.files import StrPath
 from coldstart.predictions import by_track
-from coldstart.ranking import dot_scores, top_k
+from coldstart.queries import Candidates, Recommendation, answer
 from coldstart.runs import Run, Vectors, first_stage_of, open_run, predictions_of
 from coldstart.sample import Sample
 from coldstart.sources import npy_bytes
 from coldstart.stages import complete
 from coldstart.streams import Batch
-from coldstart.targets import TrackFactors
 from coldstart.training import lightning_cli
-
-
-class Recommendation(NamedTuple):
-    """One recommended track.
-
-    Attributes:
-        rank: 1 is best.
-        track_id: its id.
-        title: its title.
-        artist: its artist.
-        plays: in the listening log; a held-out track's were hidden from the factorisation.
-        similarity: cosine between the query's vector and the track's, -1..1.
-    """
-
-    rank: int
-    track_id: str
-    title: str
-    artist: str
-    plays: int
-    similarity: float
 
 
 def recommend(
@@ -54,7 +30,7 @@ def recommend(
     audio: str | None = None,
     user: str | None = None,
     k: int = 10,
-    candidates: Literal["cold", "warm", "all"] = "cold",
+    candidates: Candidates = "cold",
     shards: str | None = None,
     factors: str | None = None,
     json: bool = False,
@@ -80,93 +56,21 @@ def recommend(
     """
     if sum(query is not None for query in (like, audio, user)) != 1:
         raise InputError("name one query: --like TRACK_ID, --audio FILE or --user USER_ID")
-    one_of("candidates", candidates, ("cold", "warm", "all"))
-    if k < 1:
-        raise InputError("k is at least 1")
     if shards is not None:
         complete(Path(run), shards, lightning_cli)
     opened = open_run(run, shards, factors)
-    if not isinstance(opened.model.target, TrackFactors):
-        raise InputError(f"{run}: this model doesn't predict factors, so it can't recommend")
-    ids, vectors, warm = _catalogue(opened)
-    wanted = {"cold": ~warm, "warm": warm, "all": np.ones_like(warm)}[candidates]
-    query, leave_out = _query(opened, ids, vectors, like, audio, user)
-    rows = np.array([i for i in np.flatnonzero(wanted) if ids[i] not in leave_out], dtype=np.int64)
-    if len(rows) == 0:
-        raise InputError(
-            f"there is no {candidates} track to recommend in {opened.data.shards.folder}; "
-            "--candidates all takes warm and cold ones"
-        )
-    scores = dot_scores(F.normalize(query[None], dim=1), F.normalize(vectors[rows], dim=1))
-    best = next(top_k(scores, 1, len(rows), k))[1][0]
-    similarity = scores(slice(0, 1))[0]
-    meta = {track["track_id"]: track for track in opened.data.shards.all_tracks()}
-    plays = opened.data.factors.plays if opened.data.factors else np.zeros(0)
-    factor_row = opened.data.factors.row if opened.data.factors else {}
-    found = []
-    for rank, i in enumerate(best.tolist(), start=1):
-        track = meta.get(ids[rows[i]], {"track_id": ids[rows[i]], "title": "", "artist": ""})
-        row = factor_row.get(track["track_id"])
-        found.append(
-            Recommendation(
-                rank,
-                track["track_id"],
-                track["title"] or "",
-                track["artist"] or "",
-                int(plays[row]) if row is not None else 0,
-                round(float(similarity[i]), 4),
-            )
-        )
+    found = answer(
+        opened.model,
+        opened.data,
+        lambda: predictions_of(opened),
+        like=like,
+        user=user,
+        vector=hear(opened, audio) if audio is not None else None,
+        k=k,
+        candidates=candidates,
+    )
     _show(found, json)
     return found
-
-
-def _catalogue(run: Run) -> tuple[list[str], Tensor, np.ndarray[Any, np.dtype[np.bool_]]]:
-    """All known tracks: ids, vectors [N, K], and which are warm."""
-    predicted, factors = predictions_of(run), run.data.factors
-    if factors is None:
-        return predicted.track_ids, predicted.values, np.zeros(len(predicted.track_ids), bool)
-    known = np.flatnonzero(~factors.folded)
-    warm_ids = [factors.track_ids[i] for i in known]
-    warm_set = set(warm_ids)
-    cold = [i for i, track in enumerate(predicted.track_ids) if track not in warm_set]
-    ids = [*warm_ids, *(predicted.track_ids[i] for i in cold)]
-    vectors = torch.cat([torch.from_numpy(factors.tracks[known]), predicted.values[cold]])
-    return ids, vectors, np.arange(len(ids)) < len(warm_ids)
-
-
-def _query(
-    run: Run,
-    ids: list[str],
-    vectors: Tensor,
-    like: str | None,
-    audio: str | None,
-    user: str | None,
-) -> tuple[Tensor, set[str]]:
-    """The query's vector, and the tracks that are no answer to it."""
-    if like is not None:
-        if like not in ids:
-            lacks = any(track["track_id"] == like for track in run.data.shards.all_tracks())
-            if lacks:
-                raise InputError(
-                    f"nothing is known of track {like!r}: it has no plays, and none of what this "
-                    f"model reads ({', '.join(run.model.encoders)})"
-                )
-            raise InputError(f"{run.data.shards.folder}: there is no track {like!r}")
-        return vectors[ids.index(like)], {like}
-    if audio is not None:
-        return hear(run, audio), set()
-    factors = run.data.factors
-    if factors is None or user not in factors.user_ids:
-        raise InputError(f"there is no user {user!r} in the factors")
-    row = factors.user_ids.index(user)
-    heard = factors.listens[row]
-    played = {factors.track_ids[i] for i in heard.indices if not factors.folded[i]}
-    if not played:
-        raise InputError(
-            f"user {user!r} has no training listens, so nothing is known of their taste"
-        )
-    return torch.from_numpy(factors.users[row]), played
 
 
 AUDIO = "audio.flac"

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
 import yaml
-from lightning.fabric.utilities import move_data_to_device
-from tqdm import tqdm
 
+from coldstart.checkpoints import best_checkpoint
 from coldstart.data import ColdStartData
 from coldstart.errors import InputError
 from coldstart.files import StrPath
 from coldstart.model import ColdStart, load
-from coldstart.predictions import Predictions, TrackMeans
+from coldstart.predictions import Predictions, predicted
 
 NOTE = "stage1.json"
 """In a two-stage run's folder: whose vectors it reads, so that new tracks can be given theirs."""
@@ -54,21 +52,6 @@ class Run(NamedTuple):
     model: ColdStart
     data: ColdStartData
     own_shards: bool
-
-
-def best_checkpoint(folder: StrPath) -> Path:
-    """The checkpoint with the lowest validation loss.
-
-    Raises:
-        InputError: the folder holds no fitted run.
-    """
-    path = Path(folder) / "checkpoints" / "best.ckpt"
-    if not path.is_file():
-        raise InputError(
-            f"{folder}: no fitted model here (checkpoints/best.ckpt is missing); make one with "
-            f"`coldstart fit --config CONFIG --run {folder}`"
-        )
-    return path
 
 
 def read_config(folder: StrPath) -> dict[str, Any]:
@@ -127,13 +110,5 @@ def predictions_of(run: Run) -> Predictions:
 
 def predict_tracks(run: Run) -> Predictions:
     """Predict every track of the run's shards that has any of the model's inputs."""
-    batches = run.data.batches(["train", "val", "test"])
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = run.model.to(device)
-
-    means = TrackMeans()
-    with torch.inference_mode():
-        for batch in tqdm(batches, desc="predicting", unit="batch", file=sys.stderr):
-            outputs = model.predict_step(move_data_to_device(batch, device))
-            means.add(outputs.track_ids, outputs.values)
-    return means.done()
+    return predicted(run.model.to(device), run.data.batches(["train", "val", "test"]))

@@ -24,20 +24,14 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from coldstart import registry
 from coldstart.callbacks import WriteVectors, vectors_folder
+from coldstart.checkpoints import best_checkpoint
 from coldstart.encoders.artist import ARTIST
 from coldstart.errors import InputError
 from coldstart.factors import Factors
 from coldstart.files import atomic, fingerprint, write_json
 from coldstart.model import ColdStart, load
 from coldstart.predictions import Predictions, as_array
-from coldstart.runs import (
-    NOTE,
-    Stage,
-    Vectors,
-    best_checkpoint,
-    first_stage_of,
-    read_config,
-)
+from coldstart.runs import NOTE, Stage, Vectors, first_stage_of, read_config
 from coldstart.sharding import add_vectors
 from coldstart.shards import Shards
 from coldstart.streams import fold_of

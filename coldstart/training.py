@@ -16,11 +16,12 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 from lightning.pytorch.loggers import CSVLogger
 
 from coldstart import callbacks, dropping, registry, results, stages
+from coldstart.checkpoints import best_checkpoint, read_checkpoint
 from coldstart.data import ColdStartData
 from coldstart.errors import InputError
 from coldstart.files import StrPath
-from coldstart.model import ColdStart, read_checkpoint
-from coldstart.runs import NOTE, best_checkpoint, read_config
+from coldstart.model import ColdStart
+from coldstart.runs import NOTE, read_config
 from coldstart.shipped import find_configs
 
 Overrides = Mapping[str, Any]

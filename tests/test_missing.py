@@ -104,6 +104,7 @@ def test_a_track_with_no_modality_gets_no_opinion(
     assert main(["test", f"--run={run}", "--drop=mgp,genres", "--no-rivals"]) == 0
     assert "(6 have none of the model's inputs)" in capsys.readouterr().out
     blind = json.loads((run / "results_without_mgp,genres.json").read_text())
+    assert blind["drop"] == ["genres", "mgp"]
     assert blind["tracks_nothing_known"] == 6
     assert blind["rows"][0]["cosine distance"] == pytest.approx(1)
 

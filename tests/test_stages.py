@@ -15,13 +15,14 @@ import yaml
 from conftest import SMALL_AUDIO, World
 from numpy.typing import NDArray
 
+from coldstart.checkpoints import best_checkpoint
 from coldstart.cli import main
 from coldstart.encoders.base import Modality
 from coldstart.encoders.embedding import Embedding
 from coldstart.errors import InputError
 from coldstart.model import load
 from coldstart.predictions import Predictions
-from coldstart.runs import best_checkpoint, first_stage_of
+from coldstart.runs import first_stage_of
 from coldstart.sharding import shard
 from coldstart.shards import Shards
 from coldstart.stages import cross_fitted

@@ -1,0 +1,77 @@
+"""Checkpoints on disk: where a run's best one lies, and reading one without unpickling."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from coldstart.errors import InputError
+from coldstart.files import StrPath
+
+VERSION = 1
+"""Version of what rebuilds a model: `ColdStart.recipe()`."""
+
+
+def best_checkpoint(folder: StrPath) -> Path:
+    """The checkpoint with the lowest validation loss.
+
+    Raises:
+        InputError: the folder holds no fitted run.
+    """
+    path = Path(folder) / "checkpoints" / "best.ckpt"
+    if not path.is_file():
+        raise InputError(
+            f"{folder}: no fitted model here (checkpoints/best.ckpt is missing); make one with "
+            f"`coldstart fit --config CONFIG --run {folder}`"
+        )
+    return path
+
+
+def read_checkpoint(path: StrPath) -> dict[str, Any]:
+    """Read a checkpoint without unpickling anything but tensors and plain values.
+
+    Raises:
+        InputError: no such file, not a checkpoint, or not one of coldstart's.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such checkpoint")
+    try:
+        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds, all with the same meaning here
+        raise InputError(f"{path}: not a checkpoint that can be read safely ({error})") from error
+    recipe_in(checkpoint, str(path))
+    return checkpoint
+
+
+def recipe_in(checkpoint: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """What rebuilds the checkpoint's model.
+
+    Args:
+        checkpoint: as it was read.
+        name: what to call it in an error.
+
+    Raises:
+        InputError: it isn't coldstart's, or of another version.
+    """
+    recipe: Mapping[str, Any] = checkpoint.get("coldstart", {})
+    same_version(recipe, f"{name}: not a checkpoint")
+    return recipe
+
+
+def same_version(recipe: Mapping[str, Any], what: str) -> None:
+    """Raise InputError unless a recipe is of this version; `what` begins the message.
+
+    >>> same_version({"version": 1}, "a.ckpt: not a checkpoint")
+    >>> same_version({}, "b.ckpt: not a checkpoint")
+    Traceback (most recent call last):
+    ...
+    coldstart.errors.InputError: b.ckpt: not a checkpoint of coldstart's version 1 (it says nothing)
+    """
+    if recipe.get("version") != VERSION:
+        raise InputError(
+            f"{what} of coldstart's version {VERSION} (it says {recipe.get('version', 'nothing')})"
+        )

@@ -1,0 +1,122 @@
+"""What a fitted model does for its user in Python; `ColdStart` takes these functions as methods."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
+
+from coldstart.data import ColdStartData
+from coldstart.errors import InputError
+from coldstart.factors import Factors
+from coldstart.files import StrPath
+from coldstart.predictions import Predictions, predicted
+from coldstart.queries import Candidates, Recommendation, Vector, answer
+from coldstart.shards import Shards
+
+if TYPE_CHECKING:
+    from coldstart.model import ColdStart
+
+SPLITS = ["train", "val", "test"]
+
+
+def embed(
+    model: ColdStart,
+    shards: Shards | StrPath,
+    tracks: str | Sequence[str] | None = None,
+    *,
+    factors: Factors | StrPath | None = None,
+) -> Predictions:
+    """Predict tracks' places in collaborative-filtering space from their content.
+
+    Runs in eval mode, on the device that the model is on. Of a track that comes in pieces (audio
+    in windows) the mean over all pieces is returned.
+
+    Args:
+        model: a built one.
+        shards: a dataset with the modalities that the model reads, or its folder.
+        tracks: ids of those to embed; all of them if not given.
+        factors: those that the model was trained on, or their folder; needed only where it reads
+            them, as `Artist` does.
+
+    Returns:
+        `track_ids`, N ids, in the order named or else in that of the shards; `values`, [N, K]
+        float32 on the CPU, of unit length if factors are predicted. A track that has none of the
+        model's inputs is left out.
+
+    Raises:
+        InputError: the model isn't built, the dataset lacks what it reads or is of another kind,
+            there is no such track, or none of the tracks has any of the inputs.
+    """
+    data = _open(model, shards, factors)
+    if tracks is None:
+        return predicted(model, data.batches(SPLITS))
+    wanted = list(dict.fromkeys([tracks] if isinstance(tracks, str) else tracks))
+    there = {track["track_id"] for track in data.shards.all_tracks()}
+    if strange := [track for track in wanted if track not in there]:
+        raise InputError(
+            f"{data.shards.folder}: there is no track {strange[0]!r} ({len(strange):,} of the "
+            f"{len(wanted):,} named are not there)"
+        )
+    made = predicted(model, data.batches(SPLITS, only=wanted))
+    at = {track: row for row, track in enumerate(made.track_ids)}
+    known = [track for track in wanted if track in at]
+    return Predictions(known, made.values[[at[track] for track in known]])
+
+
+def recommend(
+    model: ColdStart,
+    shards: Shards | StrPath,
+    factors: Factors | StrPath | None = None,
+    *,
+    like: str | None = None,
+    user: str | None = None,
+    vector: Vector | None = None,
+    k: int = 10,
+    candidates: Candidates | Collection[str] = "cold",
+    embedded: Predictions | None = None,
+) -> list[Recommendation]:
+    """Recommend tracks like a track, for a user, or near any vector of the space, by cosine.
+
+    A warm track is where its plays put it, a cold one where its content puts it: both in the same
+    space, so they can be compared.
+
+    Args:
+        model: a built one that predicts factors.
+        shards: the tracks to recommend from: a dataset, or its folder.
+        factors: those that the model was trained on, or their folder; without them there are no
+            users, and every track is cold.
+        like: id of a track in the shards or the factors.
+        user: id of a listener; tracks that they have played are left out.
+        vector: [K], such as a row of what `embed` gives, or the mean of several.
+        k: how many.
+        candidates: `cold`: tracks that the factorisation hasn't seen; `warm`: those it has; `all`;
+            or ids of tracks.
+        embedded: what `embed` gave for these shards, so that many questions compute it once.
+
+    Returns:
+        At most k recommendations, best first; `plays` is 0 without factors.
+
+    Raises:
+        InputError: not one query, an unknown one, nothing to choose from, other factors than the
+            model's, or as in `embed`.
+    """
+    data = _open(model, shards, factors)
+
+    def predict() -> Predictions:
+        return embedded or predicted(model, data.batches(SPLITS))
+
+    return answer(
+        model, data, predict, like=like, user=user, vector=vector, k=k, candidates=candidates
+    )
+
+
+def _open(
+    model: ColdStart, shards: Shards | StrPath, factors: Factors | StrPath | None = None
+) -> ColdStartData:
+    """A dataset that this model can read, with its readers lent."""
+    data = ColdStartData(str(shards.folder if isinstance(shards, Shards) else shards), None)
+    if factors is not None:
+        data.factors = factors if isinstance(factors, Factors) else Factors.load(factors)
+    model.check(data.info, data.has)
+    data.lend(model.lend())
+    return data

@@ -1,0 +1,194 @@
+"""A fitted model as a folder to be shared, here or on the Hugging Face hub.
+
+    model.safetensors      the weights
+    config.json            what rebuilds the model: class names, arguments, facts; see decision 2
+    README.md              the model card
+
+Nothing in it is pickled. The hub's library is the extra `coldstart[hub]`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from coldstart.checkpoints import same_version
+from coldstart.errors import InputError
+from coldstart.files import StrPath, atomic
+
+if TYPE_CHECKING:
+    from coldstart.model import ColdStart
+
+CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+
+
+def save_pretrained(
+    model: ColdStart, folder: StrPath, results: StrPath | Mapping[str, Any] | None = None
+) -> Path:
+    """Write a folder that `from_pretrained` reads: weights, configuration and a model card.
+
+    Files of an earlier save are replaced.
+
+    Args:
+        model: a built one.
+        folder: to write to; made if need be.
+        results: of a test of this model, for the card: what `coldstart.test` returned, a
+            results.json, or the folder of the run. Without them the card says that there are none.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: the model isn't built or holds what JSON can't keep, or the results are
+            unreadable or of another model.
+    """
+    # Its name alone: a card may be shown to others, a path of this machine says nothing to them.
+    return _save(model, folder, results, Path(folder).name)
+
+
+def push_to_hub(
+    model: ColdStart,
+    repo_id: str,
+    results: StrPath | Mapping[str, Any] | None = None,
+    *,
+    private: bool | None = None,
+    message: str = "A coldstart model",
+) -> str:
+    """Save as `save_pretrained` does, and upload to the Hugging Face hub.
+
+    Needs `coldstart[hub]`, and an account: `hf auth login`, or the environment variable HF_TOKEN.
+
+    Args:
+        model: a built one.
+        repo_id: `owner/name`; made if need be. Its files of these names are replaced.
+        results: as in `save_pretrained`.
+        private: whether a new repository is; as the account has it if not given.
+        message: of the commit.
+
+    Returns:
+        The repository's address.
+
+    Raises:
+        InputError: as in `save_pretrained`, `coldstart[hub]` isn't installed, or the hub refuses.
+    """
+    hub = _hub()
+    if repo_id.count("/") != 1:
+        raise InputError(f"{repo_id!r} is no repository of the hub: it has to be owner/name")
+    with tempfile.TemporaryDirectory() as folder:
+        _save(model, folder, results, repo_id)
+        try:
+            address = hub.HfApi().create_repo(repo_id, private=private, exist_ok=True)
+            hub.HfApi().upload_folder(repo_id=repo_id, folder_path=folder, commit_message=message)
+        except Exception as error:  # of many kinds: the hub's, and its HTTP library's
+            raise InputError(
+                f"{repo_id}: the hub didn't take it ({error}); check the name, the connection and "
+                "the login (`hf auth login`)"
+            ) from error
+    return str(address)
+
+
+def from_pretrained(
+    cls: type[ColdStart], source: StrPath, *, revision: str | None = None
+) -> ColdStart:
+    """Rebuild a model that was saved or pushed, in eval mode on the CPU; nothing is unpickled.
+
+    Args:
+        cls: the model's class.
+        source: a folder here, or else a repository of the hub, `owner/name`, of which two files
+            are fetched (and kept where the hub's library keeps them).
+        revision: branch, tag or commit of the repository.
+
+    Raises:
+        InputError: there is neither, files are missing or damaged, another version, a plugin is
+            needed that isn't installed, or (for the hub) `coldstart[hub]` isn't.
+    """
+    folder = Path(source)
+    if not folder.is_dir():
+        folder = _fetched(str(source), revision)
+    for name in (CONFIG, WEIGHTS):
+        if not (folder / name).is_file():
+            raise InputError(
+                f"{source}: no saved model here ({name} is missing); `model.save_pretrained` makes "
+                "one, and coldstart.load reads checkpoints and runs"
+            )
+    try:
+        recipe = json.loads((folder / CONFIG).read_bytes())
+        weights = load_file(folder / WEIGHTS)
+    except (ValueError, SafetensorError) as error:
+        raise InputError(f"{source}: damaged ({error})") from error
+    same_version(recipe if isinstance(recipe, dict) else {}, f"{source}: not a model")
+    try:
+        return cls.rebuild(recipe, weights, str(source))
+    except (LookupError, TypeError, AttributeError) as error:
+        raise InputError(f"{source}: its {CONFIG} describes no model ({error!r})") from error
+
+
+def weights_id(model: ColdStart) -> str:
+    """A hash of all weights: the results of a test say by it which model they are of."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _save(
+    model: ColdStart, folder: StrPath, results: StrPath | Mapping[str, Any] | None, name: str
+) -> Path:
+    # Imported here, for a card is made of what evaluation says, which a model must not know.
+    from coldstart.card import card
+
+    recipe, text = model.recipe(), card(model, results, name)
+    # Copies, for safetensors refuses tensors that share their memory.
+    weights = {key: value.cpu().contiguous().clone() for key, value in model.state_dict().items()}
+    folder = Path(folder)
+    with atomic(folder / CONFIG) as temporary:
+        temporary.write_text(_as_json(recipe), encoding="utf-8")
+    with atomic(folder / WEIGHTS) as temporary:
+        save_file(weights, temporary, metadata={"format": "pt"})
+    with atomic(folder / CARD) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return folder
+
+
+def _as_json(recipe: Mapping[str, Any]) -> str:
+    about = {**recipe, "made_with": f"coldstart {version('coldstart')}"}
+    try:
+        return json.dumps(about, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"this model's arguments or facts can't be kept as JSON ({error}); a plugin's must be "
+            "numbers, text, lists, and dicts with text as keys"
+        ) from error
+
+
+def _fetched(repo_id: str, revision: str | None) -> Path:
+    hub = _hub(f"{repo_id}: there is no such folder here, and ")
+    try:
+        return Path(
+            hub.snapshot_download(repo_id, revision=revision, allow_patterns=[CONFIG, WEIGHTS])
+        )
+    except Exception as error:  # as above
+        raise InputError(
+            f"{repo_id}: there is no such folder here, and the hub gave no such model ({error})"
+        ) from error
+
+
+def _hub(why: str = "") -> ModuleType:
+    try:
+        import huggingface_hub
+    except ImportError as error:
+        raise InputError(
+            f"{why}the hub needs the library huggingface_hub: pip install 'coldstart[hub]'"
+        ) from error
+    return huggingface_hub
