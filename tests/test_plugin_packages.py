@@ -1,6 +1,7 @@
 """A plugin as an outsider ships it: built and installed as wheels, then used from the outside."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -93,3 +94,24 @@ def test_the_readme_s_commands_run_with_the_plugin(outside: Path, tmp_path: Path
     titles = pl.read_parquet(tmp_path / "tracks.parquet")["title"]
     assert any(title in said for title in titles)
     assert (tmp_path / "runs" / "mgp_lyrics" / "results.json").is_file()
+
+
+def excerpt(file: str, start: str | None, end: str | None) -> str:
+    """A file, or its lines from the first that holds `start` up to the next that holds `end`."""
+    lines = (ROOT / file).read_text(encoding="utf-8").splitlines()
+    if start:
+        lines = lines[next(i for i, line in enumerate(lines) if start in line) :]
+    if end:
+        lines = lines[: next(i for i, line in enumerate(lines) if end in line)]
+    return "\n".join(lines).strip("\n")
+
+
+SOURCE = r'<!-- ([^\s:]+)(?:: from "(.+?)"(?: up to "(.+?)")?)? -->'
+
+
+def test_the_page_s_code_is_the_files_own() -> None:
+    page = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
+    blocks = re.findall(rf"{SOURCE}\n```\w*\n(.*?)\n```\n", page, re.DOTALL)
+    assert len(blocks) * 2 == page.count("\n```")
+    for file, start, end, block in blocks:
+        assert block == excerpt(file, start, end), f"{file} {start}"
