@@ -57,7 +57,7 @@ class Lyrics(Encoder):
         self,
         hidden: Sequence[int] = (512,),
         dropout: float = 0.5,
-        max_words: int = 10_000,
+        max_words: int = 5000,
         modality: str = "lyrics",
     ) -> None:
         """Dense layers of these widths; the last one is what fusion gets.
