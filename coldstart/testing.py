@@ -99,6 +99,13 @@ class EncoderContract:
         assert torch.equal(got.values[0], got.values[3])
         assert not torch.equal(got.values[0], got.values[2])
 
+    def test_the_reader_takes_a_batch_of_nobody(self) -> None:
+        """A part of a dataset, or one process's share of it, may hold no track."""
+        encoder = self.started()
+        nobody, somebody = (modality(encoder, tracks) for tracks in ([], [self.tracks[0]]))
+        assert nobody.values.shape == (0, *somebody.values.shape[1:])
+        assert (nobody.present.shape, nobody.present.dtype) == ((0,), torch.bool)
+
     def test_vectors_are_finite_and_as_wide_as_dim(self) -> None:
         """Also in a batch in which nobody has the modality."""
         encoder = self.started()
