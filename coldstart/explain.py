@@ -205,7 +205,7 @@ def integrated_gradients(
     with torch.no_grad():
         start, end = score(torch.stack([values - way, values])).tolist()
     while True:
-        at = (torch.arange(steps) + 0.5)[:, None, None] / steps
+        at = (torch.arange(steps, device=values.device) + 0.5)[:, None, None] / steps
         with torch.enable_grad():
             path = (baseline + at * way).requires_grad_()
             total = score(path).sum()
@@ -227,12 +227,13 @@ def collect(model: ColdStart, batches: Iterable[Batch]) -> dict[str, Pieces]:
     kept = named(model)
     with torch.no_grad():
         for batch in batches:
-            encoded = model.encode(batch.inputs)
+            inputs = batch.to(model.device).inputs
+            encoded = model.encode(inputs)
             for row, track in enumerate(batch.track_ids):
                 piece = Pieces(
-                    {name: m.present[row : row + 1] for name, m in batch.inputs.items()},
+                    {name: m.present[row : row + 1] for name, m in inputs.items()},
                     {name: vectors[row : row + 1] for name, vectors in encoded.items()},
-                    {name: batch.inputs[name].values[row : row + 1] for name in kept},
+                    {name: inputs[name].values[row : row + 1] for name in kept},
                 )
                 found.setdefault(track, []).append(piece)
     return {track: Pieces(*map(_joined, *pieces)) for track, pieces in found.items()}
@@ -269,7 +270,7 @@ def way_through(
         made = []
         for (net, _), part in zip(nets, features.split(widths, dim=2), strict=True):
             rows = part.flatten(0, 1)
-            inputs = {name: Modality(rows, torch.ones(len(rows), dtype=torch.bool))}
+            inputs = {name: Modality(rows, rows.new_ones(len(rows), dtype=torch.bool))}
             out = net.predict(inputs) if what == "factors" else net.encode(inputs)[name]
             made.append(out.unflatten(0, part.shape[:2]).mean(1))
         return reads.encode(torch.stack(made).mean(0))[:, None]
@@ -367,7 +368,8 @@ def _score(
     out = model.target.output(model.fusion(encoded, present)).unflatten(0, (count, length))
     # As in a prediction: the mean over the pieces of which anything is known.
     known = torch.stack([pieces.present[name] for name in there]).any(0)
-    cosine: Tensor = F.normalize(out[:, known].mean(1), dim=1) @ F.normalize(query.float(), dim=0)
+    direction = F.normalize(query.to(out), dim=0)
+    cosine: Tensor = F.normalize(out[:, known].mean(1), dim=1) @ direction
     return cosine
 
 
@@ -376,7 +378,8 @@ def _way(encoder: Encoder, values: Tensor) -> Way:
         encoded: Tensor = encoder.encode(features.flatten(0, 1)).unflatten(0, features.shape[:2])
         return encoded
 
-    return Way(encoder.feature_names() or [], encoder.feature_baseline(), values, vectors)
+    baseline = encoder.feature_baseline().to(values.device)
+    return Way(encoder.feature_names() or [], baseline, values, vectors)
 
 
 def _joined(*parts: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -127,7 +127,7 @@ def answer(
     about = {track["track_id"]: track for track in data.shards.all_tracks()}
     plays = data.factors.plays if data.factors else np.zeros(0)
     factor_row = data.factors.row if data.factors else {}
-    cold = [known.track_ids[i] for i in rows[best] if not known.warm[i]]
+    cold = [known.track_ids[i] for i in rows[best.tolist()] if not known.warm[i]]
     reasons = explain(query, cold) if explain and cold else {}
     found = []
     for rank, i in enumerate(best.tolist(), start=1):

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import World
+from conftest import SMALL_AUDIO, World
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+import coldstart as cs
 from coldstart import retrieval
 from coldstart.cli import main
 from coldstart.encoders.base import Encoder, Modality
@@ -320,6 +321,9 @@ def test_python_gets_it_too_if_it_asks(run: Path, tiny_world: World) -> None:
     like = Factors.load(tiny_world.factors).track_ids[0]
     check(recommend(run=run, like=like, k=4, why=True))
     assert all(row.why is None for row in recommend(run=run, like=like, k=4))
+    check(recommend(run=run, like=like, k=1, why=True))
+    (row,) = recommend(run=run, like=like, k=1, candidates="warm", why=True)
+    assert str(row.why) == "by its plays"
 
 
 def test_sound_is_explained_as_a_whole_and_its_windows_by_their_mean(
@@ -337,3 +341,37 @@ def test_sound_is_explained_as_a_whole_and_its_windows_by_their_mean(
     assert main(["predict", "--run", str(copy), "--model.encoders.audio.trim=0.3"]) == 0
     recommend(run=copy, like=like, k=3, why=True)
     assert "was made with other settings" in capsys.readouterr().err
+
+
+def test_a_model_s_method_says_it_too_in_whatever_mode_the_model_is(tiny_world: World) -> None:
+    torch.manual_seed(0)
+    model = cs.ColdStart({"mgp": cs.MGP(hidden=(8,)), "genres": cs.Genres(hidden=(4,))})
+    data = cs.ColdStartData(str(tiny_world.shards), str(tiny_world.factors))
+    model.build(data.info)
+    like = Factors.load(tiny_world.factors).track_ids[0]
+    for training in (True, False):
+        model.train(training)
+        check(model.recommend(tiny_world.shards, tiny_world.factors, like=like, k=3, why=True))
+        assert model.training is training
+    (row,) = model.recommend(tiny_world.shards, tiny_world.factors, like=like, k=1)
+    assert row.why is None
+
+
+def test_a_sound_file_asks_a_model_of_sound_and_attributes(
+    tiny_world: World, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    data = [f"--data.shards={tiny_world.shards}", f"--data.factors={tiny_world.factors}"]
+    encoders = {"audio": {"class_path": "Audio"}, "mgp": {"class_path": "MGP"}}
+    config = tmp_path / "both.yaml"
+    config.write_text(json.dumps({"model": {"encoders": encoders}}))
+    small = [f"--{key}={value}" for key, value in SMALL_AUDIO.items()]
+    args = ["fit", "--config=mgp.yaml", f"--config={config}", f"--run={run}", *data, *QUICK]
+    assert main([*args, "--stages=1", "--data.workers=0", *small]) == 0
+    file = next((tiny_world.catalogue / "audio").glob("*.flac"))
+    for row in recommend(run=run, audio=str(file), k=2, why=True):
+        assert row.why is not None
+        found = {share.modality: share for share in row.why.modalities}
+        assert found["audio"].base is None
+        assert found["mgp"].attributes
+        assert total(row.why) == pytest.approx(row.similarity, abs=1e-4)
