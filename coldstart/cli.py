@@ -44,7 +44,7 @@ VERBS = {
 }
 """Verb → module, function, and what it is for."""
 LIGHTNING_VERBS = ("fit", "validate", "test", "predict")
-FLAGS = ("--json", "--skip_broken", "--overwrite", "--all_subsets")
+FLAGS = ("--json", "--skip_broken", "--overwrite", "--all_subsets", "--why")
 
 
 def usage() -> str:

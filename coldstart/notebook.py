@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
+from torch import Tensor
+
 from coldstart.data import ColdStartData
 from coldstart.errors import InputError
+from coldstart.explain import Why, collect, explain, own_ways
 from coldstart.factors import Factors
 from coldstart.files import StrPath
 from coldstart.predictions import Predictions, predicted
@@ -74,6 +77,7 @@ def recommend(
     k: int = 10,
     candidates: Candidates | Collection[str] = "cold",
     embedded: Predictions | None = None,
+    why: bool = False,
 ) -> list[Recommendation]:
     """Recommend tracks like a track, for a user, or near any vector of the space, by cosine.
 
@@ -92,6 +96,8 @@ def recommend(
         candidates: `cold`: tracks that the factorisation hasn't seen; `warm`: those it has; `all`;
             or ids of tracks.
         embedded: what `embed` gave for these shards, so that many questions compute it once.
+        why: say what each modality of a cold track added to its similarity, and which attributes;
+            behind vectors that nets of a first stage made, only the verb sees attributes.
 
     Returns:
         At most k recommendations, best first; `plays` is 0 without factors.
@@ -105,8 +111,28 @@ def recommend(
     def predict() -> Predictions:
         return embedded or predicted(model, data.batches(SPLITS))
 
+    def reasons(query: Tensor, ids: list[str]) -> dict[str, Why]:
+        training = model.training
+        model.eval()
+        try:
+            tracks = collect(model, data.batches(SPLITS, only=ids))
+            return {
+                track: explain(model, pieces, query, own_ways(model, pieces))
+                for track, pieces in tracks.items()
+            }
+        finally:
+            model.train(training)
+
     return answer(
-        model, data, predict, like=like, user=user, vector=vector, k=k, candidates=candidates
+        model,
+        data,
+        predict,
+        like=like,
+        user=user,
+        vector=vector,
+        k=k,
+        candidates=candidates,
+        explain=reasons if why else None,
     )
 
 

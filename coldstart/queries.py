@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from coldstart.data import ColdStartData
 from coldstart.errors import InputError, one_of
+from coldstart.explain import BY_PLAYS, Explain, Why
 from coldstart.factors import Factors
 from coldstart.predictions import Predictions
 from coldstart.ranking import dot_scores, top_k
@@ -35,6 +36,7 @@ class Recommendation(NamedTuple):
         artist: its artist.
         plays: in the listening log; a held-out track's were hidden from the factorisation.
         similarity: cosine between the query's vector and the track's, -1..1.
+        why: what the track's content added to it, if that was asked.
     """
 
     rank: int
@@ -43,6 +45,7 @@ class Recommendation(NamedTuple):
     artist: str
     plays: int
     similarity: float
+    why: Why | None = None
 
 
 class Known(NamedTuple):
@@ -70,6 +73,7 @@ def answer(
     vector: Vector | None = None,
     k: int = 10,
     candidates: Candidates | Collection[str] = "cold",
+    explain: Explain | None = None,
 ) -> list[Recommendation]:
     """Rank tracks by cosine to a track, to a user, or to any vector of the space.
 
@@ -82,6 +86,7 @@ def answer(
         vector: [K].
         k: how many.
         candidates: `cold`, `warm` or `all`, or ids of tracks.
+        explain: says why the cold ones among the best were found; a warm one's plays decide.
 
     Returns:
         At most k, best first.
@@ -122,6 +127,8 @@ def answer(
     about = {track["track_id"]: track for track in data.shards.all_tracks()}
     plays = data.factors.plays if data.factors else np.zeros(0)
     factor_row = data.factors.row if data.factors else {}
+    cold = [known.track_ids[i] for i in rows[best.tolist()] if not known.warm[i]]
+    reasons = explain(query, cold) if explain and cold else {}
     found = []
     for rank, i in enumerate(best.tolist(), start=1):
         track_id = known.track_ids[rows[i]]
@@ -135,6 +142,7 @@ def answer(
                 track["artist"] or "",
                 int(plays[row]) if row is not None else 0,
                 round(float(similarity[i]), 4),
+                reasons.get(track_id, BY_PLAYS) if explain else None,
             )
         )
     return found

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json as json_format
 import sys
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from tabulate import tabulate
@@ -12,14 +14,18 @@ from torch import Tensor
 
 from coldstart.audio_codec import AudioError, to_flac
 from coldstart.errors import InputError
+from coldstart.explain import Why, collect, explain, named, own_ways, way_through
 from coldstart.files import StrPath
+from coldstart.model import load
+from coldstart.notebook import SPLITS
 from coldstart.predictions import by_track
 from coldstart.queries import Candidates, Recommendation, answer
 from coldstart.runs import Run, Vectors, first_stage_of, open_run, predictions_of
 from coldstart.sample import Sample
 from coldstart.sources import npy_bytes
-from coldstart.stages import complete
+from coldstart.stages import complete, unheard_by
 from coldstart.streams import Batch
+from coldstart.text import clean
 from coldstart.training import lightning_cli
 
 
@@ -33,6 +39,7 @@ def recommend(
     candidates: Candidates = "cold",
     shards: str | None = None,
     factors: str | None = None,
+    why: bool = False,
     json: bool = False,
 ) -> list[Recommendation]:
     """Recommend tracks like a track, like a sound file, or for a user.
@@ -49,6 +56,7 @@ def recommend(
         candidates: `cold`: tracks that the factorisation hasn't seen; `warm`: those it has; `all`.
         shards: other shards than the run's, to recommend from.
         factors: other factors than the run's.
+        why: say what each modality of a cold track added to its similarity, and which attributes.
         json: print JSON, for programs.
 
     Returns:
@@ -68,9 +76,40 @@ def recommend(
         vector=hear(opened, audio) if audio is not None else None,
         k=k,
         candidates=candidates,
+        explain=partial(explain_tracks, opened, shards, factors) if why else None,
     )
+    _note_strange(found, opened)
     _show(found, json)
     return found
+
+
+def explain_tracks(
+    run: Run, shards: str | None, factors: str | None, query: Tensor, ids: list[str]
+) -> dict[str, Why]:
+    """Why these tracks, whose vectors are predicted, are as near to a query as they are.
+
+    Args:
+        run: the run; attributes that nets of its first stage read are followed through those.
+        shards: what the run was opened with.
+        factors: what the run was opened with.
+        query: [K].
+        ids: tracks of which the model reads something.
+    """
+    model = run.model.cpu()
+    tracks = collect(model, run.data.batches(SPLITS, only=ids))
+    ways = {track: own_ways(model, pieces) for track, pieces in tracks.items()}
+    training = {track["track_id"] for track in run.data.shards.all_tracks(["train"])}
+    for name, stage in first_stage_of(run.folder).items():
+        if name not in named(load(stage.runs[0])):
+            continue  # sound: there is no need to hear it again
+        nets = [open_run(folder, shards, factors) for folder in stage.runs]
+        read = [collect(net.model, net.data.batches(SPLITS, only=ids)) for net in nets]
+        for track in tracks:
+            if tracks[track].present[name].any():
+                used = unheard_by(track, training, len(nets))
+                through = [(nets[fold].model, read[fold][track]) for fold in used]
+                ways[track][name] = way_through(through, name, stage.vectors, model)
+    return {track: explain(model, tracks[track], query, ways[track]) for track in ids}
 
 
 AUDIO = "audio.flac"
@@ -134,10 +173,35 @@ def _outputs(run: Run, sample: Sample, what: Vectors) -> Tensor:
     return by_track(batches, output).values[0]
 
 
+def _note_strange(found: list[Recommendation], run: Run) -> None:
+    """A similarity from stored predictions is explained by the run, which may differ."""
+    told = [(r.similarity, r.why.score) for r in found if r.why and r.why.by == "content"]
+    if any(abs(shown - explained) > 1e-3 for shown, explained in told):
+        print(
+            f"note: {run.folder / 'predictions'} was made with other settings than the run's own; "
+            "what is said below adds up to the similarity with the run's own. Run coldstart "
+            f"predict --run {run.folder} to make both agree",
+            file=sys.stderr,
+        )
+
+
 def _show(found: list[Recommendation], json: bool) -> None:
     if json:
-        print(json_format.dumps([row._asdict() for row in found], ensure_ascii=False))
+        print(json_format.dumps([_plain(row) for row in found], ensure_ascii=False))
         return
-    rows = [(r.rank, r.title, r.artist, r.plays, r.similarity, r.track_id) for r in found]
+    rows = [
+        (r.rank, clean(r.title), clean(r.artist), r.plays, r.similarity, clean(r.track_id))
+        for r in found
+    ]
     headers = ["rank", "title", "artist", "plays", "similarity", "track id"]
-    print(tabulate(rows, headers=headers, floatfmt=".3f", disable_numparse=[1, 2, 5]))
+    lines = tabulate(rows, headers=headers, floatfmt=".3f", disable_numparse=[1, 2, 5]).split("\n")
+    print("\n".join(lines[:2]))
+    for line, row in zip(lines[2:], found, strict=True):
+        print(line if row.why is None else f"{line}\n      {clean(str(row.why))}")
+
+
+def _plain(row: Recommendation) -> dict[str, Any]:
+    """What JSON says of it."""
+    plain = row._asdict()
+    why = plain.pop("why")
+    return plain if why is None else {**plain, "why": why.as_json()}

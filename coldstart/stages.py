@@ -12,7 +12,7 @@ the talk's way (Oramas et al., DLRS 2017), kept to be compared with. See docs/de
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -210,11 +210,19 @@ def cross_fitted(
     for fold, run in enumerate(runs):
         made = Predictions.load(vectors_folder(Path(run), dataset))
         for track, vector in zip(made.track_ids, as_array(made.values), strict=True):
-            if track in training and fold_of(track, len(runs)) != fold:
-                continue
-            sums[track] = sums[track] + vector if track in sums else vector
-            counts[track] = counts.get(track, 0) + 1
+            if fold in unheard_by(track, training, len(runs)):
+                sums[track] = sums[track] + vector if track in sums else vector
+                counts[track] = counts.get(track, 0) + 1
     return {track: (sums[track] / counts[track]).astype(np.float32) for track in sums}
+
+
+def unheard_by(track: str, training: Collection[str], folds: int) -> Sequence[int]:
+    """The nets that a track's vector comes from: those that were not fitted on it.
+
+    >>> list(unheard_by("a", {"a", "b"}, 3)), list(unheard_by("new", {"a", "b"}, 3))
+    ([1], [0, 1, 2])
+    """
+    return [fold_of(track, folds)] if track in training else range(folds)
 
 
 def _is_made(config: Mapping[str, Any], name: str) -> bool:

@@ -180,6 +180,18 @@ class EncoderContract:
         assert len(described) == len(self.tracks)
         assert described.isfinite().all()
 
+    def test_named_features_are_columns_of_its_values(self) -> None:
+        """What an explanation needs of an encoder that names its features; others pass."""
+        encoder = self.started().eval()
+        names = encoder.feature_names()
+        if names is None:
+            return
+        values = modality(encoder, self.tracks).values.requires_grad_()
+        assert values.shape == (len(self.tracks), len(names))
+        assert encoder.feature_baseline().shape == (len(names),)
+        (slopes,) = torch.autograd.grad(encoder.encode(values).sum(), values)
+        assert slopes.isfinite().all()
+
 
 class FusionContract:
     """What every fusion head keeps. A subclass makes the head."""

@@ -80,7 +80,8 @@ class _Attributes(Encoder):
                 f"{self.fields[0]}: only folds {info['parts']} of {info['folds']} have been "
                 "written; fit and predict the other listeners first"
             )
-        self.width = len(info["names"])
+        self.names: list[str] = list(info["names"])
+        self.width = len(self.names)
         spread = torch.tensor(info["std"], dtype=torch.float32)
         if self.scale == "common":
             spread = spread.square().mean().sqrt()
@@ -106,6 +107,14 @@ class _Attributes(Encoder):
     def describe(self, values: Tensor) -> Tensor:
         """The scaled attributes. [B, width] → [B, width]."""
         return (values - self.get_buffer("mean")) / self.get_buffer("spread")
+
+    def feature_names(self) -> list[str]:
+        """The attributes."""
+        return self.names
+
+    def feature_baseline(self) -> Tensor:
+        """Their mean over the training tracks. [width]."""
+        return self.get_buffer("mean")
 
     def encode(self, values: Tensor) -> Tensor:
         """[B, width] → [B, dim]."""

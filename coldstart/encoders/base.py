@@ -126,6 +126,24 @@ class Encoder(Component):
         """[B, …] → [B, F]: a plain description, without learning, for the simple rivals."""
         return values.flatten(1)
 
+    def feature_names(self) -> list[str] | None:
+        """What the columns of its values, [B, F], are called, if that means something to people.
+
+        An explanation then says what each of them added to a track's score, for which `encode`
+        needs gradients with respect to the values. Called after `build`.
+
+        Returns:
+            F names, or None (the default): the modality is explained as a whole.
+        """
+        return None
+
+    def feature_baseline(self) -> Tensor:
+        """[F]: the values from which named features' contributions are counted; zeros by default.
+
+        They should stand for a track about which there is nothing special.
+        """
+        return torch.zeros(len(self.feature_names() or ()))
+
     def start(self, info: Mapping[str, Any]) -> None:
         """Build, and add the learnt vector for tracks that lack the modality."""
         self.build(info)

@@ -77,6 +77,10 @@ class Genres(Encoder):
         """Reads names into multi-hot vectors over the vocabulary."""
         return GenreReader(self.fields[0], self.vocabulary)
 
+    def feature_names(self) -> list[str]:
+        """The vocabulary; contributions count from a track without any genre."""
+        return self.vocabulary
+
     def encode(self, values: Tensor) -> Tensor:
         """[B, V] → [B, dim]."""
         encoded: Tensor = self.net(values)

@@ -1,0 +1,377 @@
+"""Why a track was recommended: shares that add up, and that are right where the answer is known."""
+
+import json
+import math
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import SMALL_AUDIO, World
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+import coldstart as cs
+from coldstart import retrieval
+from coldstart.cli import main
+from coldstart.encoders.base import Encoder, Modality
+from coldstart.encoders.embedding import Embedding
+from coldstart.errors import InputError
+from coldstart.explain import (
+    Pieces,
+    Way,
+    Why,
+    collect,
+    explain,
+    integrated_gradients,
+    own_ways,
+    shapley,
+    subsets,
+    way_through,
+)
+from coldstart.factors import Factors
+from coldstart.fusion.mean import MeanLateFusion
+from coldstart.model import ColdStart
+from coldstart.queries import Recommendation
+from coldstart.retrieval import recommend
+from coldstart.shards import Shards
+from coldstart.streams import Batch
+
+QUICK = ["--trainer.max_epochs=3", "--trainer.enable_progress_bar=false"]
+
+
+# Games: Shapley values and what they must keep
+
+
+def games(players: str) -> st.SearchStrategy[dict[frozenset[str], float]]:
+    values = st.lists(st.floats(-1, 1), min_size=2 ** len(players), max_size=2 ** len(players))
+    return values.map(lambda drawn: dict(zip(subsets(players), drawn, strict=True)))
+
+
+@given(st.integers(1, 5).flatmap(lambda n: games("abcde"[:n])))
+def test_shapley_values_add_up(game: dict[frozenset[str], float]) -> None:
+    everyone = max(game, key=lambda some: len(some))
+    added = game[everyone] - game[frozenset()]
+    assert sum(shapley(game).values()) == pytest.approx(added, abs=1e-9)
+
+
+@given(games("abcd"))
+def test_who_changes_nothing_gets_nothing(game: dict[frozenset[str], float]) -> None:
+    idle = {some: game[some - {"c"}] for some in game}
+    assert shapley(idle)["c"] == pytest.approx(0, abs=1e-9)
+
+
+@given(games("abcd"))
+def test_who_does_the_same_gets_the_same(game: dict[frozenset[str], float]) -> None:
+    swap = {"a": "b", "b": "a"}
+    turned = {some: game[frozenset(swap.get(p, p) for p in some)] for some in game}
+    alike = {some: game[some] + turned[some] for some in game}
+    shares = shapley(alike)
+    assert shares["a"] == pytest.approx(shares["b"], abs=1e-9)
+
+
+# Planted models: each modality's vector is an angle, which its features add up to. Then the cosine
+# to a query at angle 0 is known in closed form, and so is every share.
+
+
+class Angle(Encoder):
+    """Features → the unit vector at the angle weights · features."""
+
+    interface = 1
+    fields = ("angle.npy",)
+
+    def __init__(self, weights: list[float], names: list[str], baseline: list[float]) -> None:
+        super().__init__()
+        self.weights, self.names, self.start_at = weights, names, baseline
+        self.dim = 2
+
+    def build(self, info: Mapping[str, Any]) -> None:
+        self.w = torch.tensor(self.weights)
+
+    def feature_names(self) -> list[str] | None:
+        return self.names or None
+
+    def feature_baseline(self) -> Tensor:
+        return torch.tensor(self.start_at)
+
+    def encode(self, values: Tensor) -> Tensor:
+        angle = values @ self.w
+        return torch.stack([angle.cos(), angle.sin()], dim=1)
+
+
+QUERY = torch.tensor([3.0, 0.0])
+
+
+def planted(**encoders: Encoder) -> ColdStart:
+    """Directions are averaged with equal weights, and nothing else is done to them."""
+    model = ColdStart(dict(encoders), MeanLateFusion())
+    facts = {"factors": 2, "mean": [0.0, 0.0]}
+    model.build(lambda folder: facts)
+    return model.eval()
+
+
+def seen(model: ColdStart, **values: list[list[float]] | None) -> Pieces:
+    """A track with these features, piece by piece; None is missing."""
+    pieces = max(len(rows or []) for rows in values.values())
+    inputs = {
+        name: Modality(
+            torch.tensor(rows) if rows else torch.zeros(pieces, _width(model, name)),
+            torch.full((pieces,), rows is not None),
+        )
+        for name, rows in values.items()
+    }
+    target = Modality(torch.zeros(pieces, 2), torch.zeros(pieces, dtype=torch.bool))
+    return collect(model, [Batch(inputs, target, ["t"] * pieces)])["t"]
+
+
+def _width(model: ColdStart, name: str) -> int:
+    encoder = model.encoders[name]
+    return len(encoder.weights) if isinstance(encoder, Angle) else 2
+
+
+def total(why: Why) -> float:
+    for share in why.modalities:
+        if share.base is not None:
+            assert share.base + sum(share.attributes.values()) == pytest.approx(share.value)
+    return sum(share.value for share in why.modalities)
+
+
+def test_a_linear_score_is_split_as_it_was_made() -> None:
+    w, start = torch.tensor([0.5, -2.0, 0.0]), torch.tensor([1.0, 0.5, 7.0])
+    values = torch.tensor([[2.0, 1.0, 3.0], [4.0, 1.0, 3.0]])
+    parts = integrated_gradients(lambda x: (x @ w).sum(1), values, start)
+    torch.testing.assert_close(parts, (w * (values - start)).sum(0))
+
+
+def test_one_modality_takes_the_whole_score_and_its_attributes_their_part_of_the_angle() -> None:
+    model = planted(a=Angle([0.5, 0.25, 1.0], ["x", "y", "z"], [0.4, 0.4, 0.1]))
+    pieces = seen(model, a=[[1.4, 0.0, 0.1]])
+    why = explain(model, pieces, QUERY, own_ways(model, pieces))
+    (share,) = why.modalities
+    here, start = 0.7 + 0.1, 0.2 + 0.1 + 0.1
+    assert share.value == pytest.approx(math.cos(here), abs=1e-5)
+    assert share.base == pytest.approx(math.cos(start), abs=1e-4)
+    per_angle = (math.cos(here) - math.cos(start)) / (here - start)
+    assert share.attributes == {
+        "x": pytest.approx(0.5 * per_angle, abs=1e-4),
+        "y": pytest.approx(-0.1 * per_angle, abs=1e-4),
+    }
+    assert total(why) == pytest.approx(math.cos(here), abs=1e-5)
+
+
+def test_modalities_share_by_what_they_add_to_every_subset() -> None:
+    model = planted(
+        a=Angle([1.0], ["x"], [0.0]), b=Angle([1.0], [], [0.0]), c=Angle([1.0], ["z"], [0.0])
+    )
+    pieces = seen(model, a=[[0.9]], b=[[-0.3]], c=None)
+    why = explain(model, pieces, QUERY, own_ways(model, pieces))
+    a, b, both = math.cos(0.9), math.cos(0.3), math.cos(0.3)
+    found = {share.modality: share for share in why.modalities}
+    assert set(found) == {"a", "b"}  # the track lacks c
+    assert found["a"].value == pytest.approx((a + both - b) / 2, abs=1e-5)
+    assert found["b"].value == pytest.approx((b + both - a) / 2, abs=1e-5)
+    assert (found["b"].base, found["b"].attributes) == (None, {})
+    # With x at 0: alone at angle 0, with b halfway to its −0.3.
+    assert found["a"].base == pytest.approx((1 + math.cos(0.15) - b) / 2, abs=1e-4)
+    assert total(why) == pytest.approx(both, abs=1e-5)
+
+
+def test_a_track_in_pieces_is_explained_by_their_mean() -> None:
+    model = planted(a=Angle([1.0], ["x"], [0.0]), b=Angle([1.0], [], [0.0]))
+    pieces = seen(model, a=[[0.4], [0.4]], b=[[0.2], [1.0]])
+    why = explain(model, pieces, QUERY, own_ways(model, pieces))
+    with torch.no_grad():
+        inputs = {
+            "a": Modality(torch.tensor([[0.4], [0.4]]), torch.ones(2, dtype=torch.bool)),
+            "b": Modality(torch.tensor([[0.2], [1.0]]), torch.ones(2, dtype=torch.bool)),
+        }
+        mean = model.predict(inputs).mean(0)
+    assert total(why) == pytest.approx((mean[0] / mean.norm()).item(), abs=1e-5)
+
+
+def test_attributes_go_through_the_nets_of_a_first_stage() -> None:
+    head = planted(a=Embedding("stage"))
+    nets = [
+        planted(a=Angle([0.6, 0.0], ["x", "y"], [0.0, 0.0])),
+        planted(a=Angle([0.5, 0.2], ["y", "x"], [0.0, 0.0])),  # it learnt its names otherwise
+    ]
+    read = [seen(nets[0], a=[[1.0, 0.4]]), seen(nets[1], a=[[0.4, 1.0]])]
+    vectors = [
+        net.predict({"a": Modality(p.values["a"], torch.ones(1, dtype=torch.bool))})
+        for net, p in zip(nets, read, strict=True)
+    ]
+    pieces = seen(head, a=[torch.stack(vectors).mean(0)[0].tolist()])
+    for what in ("factors", "embedding"):
+        way = way_through(list(zip(nets, read, strict=True)), "a", what, head)
+        why = explain(head, pieces, QUERY, {"a": way})
+        (share,) = why.modalities
+        here = (0.6 + 0.2 + 0.2) / 2  # the mean of two unit vectors lies halfway
+        assert share.value == pytest.approx(math.cos(here), abs=1e-5)
+        assert share.base == pytest.approx(1, abs=1e-4)
+        per_angle = (math.cos(here) - 1) / here
+        assert share.attributes == {
+            "x": pytest.approx((0.6 + 0.2) / 2 * per_angle, abs=1e-4),
+            "y": pytest.approx(0.2 / 2 * per_angle, abs=1e-4),
+        }
+
+
+def test_too_many_modalities_are_refused() -> None:
+    names = [f"m{i}" for i in range(11)]
+    model = planted(**{name: Angle([1.0], [], [0.0]) for name in names})
+    pieces = seen(model, **{name: [[0.1]] for name in names})
+    with pytest.raises(InputError, match="11 modalities"):
+        explain(model, pieces, QUERY, {})
+
+
+# Runs, through the command line
+
+
+@pytest.fixture(scope="module", params=["1", "2"])
+def run(
+    request: pytest.FixtureRequest, tiny_world: World, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Attributes and genres, fitted in one stage and in two."""
+    root = tmp_path_factory.mktemp(f"explain{request.param}")
+    shutil.copytree(tiny_world.shards, root / "shards")
+    data = [f"--data.shards={root / 'shards'}", f"--data.factors={tiny_world.factors}"]
+    folds = ["--stage-folds=2"] if request.param == "2" else []
+    args = ["fit", "--config=mgp_genres.yaml", f"--run={root / 'run'}", *data, *QUICK]
+    assert main([*args, f"--stages={request.param}", *folds]) == 0
+    return root / "run"
+
+
+def check(found: list[Recommendation]) -> None:
+    for row in found:
+        assert row.why is not None
+        assert row.why.by == "content"
+        assert {share.modality for share in row.why.modalities} == {"mgp", "genres"}
+        assert total(row.why) == pytest.approx(row.similarity, abs=1e-4)
+        assert all(share.base is not None and share.attributes for share in row.why.modalities)
+
+
+def test_what_is_said_adds_up_to_what_is_shown(
+    run: Path, tiny_world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    user = Factors.load(tiny_world.factors).user_ids[0]
+    capsys.readouterr()
+    assert main(["recommend", "--run", str(run), "--user", user, "--k=3", "--why"]) == 0
+    _, _, *lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 6
+    for row, why in zip(lines[::2], lines[1::2], strict=True):
+        assert "base" in why
+        signed = r"(\w+) ([+−]\d\.\d{3})"
+        outer = re.findall(signed, re.sub(r"\(.*?\)", "", why))
+        assert {name for name, _ in outer} == {"genres", "mgp"}
+        added = sum(float(value.replace("−", "-")) for _, value in outer)
+        (similarity,) = re.findall(r" (-?\d\.\d{3})", row)
+        assert added == pytest.approx(float(similarity), abs=0.0021)
+        for inside in re.findall(r"\w+ ([+−]\d\.\d{3}) \((.*?)\)", why):
+            share, parts = inside
+            listed = re.findall(r"[+−]\d\.\d{3}", parts)
+            assert len(listed) <= 7
+            numbers = [float(n.replace("−", "-")) for n in [share, *listed]]
+            assert sum(numbers[1:]) == pytest.approx(numbers[0], abs=0.0045)
+
+
+def test_attributes_are_followed_from_where_the_prediction_came_from(
+    run: Path, tiny_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    splits, asked = (
+        set(),
+        {t["track_id"]: t["split"] for t in Shards(tiny_world.shards).all_tracks()},
+    )
+
+    def spy(model: ColdStart, pieces: Pieces, query: Tensor, ways: Mapping[str, Way]) -> Why:
+        assert set(ways) == {"mgp", "genres"}
+        for name, way in ways.items():
+            torch.testing.assert_close(way.vectors(way.values[None])[0], pieces.encoded[name])
+        return explain(model, pieces, query, ways)
+
+    monkeypatch.setattr(retrieval, "explain", spy)
+    like = Factors.load(tiny_world.factors).track_ids[0]
+    for row in recommend(run=run, like=like, k=60, why=True):
+        splits.add(asked[row.track_id])
+    assert splits == {"train", "val", "test"}  # a training track's vector comes from one net
+
+
+def test_json_says_everything(
+    run: Path, tiny_world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = Factors.load(tiny_world.factors)
+    args = ["recommend", "--run", str(run), "--like", made.track_ids[0], "--k=60", "--why"]
+    capsys.readouterr()
+    assert main([*args, "--candidates=all", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    warm = {t for t, folded in zip(made.track_ids, made.folded, strict=True) if not folded}
+    assert {row["why"]["by"] for row in rows} == {"plays", "content"}
+    for row in rows:
+        shares = row["why"]["modalities"]
+        if row["track_id"] in warm:
+            assert row["why"] == {"by": "plays", "modalities": []}
+            continue
+        added = sum(s["base"] + sum(s["attributes"].values()) for s in shares)
+        assert added == pytest.approx(row["similarity"], abs=1e-4)
+
+
+def test_python_gets_it_too_if_it_asks(run: Path, tiny_world: World) -> None:
+    like = Factors.load(tiny_world.factors).track_ids[0]
+    check(recommend(run=run, like=like, k=4, why=True))
+    assert all(row.why is None for row in recommend(run=run, like=like, k=4))
+    check(recommend(run=run, like=like, k=1, why=True))
+    (row,) = recommend(run=run, like=like, k=1, candidates="warm", why=True)
+    assert str(row.why) == "by its plays"
+
+
+def test_sound_is_explained_as_a_whole_and_its_windows_by_their_mean(
+    tiny_audio_run: Path, tiny_world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(tiny_audio_run, copy)
+    like = Factors.load(tiny_world.factors).track_ids[0]
+    for row in recommend(run=copy, like=like, k=3, why=True):
+        assert row.why is not None
+        (share,) = row.why.modalities
+        assert (share.modality, share.base, share.attributes) == ("audio", None, {})
+        assert share.value == pytest.approx(row.similarity, abs=1e-4)
+    assert "note:" not in capsys.readouterr().err
+    assert main(["predict", "--run", str(copy), "--model.encoders.audio.trim=0.3"]) == 0
+    recommend(run=copy, like=like, k=3, why=True)
+    assert "was made with other settings" in capsys.readouterr().err
+
+
+def test_a_model_s_method_says_it_too_in_whatever_mode_the_model_is(tiny_world: World) -> None:
+    torch.manual_seed(0)
+    model = cs.ColdStart({"mgp": cs.MGP(hidden=(8,)), "genres": cs.Genres(hidden=(4,))})
+    data = cs.ColdStartData(str(tiny_world.shards), str(tiny_world.factors))
+    model.build(data.info)
+    like = Factors.load(tiny_world.factors).track_ids[0]
+    for training in (True, False):
+        model.train(training)
+        check(model.recommend(tiny_world.shards, tiny_world.factors, like=like, k=3, why=True))
+        assert model.training is training
+    (row,) = model.recommend(tiny_world.shards, tiny_world.factors, like=like, k=1)
+    assert row.why is None
+
+
+def test_a_sound_file_asks_a_model_of_sound_and_attributes(
+    tiny_world: World, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    data = [f"--data.shards={tiny_world.shards}", f"--data.factors={tiny_world.factors}"]
+    encoders = {"audio": {"class_path": "Audio"}, "mgp": {"class_path": "MGP"}}
+    config = tmp_path / "both.yaml"
+    config.write_text(json.dumps({"model": {"encoders": encoders}}))
+    small = [f"--{key}={value}" for key, value in SMALL_AUDIO.items()]
+    args = ["fit", "--config=mgp.yaml", f"--config={config}", f"--run={run}", *data, *QUICK]
+    assert main([*args, "--stages=1", "--data.workers=0", *small]) == 0
+    file = next((tiny_world.catalogue / "audio").glob("*.flac"))
+    for row in recommend(run=run, audio=str(file), k=2, why=True):
+        assert row.why is not None
+        found = {share.modality: share for share in row.why.modalities}
+        assert found["audio"].base is None
+        assert found["mgp"].attributes
+        assert total(row.why) == pytest.approx(row.similarity, abs=1e-4)
