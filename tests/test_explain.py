@@ -17,6 +17,7 @@ from torch import Tensor
 
 import coldstart as cs
 from coldstart import retrieval
+from coldstart.attribution import integrated_gradients, shapley, subsets
 from coldstart.cli import main
 from coldstart.encoders.base import Encoder, Modality
 from coldstart.encoders.embedding import Embedding
@@ -27,10 +28,7 @@ from coldstart.explain import (
     Why,
     collect,
     explain,
-    integrated_gradients,
     own_ways,
-    shapley,
-    subsets,
     way_through,
 )
 from coldstart.factors import Factors
