@@ -17,6 +17,7 @@ from torch import Tensor
 
 import coldstart as cs
 from coldstart import retrieval
+from coldstart.attribution import integrated_gradients, shapley, subsets
 from coldstart.cli import main
 from coldstart.encoders.base import Encoder, Modality
 from coldstart.encoders.embedding import Embedding
@@ -27,10 +28,7 @@ from coldstart.explain import (
     Why,
     collect,
     explain,
-    integrated_gradients,
     own_ways,
-    shapley,
-    subsets,
     way_through,
 )
 from coldstart.factors import Factors
@@ -343,9 +341,22 @@ def test_sound_is_explained_as_a_whole_and_its_windows_by_their_mean(
     assert "was made with other settings" in capsys.readouterr().err
 
 
-def test_a_model_s_method_says_it_too_in_whatever_mode_the_model_is(tiny_world: World) -> None:
+HEADS = {
+    "Attention": lambda: cs.Attention(width=8, heads=2),
+    "Concat": cs.Concat,
+    "Gated": lambda: cs.Gated(width=8),
+    "MeanLateFusion": cs.MeanLateFusion,
+    "SharedBranch": lambda: cs.SharedBranch(hidden=(8,)),
+}
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_a_model_s_method_says_it_too_with_any_head_in_any_mode(
+    head: str, tiny_world: World
+) -> None:
     torch.manual_seed(0)
-    model = cs.ColdStart({"mgp": cs.MGP(hidden=(8,)), "genres": cs.Genres(hidden=(4,))})
+    encoders = {"mgp": cs.MGP(hidden=(8,)), "genres": cs.Genres(hidden=(4,))}
+    model = cs.ColdStart(encoders, HEADS[head]())
     data = cs.ColdStartData(str(tiny_world.shards), str(tiny_world.factors))
     model.build(data.info)
     like = Factors.load(tiny_world.factors).track_ids[0]
