@@ -12,8 +12,9 @@ the talk's way (Oramas et al., DLRS 2017), kept to be compared with. See docs/de
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -120,9 +121,13 @@ def first_stage(
 
 
 def complete(run: Path, shards: str, lightning: Lightning) -> None:
-    """Give a dataset the first stage's vectors that a two-stage run reads, where it lacks them."""
-    for stage in first_stage_of(run).values():
-        _write(stage, Shards(shards), lightning)
+    """Give a dataset the first stage's vectors that a two-stage run reads, where it lacks them.
+
+    What the nets print on the way goes to stderr: stdout is for what was asked, such as JSON.
+    """
+    with redirect_stdout(sys.stderr):
+        for stage in first_stage_of(run).values():
+            _write(stage, Shards(shards), lightning)
 
 
 def content_of(run: Path) -> ColdStart | None:

@@ -113,7 +113,9 @@ def test_the_rivals_of_a_two_stage_run_get_the_content_itself(fused: Fused) -> N
     assert rivals[0] == rivals[1]
 
 
-def test_new_tracks_are_given_their_vectors(fused: Fused, tmp_path: Path) -> None:
+def test_new_tracks_are_given_their_vectors(
+    fused: Fused, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     catalogue = fused.world.catalogue
     for name in ("tracks", "mgp"):
         table = pl.read_parquet(catalogue / f"{name}.parquet")
@@ -121,6 +123,10 @@ def test_new_tracks_are_given_their_vectors(fused: Fused, tmp_path: Path) -> Non
         table.drop("audio", strict=False).write_parquet(tmp_path / f"{name}.parquet")
     mgp = {"mgp": str(tmp_path / "mgp.parquet")}
     shard(tmp_path / "tracks.parquet", out=tmp_path / "new", attributes=mgp)
+    capsys.readouterr()
+    args = ["recommend", f"--run={fused.run}", f"--shards={tmp_path / 'new'}", "--k=3", "--json"]
+    assert main([*args, "--like=new t000001"]) == 0
+    assert len(json.loads(capsys.readouterr().out)) == 3  # and nothing beside it
     args = ["predict", f"--run={fused.run}", f"--data.shards={tmp_path / 'new'}"]
     assert main(args) == 0
     made = Predictions.load(fused.run / "predictions_new")
