@@ -1,15 +1,11 @@
 """A plugin as an outsider ships it: built and installed as wheels, then used from the outside."""
 
-import os
 import re
 import shutil
-import subprocess
-import sys
-import venv
 from pathlib import Path
 
 import polars as pl
-import pytest
+from conftest import run
 
 from coldstart.factors import factorize
 from coldstart.splits import split
@@ -17,36 +13,6 @@ from coldstart.synth import make_catalogue
 
 ROOT = Path(__file__).parents[1]
 LYRICS = ROOT / "examples" / "coldstart-lyrics"
-
-
-def run(*command: str | Path, cwd: Path) -> str:
-    """Run a command, and show what it said if it fails. It sees no source of ours."""
-    keep = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
-    done = subprocess.run(command, cwd=cwd, env=keep, capture_output=True, text=True)
-    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
-
-
-@pytest.fixture(scope="module")
-def outside(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The `bin` of an environment into which only the two wheels were installed.
-
-    Everybody else's packages come from the environment that the tests run in; no network is used.
-    """
-    folder = tmp_path_factory.mktemp("outside")
-    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check")
-    offline = ("--no-deps", "--no-index")
-    wheels = folder / "wheels"
-    run(*pip, "wheel", *offline, "--no-build-isolation", "-w", wheels, ROOT, LYRICS, cwd=folder)
-    venv.create(folder / "venv", symlinks=True)
-    python = folder / "venv" / "bin" / "python"
-    run(*pip, "--python", python, "install", *offline, *sorted(wheels.iterdir()), cwd=folder)
-    # Afterwards: else pip would see a coldstart here, and leave it at that. Of two with one name
-    # Python takes the environment's own, and a .pth file inside the added folders isn't followed.
-    (mine,) = (folder / "venv" / "lib").glob("python*/site-packages")
-    theirs = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
-    (mine / "theirs.pth").write_text("\n".join(theirs), encoding="utf-8")
-    return python.parent
 
 
 def test_only_the_wheels_are_used(outside: Path, tmp_path: Path) -> None:
