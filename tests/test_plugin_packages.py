@@ -1,17 +1,12 @@
 """A plugin as an outsider ships it: built and installed as wheels, then used from the outside."""
 
-import re
+import runpy
 import shutil
 from pathlib import Path
 
 import polars as pl
-from conftest import run
+from conftest import ROOT, SMALL_AUDIO, World, run
 
-from coldstart.factors import factorize
-from coldstart.splits import split
-from coldstart.synth import make_catalogue
-
-ROOT = Path(__file__).parents[1]
 LYRICS = ROOT / "examples" / "coldstart-lyrics"
 
 
@@ -45,39 +40,31 @@ def invented_lyrics(catalogue: Path) -> pl.DataFrame:
     return pl.DataFrame(rows[5:])
 
 
-def test_the_readme_s_commands_run_with_the_plugin(outside: Path, tmp_path: Path) -> None:
-    make_catalogue(tmp_path, tracks=60, users=40, audio=False)
-    splits = tmp_path / "splits.parquet"
-    split(tmp_path / "tracks.parquet", out=splits)
-    factorize(tmp_path / "listens.parquet", out=tmp_path / "factors", splits=splits, factors=8)
+def test_the_readme_s_commands_run_with_the_plugin(
+    outside: Path, tiny_world: World, tmp_path: Path
+) -> None:
+    """It fits audio and lyrics together, and each command reads what the one before has saved."""
+    for path in (tiny_world.splits, tiny_world.factors, *tiny_world.catalogue.iterdir()):
+        (tmp_path / path.name).symlink_to(path)
     invented_lyrics(tmp_path).write_parquet(tmp_path / "lyrics.parquet")
     shutil.copytree(LYRICS / "configs", tmp_path / "configs")
-    short = {"fit": ["--trainer.max_epochs", "2", "--stage-folds", "1"], "test": ["--no-rivals"]}
+    small = [f"--{key}={value}" for key, value in SMALL_AUDIO.items()]
+    short = {
+        "shard": ["--sample-rate", "8000", "--workers", "1"],
+        "fit": ["--trainer.max_epochs", "2", "--stages", "1", "--data.workers", "0", *small],
+        "test": ["--no-rivals"],
+    }
     commands = (LYRICS / "README.md").read_text(encoding="utf-8").split("```")[1]
     for line in commands.strip().splitlines():
         verb, *rest = line.split()[1:]
         said = run(outside / "coldstart", verb, *rest, *short.get(verb, []), cwd=tmp_path)
     titles = pl.read_parquet(tmp_path / "tracks.parquet")["title"]
     assert any(title in said for title in titles)
-    assert (tmp_path / "runs" / "mgp_lyrics" / "results.json").is_file()
-
-
-def excerpt(file: str, start: str | None, end: str | None) -> str:
-    """A file, or its lines from the first that holds `start` up to the next that holds `end`."""
-    lines = (ROOT / file).read_text(encoding="utf-8").splitlines()
-    if start:
-        lines = lines[next(i for i, line in enumerate(lines) if start in line) :]
-    if end:
-        lines = lines[: next(i for i, line in enumerate(lines) if end in line)]
-    return "\n".join(lines).strip("\n")
-
-
-SOURCE = r'<!-- ([^\s:]+)(?:: from "(.+?)"(?: up to "(.+?)")?)? -->'
+    assert (tmp_path / "runs" / "audio_lyrics" / "results.json").is_file()
 
 
 def test_the_page_s_code_is_the_files_own() -> None:
-    page = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
-    blocks = re.findall(rf"{SOURCE}\n```\w*\n(.*?)\n```\n", page, re.DOTALL)
-    assert len(blocks) * 2 == page.count("\n```")
-    for file, start, end, block in blocks:
-        assert block == excerpt(file, start, end), f"{file} {start}"
+    embed = runpy.run_path(str(ROOT / "docs" / "embed.py"))
+    page = embed["PAGE"].read_text(encoding="utf-8")
+    assert len(embed["BLOCK"].findall(page)) * 2 == page.count("\n```"), "a block names no file"
+    assert embed["filled"](page) == page, "files have changed; mend it by: python docs/embed.py"
