@@ -2,9 +2,11 @@
 
 import gc
 import os
+import re
 import subprocess
 import sys
 import venv
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -101,6 +103,19 @@ def run(*command: str | Path, cwd: Path) -> str:
     done = subprocess.run(command, cwd=cwd, env=keep, capture_output=True, text=True)
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout
+
+
+def commands(readme: Path, more: Mapping[str, Sequence[str]]) -> list[list[str]]:
+    """A README's commands: of each the verb and its arguments, and `more` of them to be quick."""
+    block = re.findall(r"```\n(coldstart .*?)```", readme.read_text(encoding="utf-8"), re.DOTALL)[0]
+    lines = [line.split()[1:] for line in block.splitlines()]
+    return [[*words, *more.get(words[0], [])] for words in lines]
+
+
+def run_in_one(python: Path, verbs: list[list[str]], cwd: Path) -> str:
+    """Run coldstart's verbs in one process: each would need seconds to import torch."""
+    code = f"from coldstart.cli import main\nfor words in {verbs}: assert main(words) == 0, words"
+    return run(python, "-c", code, cwd=cwd)
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from conftest import run
+from conftest import commands, run, run_in_one
 
 from coldstart.cli import main
 from coldstart.errors import InputError
@@ -42,15 +42,8 @@ def test_the_commands_of_its_readme_run(outside: Path, package: Path) -> None:
     shard(tracks, out=package / "shards", splits=splits)
     text = pl.col("genres").list.join(" ").alias("text")
     pl.read_parquet(tracks).select("track_id", text).write_parquet(package / "mood_board.parquet")
-    short = {"fit": ["--trainer.max_epochs", "2"], "test": ["--no-rivals"]}
-    block = (package / "README.md").read_text(encoding="utf-8").split("```")[1]
-    commands = [line.split()[1:] for line in block.strip().splitlines()]
-    commands = [[*words, *short.get(words[0], [])] for words in commands]
-    # In one process: each would need seconds to import torch.
-    code = (
-        f"from coldstart.cli import main\nfor words in {commands}: assert main(words) == 0, words"
-    )
-    said = run(outside / "python", "-c", code, cwd=package)
+    quick = {"fit": ["--trainer.max_epochs", "2"], "test": ["--no-rivals"]}
+    said = run_in_one(outside / "python", commands(package / "README.md", quick), cwd=package)
     assert any(title in said for title in pl.read_parquet(tracks)["title"])
 
 
