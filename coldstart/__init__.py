@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from coldstart.registry import plugins as plugins
     from coldstart.results import TestReport as TestReport
     from coldstart.retrieval import recommend as recommend
+    from coldstart.scaffold import new_encoder as new_encoder
     from coldstart.sharding import shard as shard
     from coldstart.shards import Shards as Shards
     from coldstart.splits import split as split
@@ -87,6 +88,7 @@ _HOME = {
     "load": "model",
     "make_catalogue": "synth",
     "neighbours": "nearest",
+    "new_encoder": "scaffold",
     "plugins": "registry",
     "predict": "training",
     "recommend": "retrieval",

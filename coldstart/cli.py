@@ -41,6 +41,11 @@ VERBS = {
         "a track's nearest, by plays, by attributes and by a model",
     ),
     "plugins": ("coldstart.registry", "plugins", "list encoders, fusion heads and targets"),
+    "new-encoder": (
+        "coldstart.scaffold",
+        "new_encoder",
+        "a plugin package to start from, which works as generated",
+    ),
 }
 """Verb → module, function, and what it is for."""
 LIGHTNING_VERBS = ("fit", "validate", "test", "predict")
@@ -49,7 +54,7 @@ FLAGS = ("--json", "--skip_broken", "--overwrite", "--all_subsets", "--why")
 
 def usage() -> str:
     """What `coldstart --help` prints."""
-    lines = [f"  {verb:<10} {about}" for verb, (_, _, about) in VERBS.items()]
+    lines = [f"  {verb:<11} {about}" for verb, (_, _, about) in VERBS.items()]
     return "\n".join(
         [
             "usage: coldstart VERB [ARGUMENTS]     coldstart VERB --help     coldstart --version",

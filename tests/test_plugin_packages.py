@@ -1,117 +1,88 @@
-"""A plugin as an outsider ships it: built and installed as wheels, then used from the outside."""
+"""The example packages as an outsider ships them: built and installed as wheels, and used."""
 
-import os
-import re
+import runpy
 import shutil
-import subprocess
-import sys
-import venv
 from pathlib import Path
 
 import polars as pl
 import pytest
+from conftest import PLUGINS, ROOT, SMALL_AUDIO, World, commands, run, run_in_one
+from PIL import Image
 
-from coldstart.factors import factorize
-from coldstart.splits import split
-from coldstart.synth import make_catalogue
-
-ROOT = Path(__file__).parents[1]
-LYRICS = ROOT / "examples" / "coldstart-lyrics"
-
-
-def run(*command: str | Path, cwd: Path) -> str:
-    """Run a command, and show what it said if it fails. It sees no source of ours."""
-    keep = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
-    done = subprocess.run(command, cwd=cwd, env=keep, capture_output=True, text=True)
-    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
+LYRICS, COVER = (ROOT / "examples" / name for name in ("coldstart-lyrics", "coldstart-cover"))
+QUICK = {
+    "shard": ["--sample-rate", "8000", "--workers", "1"],
+    "fit": ["--trainer.max_epochs", "2", "--stages", "1", "--data.workers", "0"],
+    "test": ["--no-rivals"],
+}
 
 
-@pytest.fixture(scope="module")
-def outside(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The `bin` of an environment into which only the two wheels were installed.
-
-    Everybody else's packages come from the environment that the tests run in; no network is used.
-    """
-    folder = tmp_path_factory.mktemp("outside")
-    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check")
-    offline = ("--no-deps", "--no-index")
-    wheels = folder / "wheels"
-    run(*pip, "wheel", *offline, "--no-build-isolation", "-w", wheels, ROOT, LYRICS, cwd=folder)
-    venv.create(folder / "venv", symlinks=True)
-    python = folder / "venv" / "bin" / "python"
-    run(*pip, "--python", python, "install", *offline, *sorted(wheels.iterdir()), cwd=folder)
-    # Afterwards: else pip would see a coldstart here, and leave it at that. Of two with one name
-    # Python takes the environment's own, and a .pth file inside the added folders isn't followed.
-    (mine,) = (folder / "venv" / "lib").glob("python*/site-packages")
-    theirs = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
-    (mine / "theirs.pth").write_text("\n".join(theirs), encoding="utf-8")
-    return python.parent
+@pytest.fixture
+def tables(tiny_world: World, tmp_path: Path) -> Path:
+    """A folder with what the READMEs' commands begin with, without the plugins' own tables."""
+    for path in (tiny_world.splits, tiny_world.factors, *tiny_world.catalogue.iterdir()):
+        (tmp_path / path.name).symlink_to(path)
+    return tmp_path
 
 
 def test_only_the_wheels_are_used(outside: Path, tmp_path: Path) -> None:
-    # The plugin is found but not imported: that would take seconds.
-    code = (
-        "import coldstart; from importlib.util import find_spec as find\n"
-        "print(coldstart.__file__, find('coldstart_lyrics').origin, sep='\\n')"
-    )
-    for file in run(outside / "python", "-c", code, cwd=tmp_path).splitlines():
+    # The plugins are found but not imported: that would take seconds.
+    names = ["coldstart", *(folder.name.replace("-", "_") for folder in PLUGINS)]
+    code = f"from importlib.util import find_spec\nfor n in {names}: print(find_spec(n).origin)"
+    files = run(outside / "python", "-c", code, cwd=tmp_path).split()
+    assert len(files) == len(names)
+    for file in files:
         assert Path(file).is_relative_to(outside.parent), file
 
 
-def test_the_plugin_keeps_the_contract(outside: Path, tmp_path: Path) -> None:
-    shutil.copytree(LYRICS / "tests", tmp_path / "tests")
+@pytest.mark.parametrize("package", PLUGINS, ids=lambda folder: folder.name)
+def test_a_plugin_keeps_the_contract(package: Path, outside: Path, tmp_path: Path) -> None:
+    shutil.copytree(package / "tests", tmp_path / "tests")
     said = run(outside / "python", "-m", "pytest", "-q", "tests", cwd=tmp_path)
     assert " passed" in said
 
 
-def invented_lyrics(catalogue: Path) -> pl.DataFrame:
-    """Of most tracks, the genres and the attributes that they have much of, as words."""
-    tracks = pl.read_parquet(catalogue / "tracks.parquet").iter_rows(named=True)
-    graded = pl.read_parquet(catalogue / "mgp.parquet").drop("track_id").iter_rows(named=True)
-    rows = [
-        {
-            "track_id": track["track_id"],
-            "text": " ".join([*track["genres"], *(word for word in grades if grades[word] > 0.5)]),
-        }
-        for track, grades in zip(tracks, graded, strict=True)
-    ]
-    return pl.DataFrame(rows[5:])
+def test_audio_and_lyrics_are_fused_saved_and_recommended_from(outside: Path, tables: Path) -> None:
+    """As the README says; each command, a process of its own, reads what others have saved."""
+    tracks = pl.read_parquet(tables / "tracks.parquet")
+    # Some have no lyrics.
+    lyrics = tracks.select("track_id", pl.col("genres").list.join(" ").alias("text"))[5:]
+    lyrics.write_parquet(tables / "lyrics.parquet")
+    shutil.copytree(LYRICS / "configs", tables / "configs")
+    small = [f"--{key}={value}" for key, value in SMALL_AUDIO.items()]
+    for words in commands(LYRICS / "README.md", QUICK | {"fit": [*QUICK["fit"], *small]}):
+        said = run(outside / "coldstart", *words, cwd=tables)
+    assert any(title in said for title in tracks["title"])
+    assert (tables / "runs" / "audio_lyrics" / "results.json").is_file()
 
 
-def test_the_readme_s_commands_run_with_the_plugin(outside: Path, tmp_path: Path) -> None:
-    make_catalogue(tmp_path, tracks=60, users=40, audio=False)
-    splits = tmp_path / "splits.parquet"
-    split(tmp_path / "tracks.parquet", out=splits)
-    factorize(tmp_path / "listens.parquet", out=tmp_path / "factors", splits=splits, factors=8)
-    invented_lyrics(tmp_path).write_parquet(tmp_path / "lyrics.parquet")
-    shutil.copytree(LYRICS / "configs", tmp_path / "configs")
-    short = {"fit": ["--trainer.max_epochs", "2", "--stage-folds", "1"], "test": ["--no-rivals"]}
-    commands = (LYRICS / "README.md").read_text(encoding="utf-8").split("```")[1]
-    for line in commands.strip().splitlines():
-        verb, *rest = line.split()[1:]
-        said = run(outside / "coldstart", verb, *rest, *short.get(verb, []), cwd=tmp_path)
-    titles = pl.read_parquet(tmp_path / "tracks.parquet")["title"]
-    assert any(title in said for title in titles)
-    assert (tmp_path / "runs" / "mgp_lyrics" / "results.json").is_file()
+def test_covers_are_recommended_from(outside: Path, tables: Path) -> None:
+    tracks = pl.read_parquet(tables / "tracks.parquet")
+    covers = tracks.select("track_id", path="covers/" + tracks["track_id"] + ".jpg")[5:]
+    covers.write_parquet(tables / "covers.parquet")
+    (tables / "covers").mkdir()
+    for i, path in enumerate(covers["path"]):
+        Image.new("RGB", (80, 80), (4 * i, 128, 255 - 4 * i)).save(tables / path)
+    shutil.copytree(COVER / "configs", tables / "configs")
+    said = run_in_one(outside / "python", commands(COVER / "README.md", QUICK), cwd=tables)
+    assert any(title in said for title in tracks["title"])
 
 
-def excerpt(file: str, start: str | None, end: str | None) -> str:
-    """A file, or its lines from the first that holds `start` up to the next that holds `end`."""
-    lines = (ROOT / file).read_text(encoding="utf-8").splitlines()
-    if start:
-        lines = lines[next(i for i, line in enumerate(lines) if start in line) :]
-    if end:
-        lines = lines[: next(i for i, line in enumerate(lines) if end in line)]
-    return "\n".join(lines).strip("\n")
-
-
-SOURCE = r'<!-- ([^\s:]+)(?:: from "(.+?)"(?: up to "(.+?)")?)? -->'
+def test_every_config_of_theirs_parses(outside: Path, tmp_path: Path) -> None:
+    configs = [path for folder in PLUGINS for path in sorted(folder.glob("configs/*.yaml"))]
+    code = (
+        "import sys; from coldstart.cli import main\n"
+        "for config in sys.argv[1:]:\n"
+        "    try: main(['fit', '--config', config, '--print_config'])\n"
+        "    except SystemExit as stop: assert not stop.code, config\n"
+    )
+    said = run(outside / "python", "-c", code, *configs, cwd=tmp_path)
+    assert said.count("\ntrainer:") == len(configs) == 4
+    assert said.count("class_path: coldstart_") == len(configs)
 
 
 def test_the_page_s_code_is_the_files_own() -> None:
-    page = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
-    blocks = re.findall(rf"{SOURCE}\n```\w*\n(.*?)\n```\n", page, re.DOTALL)
-    assert len(blocks) * 2 == page.count("\n```")
-    for file, start, end, block in blocks:
-        assert block == excerpt(file, start, end), f"{file} {start}"
+    embed = runpy.run_path(str(ROOT / "docs" / "embed.py"))
+    page = embed["PAGE"].read_text(encoding="utf-8")
+    assert len(embed["BLOCK"].findall(page)) * 2 == page.count("\n```"), "a block names no file"
+    assert embed["filled"](page) == page, "files have changed; mend it by: python docs/embed.py"
