@@ -15,6 +15,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from coldstart import evaluation
 from coldstart.callbacks import gather, merged, parts_of
+from coldstart.encoders.base import WholeTrack
 from coldstart.files import write_json
 from coldstart.model import ColdStart, Prediction
 from coldstart.predictions import OnePiece, Predictions, TrackMeans, as_array
@@ -115,7 +116,8 @@ class TestReport(Callback):
             return
 
         content = (self.content or model).to(model.device)
-        patched = model.lend().streamed
+        readers = [reader for _, reader in model.lend().readers.values()]
+        patched = not all(isinstance(reader, WholeTrack) for reader in readers)
         data.lend(content.lend())
 
         def describe(batch: Batch) -> torch.Tensor:

@@ -66,6 +66,7 @@ def test_covers_are_recommended_from(outside: Path, tables: Path) -> None:
     shutil.copytree(COVER / "configs", tables / "configs")
     said = run_in_one(outside / "python", commands(COVER / "README.md", QUICK), cwd=tables)
     assert any(title in said for title in tracks["title"])
+    assert "single patches" not in said  # streamed, but a track has one value
 
 
 def test_every_config_of_theirs_parses(outside: Path, tmp_path: Path) -> None:
