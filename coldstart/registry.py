@@ -70,7 +70,7 @@ def load(kind: Kind, name: str) -> type[Any]:
     if name not in found:
         near = difflib.get_close_matches(name, found, n=1)
         hint = f" Did you mean '{near[0]}'?" if near else ""
-        if only := os.environ.get(ONLY):
+        if (only := os.environ.get(ONLY)) is not None:
             hint += f" ({ONLY}={only} leaves other packages' plugins out.)"
         raise InputError(
             f"there is no {kind} plugin '{name}'; installed are: {', '.join(found)}.{hint}"

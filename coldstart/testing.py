@@ -28,6 +28,7 @@ from coldstart.encoders.base import Encoder, Modality
 from coldstart.errors import InputError
 from coldstart.fusion.base import FusionHead
 from coldstart.sample import Sample
+from coldstart.targets import Target
 
 Content = Mapping[str, Any]
 """A track's fields: bytes, as they lie in the tars."""
@@ -35,11 +36,14 @@ Content = Mapping[str, Any]
 
 def modality(encoder: Encoder, tracks: Sequence[Content | None]) -> Modality:
     """Read tracks as a loader's worker would; None is a track that lacks the modality."""
-    samples: list[Sample] = [
+    return encoder.reader()(_samples(tracks))
+
+
+def _samples(tracks: Sequence[Content | None]) -> list[Sample]:
+    return [
         {"track_id": f"t{i}", "shard": "train/000000", **(content or {})}
         for i, content in enumerate(tracks)
     ]
-    return encoder.reader()(samples)
 
 
 def _same_when_saved(kind: registry.Kind, made: Component) -> Any:
@@ -290,3 +294,120 @@ class FusionContract:
         twin.load_state_dict(head.state_dict())
         encoded, present = self.given(tuple(self.DIMS), 5, lambda t, m: t == m)
         assert torch.equal(twin.eval()(encoded, present), head.eval()(encoded, present))
+
+
+class TargetContract:
+    """What every target keeps. A subclass names the truth of some tracks and makes the target.
+
+    Attributes:
+        tracks: truths of at least two tracks, which differ: the field's bytes, or, for
+            `factors.npy`, the vector that the data module joins.
+        broken: truths that must be refused with a reason.
+        facts: what dataset.json, or factors.json, says of it: names, mean, std, factors, …
+    """
+
+    tracks: ClassVar[Sequence[Content]]
+    broken: ClassVar[Sequence[Content]] = ()
+    facts: ClassVar[Mapping[str, Any]] = {}
+
+    def target(self) -> Target:
+        """A target, not built yet."""
+        raise NotImplementedError
+
+    def built(self) -> Target:
+        """The target with its width, as a fit would build it."""
+        target = self.target()
+        target.build(self.facts)
+        return target
+
+    def truth(self, target: Target, tracks: Sequence[Content | None]) -> Modality:
+        """Read truths as a loader's worker would; None is a track without one."""
+        return target.reader()(_samples(tracks))
+
+    def guesses(self, target: Target) -> Tensor:
+        """[B, dim]: what a net might give."""
+        generator = torch.Generator().manual_seed(1)
+        return torch.randn(len(self.tracks), target.dim, generator=generator)
+
+    def test_it_is_registered_under_the_name_of_its_class(self) -> None:
+        """So one word serves in YAML, on the command line and in `coldstart plugins`."""
+        target = self.target()
+        assert registry.load("targets", type(target).__name__) is type(target)
+
+    def test_the_truth_is_finite_and_as_wide_as_dim(self) -> None:
+        """A track without one is `present=False`."""
+        target = self.built()
+        got = self.truth(target, [self.tracks[0], None, self.tracks[1]])
+        assert got.present.tolist() == [True, False, True]
+        assert got.values.shape == (3, target.dim)
+        assert got.values.isfinite().all()
+        assert not torch.equal(got.values[0], got.values[2])
+
+    def test_the_reader_pickles_and_holds_no_tensors(self) -> None:
+        """It goes to every worker process."""
+        target = self.built()
+        reader = target.reader()
+        assert not any(isinstance(v, Tensor | nn.Module) for v in vars(reader).values())
+        copy = pickle.loads(pickle.dumps(reader))  # noqa: S301  our own bytes
+        assert torch.equal(
+            copy(_samples(self.tracks)).values, self.truth(target, self.tracks).values
+        )
+
+    def test_broken_truths_are_refused(self) -> None:
+        """With shard, track and field."""
+        target = self.built()
+        for content in self.broken:
+            said = ""
+            try:
+                self.truth(target, [None, content])
+            except InputError as error:
+                said = str(error)
+            assert said.startswith(f"shard train/000000, track 't1', field '{target.fields[0]}': ")
+
+    def test_there_is_one_loss_a_track_and_it_hangs_on_that_track_alone(self) -> None:
+        """So that its mean is the same however tracks are divided among batches and GPUs."""
+        target = self.built()
+        true, guesses = self.truth(target, self.tracks).values, self.guesses(target)
+        losses = target.loss(guesses, true)
+        assert losses.shape == (len(self.tracks),)
+        assert losses.isfinite().all()
+        for i in range(len(self.tracks)):
+            alone = target.loss(guesses[i : i + 1], true[i : i + 1])
+            torch.testing.assert_close(alone, losses[i : i + 1])
+
+    def test_downhill_leads_towards_the_truth(self) -> None:
+        """Gradients are finite, and following them lowers the loss."""
+        target = self.built()
+        true = self.truth(target, self.tracks).values
+        guesses = self.guesses(target).requires_grad_()
+        optimizer = torch.optim.Adam([guesses], lr=0.05)
+        before = target.loss(guesses, true).mean().item()
+        for _ in range(50):
+            optimizer.zero_grad()
+            target.loss(guesses, true).mean().backward()
+            assert guesses.grad is not None
+            assert guesses.grad.isfinite().all()
+            optimizer.step()
+        assert target.loss(guesses, true).mean().item() < before
+
+    def test_the_output_is_finite_and_as_wide_as_dim(self) -> None:
+        """Whatever the net says."""
+        target = self.built()
+        guesses = self.guesses(target)
+        out = target.output(guesses)
+        assert out.shape == guesses.shape
+        assert out.isfinite().all()
+
+    def test_its_own_facts_pass_its_check(self) -> None:
+        """Testing on the dataset of the training is never refused."""
+        self.built().check(self.facts, self.facts)
+
+    def test_a_checkpoint_brings_it_back(self) -> None:
+        """From its arguments and facts alone, in plain values."""
+        target = self.built()
+        twin = _same_when_saved("targets", target)
+        twin.build(self.facts)
+        twin.load_state_dict(target.state_dict())
+        true, guesses = self.truth(target, self.tracks).values, self.guesses(target)
+        assert torch.equal(twin.loss(guesses, true), target.loss(guesses, true))
+        assert torch.equal(twin.output(guesses), target.output(guesses))

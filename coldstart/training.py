@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import pkgutil
 import warnings
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -42,6 +43,9 @@ OWN_FLAGS: dict[str, dict[str, Any]] = {
     "--stage-dir": {},
 }
 """Flags of ours, beside Lightning's."""
+
+KINDS: dict[str, registry.Kind] = {"encoders": "encoders", "fusion": "fusion", "target": "targets"}
+"""Part of a model's configuration → kind of plugin."""
 
 _RECIPE = ("seed_everything", "model", "data", "trainer", "optimizer", "lr_scheduler")
 
@@ -173,12 +177,7 @@ class _Parser(LightningArgumentParser):
     """Adds the list of choices to an error about a plugin's name."""
 
     def error(self, message: str, ex: Exception | None = None) -> Any:
-        kinds: dict[str, registry.Kind] = {
-            "encoders": "encoders",
-            "fusion": "fusion",
-            "target": "targets",
-        }
-        for key, kind in kinds.items():
+        for key, kind in KINDS.items():
             if f'"model.{key}' in message and "Option" not in message:
                 message += f"\n{kind} to choose from: {', '.join(registry.discover(kind))}"
         # The usage has a hundred lines here, and would hide the message.
@@ -206,6 +205,7 @@ class _CLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         config = self.config[self.subcommand]
+        _must_be_plugins(config.model)
         root = config.trainer.default_root_dir
         # A run must find its data from whatever folder it is opened.
         for key in ("shards", "factors"):
@@ -257,6 +257,22 @@ class _CLI(LightningCLI):
                 version += f"-{sum(1 for _ in logs.glob('fit*')) + 1}"
             kwargs["logger"] = CSVLogger(config.default_root_dir, "logs", version)
         return super().instantiate_trainer(**kwargs)
+
+
+def _must_be_plugins(model: Any) -> None:
+    """Parts that are named by a full path must load by name too, as a checkpoint's parts do.
+
+    So a run's own config obeys what a user's does: COLDSTART_PLUGINS, and the interface's version.
+    """
+    for key, kind in KINDS.items():
+        parts = model[key].values() if key == "encoders" else [model[key]]
+        for path in [part.class_path for part in parts if part is not None]:
+            loaded = registry.load(kind, path.rpartition(".")[2])
+            if pkgutil.resolve_name(path) is not loaded:
+                raise InputError(
+                    f"model.{key}: {path} is not the {kind} plugin of that name, which is "
+                    f"{loaded.__module__}.{loaded.__name__}; a checkpoint could not be loaded again"
+                )
 
 
 def _default_run(args: Sequence[str]) -> Path:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from coldstart import registry
+from coldstart.cli import main
 from coldstart.errors import InputError
 
 
@@ -103,3 +104,22 @@ def test_a_plugin_of_another_interface_is_refused(outsider: Path, says: str, mes
     install(outsider, "odd", "Odd = odd:Odd", code)
     with pytest.raises(InputError, match=rf"'Odd' of odd 1\.0 {message}.*has version 1"):
         registry.load("encoders", "Odd")
+
+
+def test_a_full_path_in_a_config_obeys_the_same_rules(
+    outsider: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = "from coldstart.encoders.genres import Genres as G\nclass Moods(G):\n    'Moods.'\n"
+    install(outsider, "moody", "Moods = moody:Moods", code + "class Genres(G):\n    'Mine.'\n")
+    args = ["fit", "--run", str(outsider / "run"), "--config", str(outsider / "c.yaml")]
+
+    def said(encoder: str) -> str:
+        text = f"model: {{encoders: {{a: {{class_path: {encoder}}}}}}}\ndata: {{shards: none}}"
+        (outsider / "c.yaml").write_text(text)
+        assert main(args) == 2
+        return capsys.readouterr().err
+
+    assert "dataset.json is missing" in said("moody.Moods")
+    assert "moody.Genres is not the encoders plugin of that name" in said("moody.Genres")
+    monkeypatch.setenv(registry.ONLY, "")
+    assert "COLDSTART_PLUGINS= leaves" in said("moody.Moods")

@@ -42,6 +42,25 @@ class FusionHead(Component):
         raise NotImplementedError
 
 
+def mean_over(there: Tensor, logits: Tensor, vectors: Sequence[Tensor]) -> Tensor:
+    """A mean of the modalities' vectors over what each track has, with weights that sum to 1.
+
+    Args:
+        there: [B, M] bool, as `stack` gives it.
+        logits: [B, M] or [M], before the softmax.
+        vectors: M tensors [B, D].
+
+    Returns:
+        [B, D].
+
+    >>> there = torch.tensor([[True, True], [True, False]])
+    >>> mean_over(there, torch.zeros(2), [torch.ones(2, 1), torch.full((2, 1), 5.0)]).tolist()
+    [[3.0], [1.0]]
+    """
+    weights = logits.expand(there.shape).masked_fill(~there, -torch.inf).softmax(1)
+    return (weights[:, :, None] * torch.stack(list(vectors), dim=1)).sum(1)
+
+
 def stack(present: Mapping[str, Tensor], names: Sequence[str]) -> Tensor:
     """[B, M] bool: what each track has; all of it for a track that has nothing.
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from coldstart.encoders.base import dense
-from coldstart.fusion.base import FusionHead, stack
+from coldstart.fusion.base import FusionHead, mean_over, stack
 
 
 class Gated(FusionHead):
@@ -42,7 +42,6 @@ class Gated(FusionHead):
         """{modality: [B, dim]} → [B, out]."""
         there = stack(present, self.names)
         seen = torch.cat([*(encoded[name] for name in self.names), there.float()], dim=1)
-        gates = self.gate(seen).masked_fill(~there, -torch.inf).softmax(1)
-        vectors = torch.stack([self.project[name](encoded[name]) for name in self.names], dim=1)
-        fused: Tensor = self.out((gates[:, :, None] * vectors).sum(1))
+        vectors = [self.project[name](encoded[name]) for name in self.names]
+        fused: Tensor = self.out(mean_over(there, self.gate(seen), vectors))
         return fused

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from coldstart.fusion.base import FusionHead, stack
+from coldstart.fusion.base import FusionHead, mean_over, stack
 
 
 class MeanLateFusion(FusionHead):
@@ -40,6 +40,4 @@ class MeanLateFusion(FusionHead):
     def forward(self, encoded: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
         """{modality: [B, dim]} → [B, out], of length 0 to 1: how far the modalities agree."""
         directions = [F.normalize(p(encoded[name]), dim=1) for name, p in self.predict.items()]
-        there = stack(present, list(self.predict))
-        weights = (self.PACE * self.weight).expand(there.shape).masked_fill(~there, -torch.inf)
-        return (weights.softmax(1)[:, :, None] * torch.stack(directions, dim=1)).sum(1)
+        return mean_over(stack(present, list(self.predict)), self.PACE * self.weight, directions)

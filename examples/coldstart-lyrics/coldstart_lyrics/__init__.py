@@ -100,6 +100,10 @@ class Lyrics(Encoder):
         """Reads texts into TF-IDF vectors over the vocabulary."""
         return TextReader(self.fields[0], self.words, self.idf)
 
+    def feature_names(self) -> list[str]:
+        """The words: `recommend --why` says what each of them added."""
+        return self.words
+
     def encode(self, values: Tensor) -> Tensor:
         """[B, V] → [B, dim]."""
         encoded: Tensor = self.net(values)

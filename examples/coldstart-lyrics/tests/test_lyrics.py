@@ -44,6 +44,10 @@ def test_a_text_without_known_words_is_present(text: bytes) -> None:
     assert not values.any()
 
 
+def test_an_explanation_can_name_the_words() -> None:
+    assert started().feature_names() == ["bleu", "red", "rose", "violet", "été"]
+
+
 def test_the_simple_rivals_get_the_tf_idf_itself() -> None:
     values, _ = modality(started(), [ROSE, VIOLET])
     assert torch.equal(started().describe(values), values)
