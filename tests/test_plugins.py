@@ -109,8 +109,9 @@ def test_a_plugin_of_another_interface_is_refused(outsider: Path, says: str, mes
 def test_a_full_path_in_a_config_obeys_the_same_rules(
     outsider: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code = "from coldstart.encoders.genres import Genres as G\nclass Moods(G):\n    'Moods.'\n"
-    install(outsider, "moody", "Moods = moody:Moods", code + "class Genres(G):\n    'Mine.'\n")
+    code = "from coldstart.encoders.genres import Genres\nclass Moods(Genres):\n    'Moods.'\n"
+    install(outsider, "moody", "Moods = moody:Moods", code)
+    (outsider / "notmoody.py").write_text(code)  # no plugin, of a plugin's name
     args = ["fit", "--run", str(outsider / "run"), "--config", str(outsider / "c.yaml")]
 
     def said(encoder: str) -> str:
@@ -120,6 +121,6 @@ def test_a_full_path_in_a_config_obeys_the_same_rules(
         return capsys.readouterr().err
 
     assert "dataset.json is missing" in said("moody.Moods")
-    assert "moody.Genres is not the encoders plugin of that name" in said("moody.Genres")
+    assert "notmoody.Moods is not the encoders plugin of that name" in said("notmoody.Moods")
     monkeypatch.setenv(registry.ONLY, "")
     assert "COLDSTART_PLUGINS= leaves" in said("moody.Moods")
