@@ -1,13 +1,19 @@
 """The examples, run as their READMEs say, on files in the original format."""
 
+import itertools
 import json
 import re
+import runpy
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 import pytest
+from conftest import World
+from torch import Tensor
 
 from coldstart.cli import main
 from coldstart.errors import InputError
@@ -103,3 +109,54 @@ def test_all_real_audio_goes_through_shard_predict_and_recommend(
                 recommend(run=run, audio=str(path))
         else:
             assert len(recommend(run=run, audio=str(path), k=3)) == 3
+
+
+def test_pretrained_vectors_become_a_modality_as_the_readme_says(
+    tiny_world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the one net that needs no download; one file is broken, and one run was stopped."""
+    readme = ROOT / "examples" / "embeddings" / "README.md"
+    tracks = pl.read_parquet(tiny_world.catalogue / "tracks.parquet")
+    (tmp_path / "audio").mkdir()
+    for file in (tiny_world.catalogue / "audio").iterdir():
+        (tmp_path / "audio" / file.name).symlink_to(file)
+    first = tmp_path / tracks["audio"][0]
+    whole = first.readlink()
+    first.unlink()
+    first.write_bytes(b"no sound")
+    tracks.write_parquet(tmp_path / "tracks.parquet")
+    shutil.copytree(tiny_world.shards, tmp_path / "shards")
+    (tmp_path / "factors").symlink_to(tiny_world.factors)
+    (text,) = re.findall(r"<!-- mert.yaml -->\n```yaml\n(.*?)```", readme.read_text(), re.DOTALL)
+    (tmp_path / "mert.yaml").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    words, *rest = commands(readme)
+    compute = runpy.run_path(str(readme.parent / words[1]))
+    rate, load = compute["NETS"]["mfcc"]
+    heard = itertools.count()
+
+    def stopped() -> Callable[[Tensor], Tensor]:
+        net = load()
+
+        def until(sound: Tensor) -> Tensor:
+            if next(heard) == 40:
+                raise KeyboardInterrupt
+            return net(sound)
+
+        return until
+
+    monkeypatch.setitem(compute["NETS"], "mfcc", (rate, stopped))
+    with pytest.raises(KeyboardInterrupt):
+        compute["compute"](Path(words[2]), Path(words[3]), "mfcc", each=7)
+    assert list(Path("mert.parquet.parts").iterdir())
+    compute["compute"](Path(words[2]), Path(words[3]), "mfcc")
+    made = pl.read_parquet(words[3])
+    assert made["track_id"].to_list() == tracks["track_id"][1:].to_list()
+    assert made["vector"].list.len().unique().to_list() == [40]
+    assert "not audio" in Path("mert.parquet.broken.csv").read_text()
+    assert not Path("mert.parquet.parts").exists()
+    first.unlink()
+    first.symlink_to(whole)
+    more = {"fit": ["--trainer.max_epochs=2"], "shard": ["--sample-rate=8000"]}
+    for words in rest:
+        assert main([*words[1:], *more.get(words[1], [])]) == 0, words
