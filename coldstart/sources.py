@@ -84,12 +84,11 @@ def sources_of(
 
 
 def _audio_source(sample_rate: int, table: pl.DataFrame, path: Path) -> Source:
-    paths = {
-        track: str(path.parent / audio)
-        for track, audio in table.select("track_id", "audio").iter_rows()
-        if audio
+    files = {
+        track: audio for track, audio in table.select("track_id", "audio").iter_rows() if audio
     }
-    stats = [(p, _size_and_time(Path(p))) for p in paths.values()]
+    paths = {track: str(path.parent / audio) for track, audio in files.items()}
+    stats = _stats(path, files)
     return Source(
         field="audio.flac",
         encode=partial(to_flac, rate=sample_rate),
@@ -99,6 +98,11 @@ def _audio_source(sample_rate: int, table: pl.DataFrame, path: Path) -> Source:
         file=path.name,
         costly=True,
     )
+
+
+def _stats(table: Path, files: Mapping[str, str]) -> list[tuple[str, tuple[int, int] | None]]:
+    """Enough to notice other content, wherever the table and its files have been moved to."""
+    return [(file, _size_and_time(table.parent / file)) for file in files.values()]
 
 
 def _size_and_time(path: Path) -> tuple[int, int] | None:
@@ -143,10 +147,10 @@ def _text_source(name: str, path: Path, tracks: Sequence[str], broken: Broken) -
 
 def _file_source(name: str, path: Path, tracks: Sequence[str], broken: Broken) -> Source:
     table = read_column(path, "path", broken)
-    paths = {track: str(path.parent / file) for track, file in table.iter_rows()}
-    known = _known(name, path, paths, tracks)
-    stats = [(file, _size_and_time(Path(file))) for file in known.values()]
-    return Source(f"{name}.bin", _file_bytes, known, {}, fingerprint(stats), path.name)
+    files = _known(name, path, dict(table.iter_rows()), tracks)
+    paths = {track: str(path.parent / file) for track, file in files.items()}
+    stats = _stats(path, files)
+    return Source(f"{name}.bin", _file_bytes, paths, {}, fingerprint(stats), path.name)
 
 
 KINDS: dict[str, Callable[[str, Path, Sequence[str], Broken], Source]] = {
