@@ -123,14 +123,14 @@ class PredictionWriter(Callback):
             print(f"nothing is known of {unknown:,} tracks: they have none of the model's inputs")
         if is_run and isinstance(model.target, TrackFactors):
             own = folder.name == "predictions"
-            where = "" if own else f" --shards {data.shards.folder}"
+            where = "" if own else f" --shards {data.shards.place}"
             print(f"next: coldstart recommend --run {root}{where} --like TRACK_ID")
 
 
 def vectors_folder(run: Path, shards: Shards) -> Path:
     """Where predictions for a dataset lie; other shards' must not take the place of the run's."""
     is_run = (run / "config.yaml").is_file()
-    own = not is_run or Path(read_config(run)["data"]["shards"]) == shards.folder
+    own = not is_run or read_config(run)["data"]["shards"] == shards.place
     return run / ("predictions" if own else f"predictions_{shards.folder.name}")
 
 

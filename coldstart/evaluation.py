@@ -181,7 +181,7 @@ def evaluate(
         "drop": sorted(data.drop),
         "seed": seed,
         "factors": factors.about,
-        "shards": str(data.shards.folder),
+        "shards": data.shards.place,
     }
     return about, rows
 

@@ -26,6 +26,7 @@ from coldstart.audio_codec import SAMPLE_RATE
 from coldstart.catalog import read_splits, read_tracks
 from coldstart.errors import Broken, Fault, InputError, ItemError
 from coldstart.files import StrPath, fingerprint, write_json
+from coldstart.remote import is_remote
 from coldstart.shards import VERSION, Shards, changing, list_modality, write_dataset, write_tar
 from coldstart.sources import Source, npy_bytes, sources_of, statistics, vector_statistics
 from coldstart.splits import SPLITS
@@ -80,6 +81,8 @@ def shard(
         The dataset.
     """
     out = Path(out)
+    if is_remote(out):
+        raise InputError(f"{out}: shards are written to a folder; copy them to an address then")
     if shard_size < 1 or not 1000 <= sample_rate <= 192_000:
         raise InputError("shard_size is at least 1, sample_rate 1,000 to 192,000 Hz")
     broken = Broken(skip_broken)

@@ -29,6 +29,7 @@ made. Keys are escaped track ids. No pickle is ever read or written.
 from __future__ import annotations
 
 import json
+import os
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -39,8 +40,10 @@ from filelock import FileLock
 from webdataset.tariterators import group_by_keys, tar_file_expander
 from webdataset.writer import TarWriter
 
+from coldstart import remote
 from coldstart.errors import InputError
 from coldstart.files import StrPath, atomic, write_json
+from coldstart.remote import is_remote
 from coldstart.sample import Sample
 
 VERSION = 1
@@ -70,14 +73,17 @@ def folder_of(field: str) -> str:
 
 
 class Shards:
-    """A dataset of shards on disk; only `dataset.json` is read until samples are asked for.
+    """A dataset of shards; only `dataset.json` is read until samples are asked for.
+
+    Args:
+        folder: on disk, or an address such as `s3://bucket/shards`; see `remote.py`.
 
     Raises:
-        InputError: the folder holds no dataset, or one of another version.
+        InputError: there is no dataset, one of another version, or it can't be reached.
     """
 
     def __init__(self, folder: StrPath) -> None:
-        self.folder = Path(folder)
+        self.folder = remote.mirror(os.fspath(folder)) if is_remote(folder) else Path(folder)
         path = self.folder / "dataset.json"
         if not path.is_file():
             raise InputError(
@@ -100,8 +106,14 @@ class Shards:
             raise InputError(
                 f"{path}: shards of version {version}; this coldstart reads version {VERSION}"
             )
+        self.address = remote.origin(self.folder, self.about)
         if not fits:
             raise InputError(f"{path}: not as coldstart writes it, or changed by hand; shard again")
+
+    @property
+    def place(self) -> str:
+        """What names this dataset to anybody: its address, or the folder's absolute path."""
+        return self.address or str(self.folder.absolute())
 
     @property
     def modalities(self) -> dict[str, dict[str, Any]]:
@@ -129,7 +141,7 @@ class Shards:
 
     def tracks(self, split: str, shard: int) -> list[dict[str, Any]]:
         """The shard's tracks in order: track_id, title, artist, artist_id, release_date."""
-        path = self.folder / split / "tracks" / f"{shard:06d}.json"
+        path = self._here(self.folder / split / "tracks" / f"{shard:06d}.json")
         if not path.is_file():
             raise InputError(f"{path}: missing, though dataset.json lists it; shard again")
         try:
@@ -187,8 +199,14 @@ class Shards:
         """Where a modality's tar lies."""
         return self.folder / split / folder / f"{shard:06d}.tar"
 
+    def _here(self, path: Path) -> Path:
+        """A file of this dataset, fetched if it lies elsewhere and was never read before."""
+        if self.address and not path.is_file():
+            remote.fetch(f"{self.address}/{path.relative_to(self.folder).as_posix()}", path)
+        return path
+
     def _members(self, folder: str, split: str, shard: int) -> Iterator[dict[str, Any]]:
-        path = self.tar(folder, split, shard)
+        path = self._here(self.tar(folder, split, shard))
         expected = self.info(folder)["shards"][split][shard]
         mend = f"shard '{folder}' again with --overwrite"
         count = 0

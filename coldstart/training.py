@@ -22,6 +22,7 @@ from coldstart.data import ColdStartData
 from coldstart.errors import InputError
 from coldstart.files import StrPath
 from coldstart.model import ColdStart
+from coldstart.remote import is_remote
 from coldstart.runs import NOTE, read_config
 from coldstart.shipped import find_configs
 
@@ -209,7 +210,7 @@ class _CLI(LightningCLI):
         root = config.trainer.default_root_dir
         # A run must find its data from whatever folder it is opened.
         for key in ("shards", "factors"):
-            if config.data[key] is not None:
+            if config.data[key] is not None and not is_remote(config.data[key]):
                 config.data[key] = str(Path(config.data[key]).absolute())
         chosen = config.trainer.logger
         for logger in chosen if isinstance(chosen, list) else [chosen]:

@@ -1,0 +1,129 @@
+"""Datasets that lie elsewhere: HTTP, S3, Google Cloud, … through fsspec, with a local copy.
+
+A remote dataset has a local folder of the same layout. `dataset.json` is fetched whenever the
+dataset is opened, any other file when it is first read, and never twice. What has changed there
+since is thrown away here, modality by modality.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import fsspec
+from filelock import FileLock
+from platformdirs import user_cache_path
+
+from coldstart.errors import InputError
+from coldstart.files import StrPath, atomic, fingerprint, write_json
+
+ORIGIN = "mirror_of"
+"""Key of a local copy's dataset.json: the address, and the modalities that are there."""
+
+
+def is_remote(place: StrPath) -> bool:
+    """Whether this is an address, such as `s3://bucket/shards`, and no path.
+
+    >>> is_remote("https://example.org/shards"), is_remote("data/shards")
+    (True, False)
+    """
+    return re.match(r"[a-z][a-z0-9+.-]+://", os.fspath(place)) is not None
+
+
+def cache_folder() -> Path:
+    """Where local copies lie: the environment's COLDSTART_CACHE, or the user's cache folder."""
+    named = os.environ.get("COLDSTART_CACHE")
+    return Path(named).absolute() if named else user_cache_path("coldstart")
+
+
+def mirror(address: str) -> Path:
+    """Make or refresh the local copy of a remote dataset.
+
+    Returns:
+        Its folder, in which `dataset.json` is up to date.
+
+    Raises:
+        InputError: it can't be reached, or there is no dataset.
+    """
+    address = address.rstrip("/")
+    name = re.sub(r"[^A-Za-z0-9_-]", "_", address.rpartition("/")[2])
+    folder = cache_folder() / f"{name}-{fingerprint(address)[:12]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "dataset.json"
+    with FileLock(f"{folder}.lock"):
+        there = _read(address)
+        here = json.loads(path.read_bytes()) if path.is_file() else {"modalities": {}}
+        if any(here.get(key) != there.get(key) for key in ("version", "splits", "plan")):
+            shutil.rmtree(folder)
+            here = {"modalities": {}}
+        # Modalities that were written here alone, such as a first stage's, stay.
+        kept = dict(here["modalities"])
+        for fetched in here.get(ORIGIN, {}).get("modalities", ()):
+            if kept.pop(fetched) != there["modalities"].get(fetched):
+                for split in here["splits"]:
+                    shutil.rmtree(folder / split / fetched, ignore_errors=True)
+        came_from = {"address": address, "modalities": list(there["modalities"])}
+        both = {**kept, **there["modalities"]}
+        write_json(path, {**there, "modalities": both, ORIGIN: came_from})
+    return folder
+
+
+def origin(folder: Path, about: dict[str, Any]) -> str | None:
+    """The address that a local copy was fetched from; None for any other folder.
+
+    Whoever hands over a folder can't make us fetch: only copies in our own cache are believed.
+    """
+    mine = folder.absolute().is_relative_to(cache_folder())
+    return about[ORIGIN]["address"] if mine and ORIGIN in about else None
+
+
+def fetch(address: str, path: Path) -> None:
+    """Copy one file here, whole or not at all.
+
+    Raises:
+        InputError: it can't be fetched.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock"):
+        if path.is_file():  # another process was faster
+            return
+        try:
+            with (
+                atomic(path) as temporary,
+                fsspec.open(address, "rb") as source,
+                temporary.open("wb") as copy,
+            ):
+                shutil.copyfileobj(source, copy, 1 << 20)
+        except FileNotFoundError as error:
+            raise InputError(
+                f"{address}: there is no such file; is the upload complete?"
+            ) from error
+        except (OSError, ValueError, ImportError) as error:
+            raise InputError(f"{address}: can't be fetched ({error})") from error
+    Path(f"{path}.lock").unlink(missing_ok=True)
+
+
+def _read(address: str) -> dict[str, Any]:
+    """dataset.json of a remote dataset."""
+    place = f"{address}/dataset.json"
+    try:
+        with fsspec.open(place, "rb") as file:
+            content = file.read()
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{place}: there is no dataset at this address, or nobody answers"
+        ) from error
+    except (OSError, ValueError, ImportError) as error:
+        raise InputError(f"{place}: can't be fetched ({error})") from error
+    try:
+        about: dict[str, Any] = json.loads(content)
+        names = [*about["modalities"], *about["splits"]]
+    except (ValueError, LookupError, TypeError) as error:
+        raise InputError(f"{place}: no dataset of coldstart's ({error})") from error
+    if strange := [name for name in names if not re.fullmatch(r"[A-Za-z0-9_-]+", name)]:
+        raise InputError(f"{place}: {strange[0]!r} can't be the name of a modality or split")
+    return about
