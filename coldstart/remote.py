@@ -31,7 +31,8 @@ def is_remote(place: StrPath) -> bool:
     >>> is_remote("https://example.org/shards"), is_remote("data/shards")
     (True, False)
     """
-    return re.match(r"[a-z][a-z0-9+.-]+://", os.fspath(place)) is not None
+    # A Path makes one slash of two.
+    return re.match(r"[a-z][a-z0-9+.-]+:/", os.fspath(place)) is not None
 
 
 def cache_folder() -> Path:
@@ -49,7 +50,7 @@ def mirror(address: str) -> Path:
     Raises:
         InputError: it can't be reached, or there is no dataset.
     """
-    address = address.rstrip("/")
+    address = re.sub(r":/+", "://", address.rstrip("/"), count=1)
     name = re.sub(r"[^A-Za-z0-9_-]", "_", address.rpartition("/")[2])
     folder = cache_folder() / f"{name}-{fingerprint(address)[:12]}"
     folder.mkdir(parents=True, exist_ok=True)
