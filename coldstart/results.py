@@ -107,7 +107,7 @@ class TestReport(Callback):
         if isinstance(model.target, Attributes):
             truth = merged(trainer, self.truth)
             if trainer.is_global_zero:
-                path = Path(trainer.default_root_dir) / "results.json"
+                path = Path(trainer.default_root_dir) / f"{self.name}.json"
                 about = _correlations(model.target, predictions, truth)
                 write_json(path, {**about, "weights": weights_id(model)})
                 print(f"wrote {path}")
@@ -136,6 +136,7 @@ class TestReport(Callback):
         ours = {f"test_{key}": v for key, v in rows[0]._asdict().items() if isinstance(v, float)}
         for logger in trainer.loggers:
             logger.log_metrics(ours)
+        print()  # a progress bar may have left its line open
         print(evaluation.table(rows))
         print(evaluation.caption(about))
         print(f"wrote {root / self.name}.json and {self.name}.csv")

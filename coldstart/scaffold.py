@@ -61,7 +61,7 @@ def new_encoder(name: str, out: StrPath = ".") -> Path:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     print(f"wrote {folder}: {', '.join(filled)}")
-    print(f"next: cd {folder} && pip install -e '.[test]' && pytest")
+    print(f"next: cd {folder} && pip install -e '.[test]' && python -m pytest")
     return folder
 
 

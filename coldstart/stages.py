@@ -160,7 +160,7 @@ def _train(stage: Stage, config: dict[str, Any], dataset: Shards, lightning: Lig
         if _is_main():
             with atomic(recipe) as temporary:
                 temporary.write_text(yaml.safe_dump({**config, "data": data}), encoding="utf-8")
-        lightning("fit", ["--config", str(recipe), "--run", str(run), "--stages", "1"])
+        lightning("fit", ["--config", str(recipe), "--run", str(run), "--stages", "1", "--no-hint"])
         if _is_main():
             finished.write_text(stage.made_by)
     _write(stage, dataset, lightning)

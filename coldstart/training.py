@@ -38,6 +38,7 @@ OWN_FLAGS: dict[str, dict[str, Any]] = {
     "--results": {},  # test: name of the files, `results` by default
     "--drop": {},  # test: as if no track had these modalities, such as genres,mlg
     "--drop-each": {"action": "store_true"},  # test: also without each modality in turn
+    "--no-hint": {"action": "store_true"},  # fit: don't say what to do next
     "--stages": {"type": int, "choices": (1, 2)},  # fit: see stages.py
     "--stage-folds": {"type": int, "default": 5},
     "--stage-vectors": {"choices": ("factors", "embedding"), "default": "factors"},
@@ -144,6 +145,8 @@ def lightning_cli(verb: str, args: Sequence[str], extra: Sequence[Callback] = ()
     content = stages.content_of(folder) if rivals else None
     root = ["--trainer.default_root_dir", str(folder.absolute())]
     wants_root = not any(a.startswith("--trainer.default_root_dir") for a in rest)
+    # A test's log takes the place of an earlier test's: figures lie in results.json.
+    warnings.filterwarnings("ignore", "Experiment logs directory")
     # It warns that a program's own arguments go elsewhere: they do, on purpose.
     warnings.filterwarnings("ignore", "LightningCLI's args parameter")
     cli = _CLI(
@@ -166,7 +169,7 @@ def lightning_cli(verb: str, args: Sequence[str], extra: Sequence[Callback] = ()
         parser_kwargs={verb: {"prog": f"coldstart {verb}"}},
         stages=mine if verb == "fit" else None,
     )
-    if verb == "fit" and cli.trainer.is_global_zero:
+    if verb == "fit" and cli.trainer.is_global_zero and not mine.no_hint:
         print(f"wrote {folder}\nnext: coldstart test --run {folder}")
     if verb == "test" and mine.drop_each:
         again = [arg for arg in args if arg not in ("--drop-each", "--no-rivals")]
