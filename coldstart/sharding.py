@@ -117,8 +117,8 @@ def shard(
     if skipped := broken.write(out / "broken.csv"):
         print(skipped)
     print(f"wrote {out}")
-    there = dataset.modalities.keys()
-    config = next((name for name in _CONFIGS if set(name.split("_")) <= there), "YOURS")
+    have = dataset.modalities.keys()
+    config = next((name for name in _CONFIGS if set(name.split("_")) <= have), "YOURS")
     print(f"next: coldstart fit --config {config}.yaml --data.shards {out} --data.factors factors")
     return dataset
 
