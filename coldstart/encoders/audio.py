@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from coldstart.encoders.patches import PatchEncoder
+from coldstart.encoders.patches import PatchEncoder, waveform
 from coldstart.errors import InputError
 
 
@@ -197,10 +197,10 @@ class Audio(PatchEncoder):
 
     def encode(self, values: Tensor) -> Tensor:
         """[B, samples] → [B, dim]."""
-        encoded: Tensor = self.out(self.net(self.spectrogram(values)))
+        encoded: Tensor = self.out(self.net(self.spectrogram(waveform(values))))
         return encoded
 
     def describe(self, values: Tensor) -> Tensor:
         """Mean and spread of each bin's level over the patch. [B, samples] → [B, 2 · bins]."""
-        level = self.spectrogram.decibels(values)
+        level = self.spectrogram.decibels(waveform(values))
         return torch.cat([level.mean(2), level.std(2)], dim=1)
