@@ -7,7 +7,7 @@ import mmap
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import soundfile
@@ -158,21 +158,32 @@ def _resampled(file: soundfile.SoundFile, rate: int, exact: bool) -> Iterator[Sa
         yield mono if file.samplerate == rate else stream.resample_chunk(mono, last=last)
 
 
+def usable(path: StrPath, rate: int = SAMPLE_RATE) -> Iterator[Samples]:
+    """What is stored of a file: its blocks, in -1..1.
+
+    Raises:
+        AudioError: as in `blocks`, or silent (once the last block has come).
+    """
+    peak = 0.0
+    for block in blocks(path, rate):
+        peak = max(peak, float(np.abs(block).max(initial=0)))
+        yield np.clip(block, -1, 1)  # lossy files decode to a little over full scale
+    if peak < _SILENCE:
+        raise AudioError("silent: no sample is louder than -80 dBFS")
+
+
 def to_flac(path: StrPath, rate: int = SAMPLE_RATE) -> bytes:
     """Transcode a file to mono 16-bit FLAC at `rate` Hz, in memory.
 
     Raises:
-        AudioError: as in `blocks`, or silent.
+        AudioError: as in `usable`.
     """
-    buffer, peak = io.BytesIO(), 0.0
+    buffer = io.BytesIO()
     with soundfile.SoundFile(
         buffer, "w", samplerate=rate, channels=1, format="FLAC", subtype="PCM_16"
     ) as flac:
-        for block in blocks(path, rate):
-            peak = max(peak, float(np.abs(block).max(initial=0)))
-            flac.write(np.clip(block, -1, 1))  # lossy files decode to a little over full scale
-    if peak < _SILENCE:
-        raise AudioError("silent: no sample is louder than -80 dBFS")
+        for block in usable(path, rate):
+            flac.write(block)
     return buffer.getvalue()
 
 
@@ -220,7 +231,7 @@ def window(flac: Buffer, start: int, out: NDArray[np.int16]) -> None:
     Raises:
         RuntimeError, ValueError: not a FLAC, or a damaged one.
     """
-    with soundfile.SoundFile(_File(flac)) as file:
+    with soundfile.SoundFile(cast(BinaryIO, _File(flac))) as file:
         file.seek(start)
         heard = len(file.read(out=out))
         if heard < max(1, min(len(out), file.frames - start)):

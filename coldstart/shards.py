@@ -226,7 +226,7 @@ def _read_tar(path: Path, mapped: bool) -> Iterator[dict[str, Any]]:
         read = _views_of(file) if mapped else partial(_read_at, file)
         sample: dict[str, Any] = {}
         for member in tar:
-            tar.members = []  # else it would remember them all
+            tar.members = []  # type: ignore[attr-defined]  # else it would remember them all
             key, _, field = member.name.partition(".")
             if sample and sample["__key__"] != key:
                 yield sample
