@@ -214,7 +214,7 @@ def length(flac: Buffer) -> int:
         ValueError: not a FLAC.
     """
     if flac[:4] != b"fLaC" or len(flac) < 26:
-        raise ValueError("it doesn't begin like one")
+        raise ValueError("not a readable FLAC (it doesn't begin like one)")
     return int.from_bytes(flac[18:26]) & (1 << 36) - 1  # RFC 9639: 36 bits of STREAMINFO
 
 
@@ -229,12 +229,16 @@ def window(flac: Buffer, start: int, out: NDArray[np.int16]) -> None:
         out: [samples], to be filled; 2^15 is full scale.
 
     Raises:
-        RuntimeError, ValueError: not a FLAC, or a damaged one.
+        ValueError: not a FLAC, or a damaged one.
     """
-    with soundfile.SoundFile(cast(BinaryIO, _File(flac))) as file:
-        file.seek(start)
-        heard = len(file.read(out=out))
-        if heard < max(1, min(len(out), file.frames - start)):
-            raise ValueError("it ends too early")
+    try:
+        with soundfile.SoundFile(cast(BinaryIO, _File(flac))) as file:
+            file.seek(start)
+            heard = len(file.read(out=out))
+            whole = heard >= max(1, min(len(out), file.frames - start))
+    except RuntimeError as error:
+        raise ValueError(f"not a readable FLAC ({error})") from error
+    if not whole:
+        raise ValueError("not a readable FLAC (it ends too early)")
     if heard < len(out):
         out[heard:] = np.resize(out[:heard], len(out) - heard)

@@ -16,10 +16,11 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import polars as pl
+import torch
 from tqdm import tqdm
 
 from coldstart.audio_codec import SAMPLE_RATE
@@ -29,6 +30,10 @@ from coldstart.files import StrPath, fingerprint, write_json
 from coldstart.shards import VERSION, Shards, changing, list_modality, write_dataset, write_tar
 from coldstart.sources import Source, npy_bytes, sources_of, statistics, vector_statistics
 from coldstart.splits import SPLITS
+from coldstart.stores import Store, store_facts
+
+CONFIGS = {"mgp": "mgp", "cqt": "audio_cqt", "audio": "audio"}
+"""Modality → the config to begin with, the quickest first."""
 
 
 def shard(
@@ -42,6 +47,11 @@ def shard(
     files: dict[str, str] | None = None,
     modalities: list[str] | None = None,
     sample_rate: int = SAMPLE_RATE,
+    store: Store = "flac",
+    bits: Literal[8, 16] = 8,
+    bins: int = 96,
+    fmin: float = 32.7,
+    frame_hop: int = 1024,
     shard_size: int = 256,
     workers: int | None = None,
     seed: int = 0,
@@ -68,6 +78,12 @@ def shard(
         modalities: which of the table's columns to shard; by default `audio` and `genres` where
             it has them.
         sample_rate: Hz of the stored audio.
+        store: how audio is kept: `flac`, in the folder `audio`; or `cqt` or `mel`, spectrograms in
+            a folder of that name, with which training needs no decoding and no transform.
+        bits: of a spectrogram's values: 8, in steps of half a decibel, or 16.
+        bins: a spectrogram's frequency bins; constant-Q has 12 an octave.
+        fmin: Hz of its lowest bin.
+        frame_hop: samples between its frames.
         shard_size: tracks in a shard. Training needs at least as many shards as
             GPUs × loader workers.
         workers: processes; by default one a core.
@@ -82,6 +98,7 @@ def shard(
     out = Path(out)
     if shard_size < 1 or not 1000 <= sample_rate <= 192_000:
         raise InputError("shard_size is at least 1, sample_rate 1,000 to 192,000 Hz")
+    audio = store_facts(store, sample_rate, frame_hop, bins, fmin, bits)
     broken = Broken(skip_broken)
     table = read_tracks(tracks, broken)
     named = {
@@ -90,7 +107,7 @@ def shard(
         "texts": texts or {},
         "files": files or {},
     }
-    sources = sources_of(table, Path(tracks), modalities, named, sample_rate, broken)
+    sources = sources_of(table, Path(tracks), modalities, named, audio, broken)
     dataset = _plan(table, splits, out, shard_size, seed, overwrite)
     training = {track["track_id"] for track in dataset.all_tracks(["train"])}
     for name, source in sources.items():
@@ -111,7 +128,8 @@ def shard(
     if skipped := broken.write(out / "broken.csv"):
         print(skipped)
     print(f"wrote {out}")
-    config = "mgp" if "mgp" in dataset.modalities else "audio"
+    fits = [config for name, config in CONFIGS.items() if name in dataset.modalities]
+    config = fits[0] if fits else "audio"
     print(f"next: coldstart fit --config {config}.yaml --data.shards {out} --data.factors factors")
     return dataset
 
@@ -237,7 +255,7 @@ def _write_modality(
             notes[place] = written
             bar.update(len(tasks[place].items))
     made = {
-        "fields": {source.field: source.field.rsplit(".", 1)[1]},
+        "fields": {source.field: source.codec},
         "shards": {
             split: [notes[split, i]["tracks"] for i in range(len(dataset.shard_sizes(split)))]
             for split in SPLITS
@@ -266,7 +284,8 @@ def _run(
         return
     # Spawned, not forked: the table library's threads don't survive a fork.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    # One thread each, as there is a process for each core.
+    with ProcessPoolExecutor(workers, context, torch.set_num_threads, (1,)) as pool:
         futures = {pool.submit(_write_shard, task): place for place, task in tasks.items()}
         try:
             for future in as_completed(futures):
