@@ -7,7 +7,6 @@ decodes and throws away. Ours reads the tars, shuffles, draws and decodes window
 batches to the process that would train.
 """
 
-import argparse
 import io
 import multiprocessing
 import random
@@ -20,7 +19,7 @@ from pathlib import Path
 
 import soundfile
 
-from benchmarks.sound import PATCH_SECONDS, RATE, Loader, dataset, fill, music
+from benchmarks.sound import PATCH_SECONDS, RATE, Loader, dataset, fill, music, print_rows
 from benchmarks.table import Row
 from coldstart.encoders.audio import Audio
 
@@ -75,7 +74,7 @@ class Floor:
 
 def measure(rounds: int = 3, tracks: int = 192, workers: int = 2) -> list[Row]:
     """Patches/s of the loader and of the bare decoder, in turn."""
-    seeds = tuple(range(8))
+    seeds = tuple(range(4))
     with tempfile.TemporaryDirectory() as name:
         shards = dataset(Path(name), tracks, shard_size=32)
         fill(shards, "audio.flac", held(seeds), "flac", {"sample_rate": RATE})
@@ -99,14 +98,5 @@ def measure(rounds: int = 3, tracks: int = 192, workers: int = 2) -> list[Row]:
     ]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--tracks", type=int, default=192)
-    parser.add_argument("--workers", type=int, default=2)
-    for row in measure(**vars(parser.parse_args())):
-        print("| {} | {} | {} | {:.2f} | {} |".format(*row))
-
-
 if __name__ == "__main__":
-    main()
+    print_rows(measure, __doc__, tracks=192, workers=2)

@@ -1,7 +1,10 @@
 """What the benchmarks of sound share: invented music, shards of it, and the rate of a loader."""
 
+import argparse
+import contextlib
+import io
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from benchmarks.table import Row
 from coldstart.data import ColdStartData
 from coldstart.encoders.base import Encoder
 from coldstart.factors import VERSION, Factors
@@ -47,13 +51,14 @@ def dataset(folder: Path, tracks: int, shard_size: int) -> Shards:
         listens=csr_matrix((1, tracks), dtype=np.float32),
         about={"version": VERSION, "factors": 32, "protocol": "benchmark"},
     ).save(folder / "factors")
-    return shard(
-        folder / "tracks.csv",
-        out=folder / "shards",
-        splits=folder / "splits.csv",
-        modalities=[],
-        shard_size=shard_size,
-    )
+    with contextlib.redirect_stdout(io.StringIO()):  # a benchmark prints its rows alone
+        return shard(
+            folder / "tracks.csv",
+            out=folder / "shards",
+            splits=folder / "splits.csv",
+            modalities=[],
+            shard_size=shard_size,
+        )
 
 
 def fill(
@@ -90,3 +95,12 @@ class Loader:
         for _ in range(epochs):
             patches += sum(len(batch.track_ids) for batch in self.batches)
         return patches / (time.perf_counter() - began)
+
+
+def print_rows(measure: Callable[..., list[Row]], about: str, **options: int) -> None:
+    """A benchmark's command line: `--rounds`, and whole numbers of its own with their defaults."""
+    parser = argparse.ArgumentParser(description=about.splitlines()[0])
+    for name, default in {"rounds": 3, **options}.items():
+        parser.add_argument(f"--{name}", type=int, default=default)
+    for row in measure(**vars(parser.parse_args())):
+        print("| {} | {} | {} | {:.2f} | {} |".format(*row))

@@ -52,7 +52,7 @@ def shard(
     bins: int = 96,
     fmin: float = 32.7,
     frame_hop: int = 1024,
-    shard_size: int = 256,
+    shard_size: int | None = None,
     workers: int | None = None,
     seed: int = 0,
     overwrite: bool = False,
@@ -84,8 +84,8 @@ def shard(
         bins: a spectrogram's frequency bins; constant-Q has 12 an octave.
         fmin: Hz of its lowest bin.
         frame_hop: samples between its frames.
-        shard_size: tracks in a shard. Training needs at least as many shards as
-            GPUs × loader workers.
+        shard_size: tracks in a shard; by default 16 to 256, so that there are about 64 shards for
+            all cores to work at. Training needs at least as many as GPUs × loader workers.
         workers: processes; by default one a core.
         seed: of the tracks' order within a split. Streams shuffle only what lies near together,
             so tracks are shuffled once, here.
@@ -96,7 +96,7 @@ def shard(
         The dataset.
     """
     out = Path(out)
-    if shard_size < 1 or not 1000 <= sample_rate <= 192_000:
+    if (shard_size is not None and shard_size < 1) or not 1000 <= sample_rate <= 192_000:
         raise InputError("shard_size is at least 1, sample_rate 1,000 to 192,000 Hz")
     audio = store_facts(store, sample_rate, frame_hop, bins, fmin, bits)
     broken = Broken(skip_broken)
@@ -108,6 +108,7 @@ def shard(
         "files": files or {},
     }
     sources = sources_of(table, Path(tracks), modalities, named, audio, broken)
+    shard_size = shard_size or min(256, max(16, len(table) // 64))
     dataset = _plan(table, splits, out, shard_size, seed, overwrite)
     training = {track["track_id"] for track in dataset.all_tracks(["train"])}
     for name, source in sources.items():
