@@ -1,12 +1,12 @@
 """A three-minute mp3 to its factor vector, and a folder of mp3s, beside the parts that it takes.
 
-    python -m benchmarks.whole_track [--rounds 3] [--files 16] [--workers 2]
+    python -m benchmarks.whole_track [--rounds 3] [--files 12] [--workers 2]
 
 The floor of one file is decode + transform + net, each measured alone: the mp3 to mono samples at
 the model's rate, the spectrograms of the windows that the model hears, and the net on those. The
-floor of a folder is decoding its files in as many processes as there are workers, and the other two
-for each file. Ours is `hear` (`recommend --audio`), and `shard` and `embed` for a folder. One file is
-measured on one core, a folder on all.
+floor of a folder is decoding its files in as many processes as there are workers, and the other
+two for each file. Ours is `hear` (`recommend --audio`) on one core, and for a folder `shard` and
+`embed` on all.
 """
 
 import contextlib
@@ -117,7 +117,7 @@ def folder_of(folder: Path, source: Path, files: int) -> Path:
     return folder / "tracks.csv"
 
 
-def measure(rounds: int = 3, files: int = 16, workers: int = 2) -> list[Row]:
+def measure(rounds: int = 3, files: int = 12, workers: int = 2) -> list[Row]:
     """One file, and a folder of `files`; the folder is measured once."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -173,4 +173,4 @@ def measure(rounds: int = 3, files: int = 16, workers: int = 2) -> list[Row]:
 
 
 if __name__ == "__main__":
-    print_rows(measure, __doc__, files=16, workers=2)
+    print_rows(measure, __doc__, files=12, workers=2)

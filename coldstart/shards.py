@@ -4,6 +4,7 @@
       dataset.json                   version; tracks per shard; per modality fields and facts
       train/tracks/000000.json       the shard's tracks in order: track_id, title, artist, …
       train/audio/000000.tar         <key>.audio.flac     mono FLAC
+      train/cqt/000000.tar           <key>.cqt.npy        spectrogram [frames, bins]
       train/mgp/000000.tar           <key>.mgp.npy        float32 vector
       train/genres/000000.tar        <key>.genres.json    list of names
       train/mlg/000000.tar           <key>.mlg.npy        written later, by a trained listener
