@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from coldstart.encoders.base import Modality as Modality
     from coldstart.encoders.embedding import Embedding as Embedding
     from coldstart.encoders.genres import Genres as Genres
+    from coldstart.encoders.spectrogram import Spectrogram as Spectrogram
     from coldstart.encoders.waveform import Waveform as Waveform
     from coldstart.errors import InputError as InputError
     from coldstart.factors import Factors as Factors
@@ -77,6 +78,7 @@ _HOME = {
     "RunCheckpoint": "callbacks",
     "Shards": "shards",
     "SharedBranch": "fusion.shared",
+    "Spectrogram": "encoders.spectrogram",
     "Target": "targets",
     "TestReport": "results",
     "TrackFactors": "targets",

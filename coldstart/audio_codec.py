@@ -7,6 +7,7 @@ import mmap
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import soundfile
@@ -17,6 +18,7 @@ from coldstart.errors import ItemError
 from coldstart.files import StrPath
 
 Samples = NDArray[np.float32]
+Buffer = bytes | memoryview
 
 SAMPLE_RATE = 22_050
 """Hz. What the talk's net hears; the shards' default."""
@@ -156,43 +158,87 @@ def _resampled(file: soundfile.SoundFile, rate: int, exact: bool) -> Iterator[Sa
         yield mono if file.samplerate == rate else stream.resample_chunk(mono, last=last)
 
 
+def usable(path: StrPath, rate: int = SAMPLE_RATE) -> Iterator[Samples]:
+    """What is stored of a file: its blocks, in -1..1.
+
+    Raises:
+        AudioError: as in `blocks`, or silent (once the last block has come).
+    """
+    peak = 0.0
+    for block in blocks(path, rate):
+        peak = max(peak, float(np.abs(block).max(initial=0)))
+        yield np.clip(block, -1, 1)  # lossy files decode to a little over full scale
+    if peak < _SILENCE:
+        raise AudioError("silent: no sample is louder than -80 dBFS")
+
+
 def to_flac(path: StrPath, rate: int = SAMPLE_RATE) -> bytes:
     """Transcode a file to mono 16-bit FLAC at `rate` Hz, in memory.
 
     Raises:
-        AudioError: as in `blocks`, or silent.
+        AudioError: as in `usable`.
     """
-    buffer, peak = io.BytesIO(), 0.0
+    buffer = io.BytesIO()
     with soundfile.SoundFile(
         buffer, "w", samplerate=rate, channels=1, format="FLAC", subtype="PCM_16"
     ) as flac:
-        for block in blocks(path, rate):
-            peak = max(peak, float(np.abs(block).max(initial=0)))
-            flac.write(np.clip(block, -1, 1))  # lossy files decode to a little over full scale
-    if peak < _SILENCE:
-        raise AudioError("silent: no sample is louder than -80 dBFS")
+        for block in usable(path, rate):
+            flac.write(block)
     return buffer.getvalue()
 
 
-def length(flac: bytes) -> int:
-    """Number of samples in a FLAC; reads its header only."""
-    return int(soundfile.info(io.BytesIO(flac)).frames)
+class _File(io.RawIOBase):
+    """Bytes, or a view of a mapped file, as the decoder wants to read them; nothing is copied."""
+
+    def __init__(self, content: Buffer) -> None:
+        self.content, self.place = memoryview(content), 0
+
+    def readinto(self, buffer: Any) -> int:
+        piece = self.content[self.place : self.place + len(buffer)]
+        buffer[: len(piece)] = piece
+        self.place += len(piece)
+        return len(piece)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self.place = (0, self.place, len(self.content))[whence] + offset
+        return self.place
+
+    def tell(self) -> int:
+        return self.place
 
 
-def window(flac: bytes, start: int, samples: int) -> Samples:
-    """Decode `samples` samples from `start` on, and nothing else.
+def length(flac: Buffer) -> int:
+    """Number of samples in a FLAC; reads its header only, which takes no decoder.
+
+    Raises:
+        ValueError: not a FLAC.
+    """
+    if flac[:4] != b"fLaC" or len(flac) < 26:
+        raise ValueError("not a readable FLAC (it doesn't begin like one)")
+    return int.from_bytes(flac[18:26]) & (1 << 36) - 1  # RFC 9639: 36 bits of STREAMINFO
+
+
+def window(flac: Buffer, start: int, out: NDArray[np.int16]) -> None:
+    """Decode as many samples as `out` has room for, from `start` on, and nothing else.
 
     A track shorter than the window is repeated until the window is full.
 
-    Returns:
-        [samples] float32 in -1..1.
+    Args:
+        flac: the whole FLAC.
+        start: the first sample wanted.
+        out: [samples], to be filled; 2^15 is full scale.
 
     Raises:
-        RuntimeError, ValueError: not a FLAC, or a damaged one.
+        ValueError: not a FLAC, or a damaged one.
     """
-    with soundfile.SoundFile(io.BytesIO(flac)) as file:
-        file.seek(start)
-        heard = np.asarray(file.read(samples, dtype="float32"), dtype=np.float32)
-        if len(heard) < max(1, min(samples, file.frames - start)):
-            raise ValueError("it ends too early")
-    return heard if len(heard) == samples else np.resize(heard, samples)
+    try:
+        with soundfile.SoundFile(cast(BinaryIO, _File(flac))) as file:
+            file.seek(start)
+            heard = len(file.read(out=out))
+            whole = heard >= max(1, min(len(out), file.frames - start))
+    except RuntimeError as error:
+        raise ValueError(f"not a readable FLAC ({error})") from error
+    if not whole:
+        raise ValueError("not a readable FLAC (it ends too early)")
+    if heard < len(out):
+        out[heard:] = np.resize(out[:heard], len(out) - heard)

@@ -8,7 +8,10 @@ from typing import Any
 from coldstart.errors import InputError
 
 Sample = dict[str, Any]
-"""`track_id`, `shard`, and the raw bytes of each field that the track has."""
+"""`track_id`, `shard`, and the raw bytes of each field that the track has.
+
+Sound may be a `memoryview` of its tar instead of `bytes`, so that only what is decoded is read.
+"""
 
 
 def malformed(sample: Mapping[str, Any], field: str, reason: object) -> InputError:

@@ -16,10 +16,11 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import polars as pl
+import torch
 from tqdm import tqdm
 
 from coldstart.audio_codec import SAMPLE_RATE
@@ -30,9 +31,16 @@ from coldstart.remote import is_remote
 from coldstart.shards import VERSION, Shards, changing, list_modality, write_dataset, write_tar
 from coldstart.sources import Source, npy_bytes, sources_of, statistics, vector_statistics
 from coldstart.splits import SPLITS
+from coldstart.stores import Store, store_facts
 
-_CONFIGS = ("mgp_genres", "mgp", "audio", "genres")
-"""Shipped configs to begin with, the best first; each is named after what it reads."""
+CONFIGS = {
+    ("mgp", "genres"): "mgp_genres",
+    ("mgp",): "mgp",
+    ("cqt",): "audio_cqt",
+    ("audio",): "audio",
+    ("genres",): "genres",
+}
+"""Modalities → the shipped config to begin with, the quickest first."""
 
 
 def shard(
@@ -45,8 +53,13 @@ def shard(
     texts: dict[str, str] | None = None,
     files: dict[str, str] | None = None,
     modalities: list[str] | None = None,
-    sample_rate: int = SAMPLE_RATE,
-    shard_size: int = 256,
+    sample_rate: int | None = None,
+    store: Store = "flac",
+    bits: Literal[8, 16] = 8,
+    bins: int = 96,
+    fmin: float = 32.7,
+    frame_hop: int = 1024,
+    shard_size: int | None = None,
     workers: int | None = None,
     seed: int = 0,
     overwrite: bool = False,
@@ -71,9 +84,15 @@ def shard(
             as they are: `--files.cover covers.csv`.
         modalities: which of the table's columns to shard; by default `audio` and `genres` where
             it has them.
-        sample_rate: Hz of the stored audio.
-        shard_size: tracks in a shard. Training needs at least as many shards as
-            GPUs × loader workers.
+        sample_rate: Hz of the stored audio; by default what the dataset has, else 22,050.
+        store: how audio is kept: `flac`, in the folder `audio`; or `cqt` or `mel`, spectrograms in
+            a folder of that name, with which training needs no decoding and no transform.
+        bits: of a spectrogram's values: 8, in steps of half a decibel, or 16.
+        bins: a spectrogram's frequency bins; constant-Q has 12 an octave.
+        fmin: Hz of its lowest bin.
+        frame_hop: samples between its frames.
+        shard_size: tracks in a shard; by default 16 to 256, so that there are about 64 shards for
+            all cores to work at. Training needs at least as many as GPUs × loader workers.
         workers: processes; by default one a core.
         seed: of the tracks' order within a split. Streams shuffle only what lies near together,
             so tracks are shuffled once, here.
@@ -86,8 +105,10 @@ def shard(
     out = Path(out)
     if is_remote(out):
         raise InputError(f"{out}: shards are written to a folder; copy them to an address then")
-    if shard_size < 1 or not 1000 <= sample_rate <= 192_000:
+    sample_rate = sample_rate or _sample_rate_of(out)
+    if (shard_size is not None and shard_size < 1) or not 1000 <= sample_rate <= 192_000:
         raise InputError("shard_size is at least 1, sample_rate 1,000 to 192,000 Hz")
+    audio = store_facts(store, sample_rate, frame_hop, bins, fmin, bits)
     broken = Broken(skip_broken)
     table = read_tracks(tracks, broken)
     named = {
@@ -96,7 +117,8 @@ def shard(
         "texts": texts or {},
         "files": files or {},
     }
-    sources = sources_of(table, Path(tracks), modalities, named, sample_rate, broken)
+    sources = sources_of(table, Path(tracks), modalities, named, audio, broken)
+    shard_size = shard_size or min(256, max(16, len(table) // 64))
     dataset = _plan(table, splits, out, shard_size, seed, overwrite)
     training = {track["track_id"] for track in dataset.all_tracks(["train"])}
     for name, source in sources.items():
@@ -118,9 +140,16 @@ def shard(
         print(skipped)
     print(f"wrote {out}")
     have = dataset.modalities.keys()
-    config = next((name for name in _CONFIGS if set(name.split("_")) <= have), "YOURS")
+    config = next((config for names, config in CONFIGS.items() if set(names) <= have), "YOURS")
     print(f"next: coldstart fit --config {config}.yaml --data.shards {out} --data.factors factors")
     return dataset
+
+
+def _sample_rate_of(out: Path) -> int:
+    """Of the audio that is there already, so that one more modality needs no flag of the first."""
+    there = Shards(out).modalities if (out / "dataset.json").is_file() else {}
+    rate: int = there.get("audio", {}).get("sample_rate", SAMPLE_RATE)
+    return rate
 
 
 def _plan(
@@ -244,7 +273,7 @@ def _write_modality(
             notes[place] = written
             bar.update(len(tasks[place].items))
     made = {
-        "fields": {source.field: source.field.rsplit(".", 1)[1]},
+        "fields": {source.field: source.codec},
         "shards": {
             split: [notes[split, i]["tracks"] for i in range(len(dataset.shard_sizes(split)))]
             for split in SPLITS
@@ -273,7 +302,8 @@ def _run(
         return
     # Spawned, not forked: the table library's threads don't survive a fork.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    # One thread each, as there is a process for each core.
+    with ProcessPoolExecutor(workers, context, torch.set_num_threads, (1,)) as pool:
         futures = {pool.submit(_write_shard, task): place for place, task in tasks.items()}
         try:
             for future in as_completed(futures):

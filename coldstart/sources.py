@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from coldstart.audio_codec import to_flac
 from coldstart.catalog import read_attributes, read_column, read_vectors
 from coldstart.errors import Broken, InputError, ItemError
 from coldstart.files import file_hash, fingerprint
+from coldstart.shards import folder_of
+from coldstart.stores import field_of, stored
 
 
 class Source(NamedTuple):
@@ -30,6 +31,7 @@ class Source(NamedTuple):
         fingerprint: of everything that the bytes depend on.
         file: name of the table, for messages.
         costly: whether encoding is worth several processes.
+        kept_as: how the field's bytes are to be read; its ending by default.
     """
 
     field: str
@@ -39,6 +41,12 @@ class Source(NamedTuple):
     fingerprint: str
     file: str
     costly: bool = False
+    kept_as: str = ""
+
+    @property
+    def codec(self) -> str:
+        """What dataset.json says of the field."""
+        return self.kept_as or self.field.rsplit(".", 1)[1]
 
 
 def sources_of(
@@ -46,7 +54,7 @@ def sources_of(
     path: Path,
     modalities: Sequence[str] | None,
     named: Mapping[str, Mapping[str, str]],
-    sample_rate: int,
+    audio: Mapping[str, Any],
     broken: Broken,
 ) -> dict[str, Source]:
     """Modality name → what it is made from.
@@ -56,11 +64,11 @@ def sources_of(
         path: of that table.
         modalities: of its columns, which to shard; None for all.
         named: kind (`attributes`, `embeddings`, `texts`, `files`) → modality name → file.
-        sample_rate: of the stored audio.
+        audio: how sound is stored: the facts of its store.
         broken: collects broken rows.
     """
     columns: dict[str, Callable[[pl.DataFrame, Path], Source]] = {
-        "audio": partial(_audio_source, sample_rate),
+        "audio": partial(_audio_source, audio),
         "genres": _genre_source,
     }
     wanted = modalities if modalities is not None else [c for c in columns if c in table.columns]
@@ -71,7 +79,8 @@ def sources_of(
                 f"{path}: can't shard '{name}' from this table; of audio and genres it has: {have}."
                 " Attribute tables are named with --attributes.NAME FILE"
             )
-    sources = {name: columns[name](table, path) for name in wanted}
+    made = [columns[name](table, path) for name in wanted]
+    sources = {folder_of(source.field): source for source in made}
     ids = table["track_id"].to_list()
     for kind, files in named.items():
         for name, file in files.items():
@@ -83,20 +92,21 @@ def sources_of(
     return sources
 
 
-def _audio_source(sample_rate: int, table: pl.DataFrame, path: Path) -> Source:
+def _audio_source(facts: Mapping[str, Any], table: pl.DataFrame, path: Path) -> Source:
     files = {
         track: audio for track, audio in table.select("track_id", "audio").iter_rows() if audio
     }
     paths = {track: str(path.parent / audio) for track, audio in files.items()}
     stats = _stats(path, files)
     return Source(
-        field="audio.flac",
-        encode=partial(to_flac, rate=sample_rate),
+        field=field_of(facts),
+        encode=partial(stored, facts=facts),
         items=paths,
-        facts={"sample_rate": sample_rate},
-        fingerprint=fingerprint(sample_rate, stats),
+        facts=facts,
+        fingerprint=fingerprint(*facts.values(), stats),
         file=path.name,
         costly=True,
+        kept_as="frames" if "transform" in facts else "flac",
     )
 
 
@@ -211,9 +221,9 @@ def _json_bytes(item: Any) -> bytes:
 def statistics(source: Source, training: set[str]) -> dict[str, Any]:
     """What the encoders need to know, from training tracks only."""
     items = [item for track, item in source.items.items() if track in training]
-    if source.field.endswith(".npy"):
+    if source.codec == "npy":
         return vector_statistics(items or list(source.items.values()))
-    if source.field.endswith(".json"):
+    if source.codec == "json":
         names, counts = np.unique([name for item in items for name in item], return_counts=True)
         order = np.argsort(-counts, kind="stable")
         return {"vocabulary": [str(names[i]) for i in order]}

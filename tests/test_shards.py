@@ -282,7 +282,7 @@ def test_nothing_in_a_dataset_is_a_pickle(source: Path, tmp_path: Path) -> None:
         if "mgp.npy" in sample:
             assert np.load(io.BytesIO(sample["mgp.npy"]), allow_pickle=False).dtype == np.float32
         if "audio.flac" in sample:
-            assert sample["audio.flac"].startswith(b"fLaC")
+            assert sample["audio.flac"][:4] == b"fLaC"
         json.loads(sample.get("genres.json", b"[]"))
 
 

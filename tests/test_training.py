@@ -268,7 +268,7 @@ def test_every_shipped_config_parses_and_prints(
         main(["fit", "--config", name, "--print_config"])
     assert stop.value.code == 0
     config = yaml.safe_load(capsys.readouterr().out)
-    sound = {"Audio", "Waveform"} & {
+    sound = {"Audio", "Spectrogram", "Waveform"} & {
         encoder["class_path"].rsplit(".", 1)[-1] for encoder in config["model"]["encoders"].values()
     }
     on_a_cpu = "small" in name
@@ -325,7 +325,7 @@ def test_a_later_config_replaces_the_selected_modalities(
 BAD_FITS = {
     "a typo in an encoder's name": (
         ["--config", "{typo}"],
-        ["MPG", "Audio, Embedding, Genres, MGP, MachineListened, Waveform"],
+        ["MPG", "Audio, Embedding, Genres, MGP, MachineListened, Spectrogram, Waveform"],
     ),
     "an option that an encoder doesn't have": (
         ["--config", "mgp.yaml", "--model.encoders.mgp.hiden", "[3]"],

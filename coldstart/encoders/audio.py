@@ -8,56 +8,22 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from coldstart.encoders.patches import PatchEncoder
+from coldstart.encoders.patches import PatchEncoder, waveform
 from coldstart.errors import InputError
+from coldstart.spectra import Decibels, Settings, below_loudest
 
 
 class LogSpectrogram(nn.Module):
-    """Waveform → spectrogram in dB below its loudest point, standardised per bin by `norm`.
+    """Waveform → spectrogram in dB below its loudest point, standardised per bin by `norm`."""
 
-    Args:
-        kind: `cqt` (constant-Q) or `mel`, both by nnAudio.
-        sample_rate: Hz.
-        hop: samples between frames.
-        bins: frequency bins; constant-Q has 12 an octave.
-        fmin: Hz of the lowest bin.
-    """
-
-    TOP_DB = 80.0
-
-    def __init__(
-        self, kind: Literal["cqt", "mel"], sample_rate: int, hop: int, bins: int, fmin: float
-    ) -> None:
+    def __init__(self, settings: Settings) -> None:
         super().__init__()
-        from nnAudio.features import CQT1992v2, MelSpectrogram
+        self.transform = Decibels(settings)
+        self.norm = nn.BatchNorm1d(settings.bins, affine=False)
 
-        common = {"sr": sample_rate, "hop_length": hop, "fmin": fmin, "verbose": False}
-        if kind == "cqt":
-            top = fmin * 2 ** (bins / 12)
-            if top > sample_rate / 2:
-                raise InputError(
-                    f"{bins} constant-Q bins from {fmin} Hz reach {top:,.0f} Hz, above half the "
-                    f"sample rate ({sample_rate / 2:,.0f} Hz); take fewer bins"
-                )
-            self.transform: nn.Module = CQT1992v2(n_bins=bins, bins_per_octave=12, **common)
-            self.shortest = self.transform.kernel_width // 2 + 1  # samples; it pads by reflection
-        else:
-            self.transform = MelSpectrogram(n_fft=2048, n_mels=bins, **common)
-            self.shortest = 2048 // 2 + 1
-        # The kernels follow from the arguments; 11 MB of them don't belong in each checkpoint.
-        for module in self.transform.modules():
-            module._non_persistent_buffers_set.update(module._buffers)
-        self.power = 1.0 if kind == "cqt" else 0.5
-        self.norm = nn.BatchNorm1d(bins, affine=False)
-
-    @torch.no_grad()
     def decibels(self, wave: Tensor) -> Tensor:
         """[B, samples] → [B, bins, frames] in -80..0 dB relative to the patch's maximum."""
-        # Not in half precision: 80 dB of power don't fit.
-        with torch.autocast(wave.device.type, enabled=False):
-            magnitude = self.transform(wave.float()).clamp_min(1e-10) ** self.power
-            level = 20 * torch.log10(magnitude)
-            return (level - level.amax((1, 2), keepdim=True)).clamp_min(-self.TOP_DB)
+        return below_loudest(self.transform(waveform(wave)))
 
     def forward(self, wave: Tensor) -> Tensor:
         """[B, samples] → [B, bins, frames], standardised per bin."""
@@ -139,7 +105,35 @@ class SmallNet(nn.Module):
 NETS: dict[str, type[DLRSNet] | type[SmallNet]] = {"dlrs": DLRSNet, "small": SmallNet}
 
 
-class Audio(PatchEncoder):
+class Convolved(PatchEncoder):
+    """Spectrogram → convolutions → one vector: what `Audio` and `Spectrogram` have in common.
+
+    A subclass's `build` sets `spectrogram`, which has `decibels` and a `forward`, and calls `_net`.
+    The weights of both have the same names, so those of one fit the other.
+    """
+
+    spectrogram: nn.Module
+
+    def _net(self, net: str, bins: int, frames: int, dropout: float) -> None:
+        """Make the layers after the spectrogram, for patches of so many frames."""
+        convolutions = NETS[net](bins, frames, dropout)
+        self.net: nn.Module = convolutions
+        self.out = nn.Sequential(
+            nn.Linear(convolutions.dim, self.dim), nn.ReLU(), nn.Dropout(dropout)
+        )
+
+    def encode(self, values: Tensor) -> Tensor:
+        """[B, …] as the reader gives them → [B, dim]."""
+        encoded: Tensor = self.out(self.net(self.spectrogram(values)))
+        return encoded
+
+    def describe(self, values: Tensor) -> Tensor:
+        """Mean and spread of each bin's level over the patch. [B, …] → [B, 2 · bins]."""
+        level = self.spectrogram.decibels(values)  # type: ignore[operator]
+        return torch.cat([level.mean(2), level.std(2)], dim=1)
+
+
+class Audio(Convolved):
     """Patches of sound → spectrogram → convolutions → one vector (rows 3 and 4 of the talk)."""
 
     def __init__(
@@ -184,23 +178,13 @@ class Audio(PatchEncoder):
         """Make the layers for audio of `info["sample_rate"]` Hz."""
         rate = int(info["sample_rate"])
         self.samples = int(self.patch_seconds * rate)
-        self.spectrogram = LogSpectrogram(self.kind, rate, self.frame_hop, self.bins, self.fmin)
-        if self.samples < self.spectrogram.shortest:
+        self.spectrogram = LogSpectrogram(
+            Settings(self.kind, rate, self.frame_hop, self.bins, self.fmin)
+        )
+        shortest = self.spectrogram.transform.shortest
+        if self.samples < shortest:
             raise InputError(
                 f"Audio: patches of {self.samples} samples are too short for this spectrogram; it "
-                f"needs {self.spectrogram.shortest} at least"
+                f"needs {shortest} at least"
             )
-        frames = self.samples // self.frame_hop + 1
-        net = NETS[self.net_name](self.bins, frames, self.dropout)
-        self.net: nn.Module = net
-        self.out = nn.Sequential(nn.Linear(net.dim, self.dim), nn.ReLU(), nn.Dropout(self.dropout))
-
-    def encode(self, values: Tensor) -> Tensor:
-        """[B, samples] → [B, dim]."""
-        encoded: Tensor = self.out(self.net(self.spectrogram(values)))
-        return encoded
-
-    def describe(self, values: Tensor) -> Tensor:
-        """Mean and spread of each bin's level over the patch. [B, samples] → [B, 2 · bins]."""
-        level = self.spectrogram.decibels(values)
-        return torch.cat([level.mean(2), level.std(2)], dim=1)
+        self._net(self.net_name, self.bins, self.samples // self.frame_hop + 1, self.dropout)

@@ -21,7 +21,8 @@ class Modality(NamedTuple):
     """One modality of a batch. The mask is part of the type.
 
     Attributes:
-        values: [B, …] float32, finite; zeros where the track lacks the modality.
+        values: [B, …], finite; zeros where the track lacks the modality. float32; or, where they
+            are large, float16, int16 or uint8, which the encoder widens on its device.
         present: [B] bool.
     """
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
+from torch import Tensor
+from torch.utils.data import get_worker_info
 
-from coldstart.audio_codec import length, window
+from coldstart.audio_codec import Buffer, length, window
 from coldstart.encoders.base import Encoder, Modality
 from coldstart.errors import InputError
 from coldstart.sample import Sample, malformed
@@ -16,27 +19,62 @@ from coldstart.sample import Sample, malformed
 START = "audio.start"
 """Key that `expand` adds to a sample: where its window begins, in samples."""
 
+FULL_SCALE = 2**15
 
-class PatchReader:
-    """Reads windows of a FLAC. Only the wanted window is decoded.
 
-    While training, a patch is cut at a random place, or `fixed` patches a track are cut at evenly
-    spaced places. Otherwise windows cover the whole track.
+class WindowReader:
+    """Reads windows of sound, however it is stored. Only the wanted window is decoded.
+
+    While training, a window is cut at a random place, or `fixed` windows a track are cut at evenly
+    spaced places. Otherwise windows cover the whole track. A subclass says what the content is: it
+    implements `length` and `fill`.
+
+    Args:
+        field: tar member.
+        shape: of a window; its first axis is time.
+        dtype: of its values.
+        step: samples that one place on that axis stands for.
+        fixed: windows a track while training; None for one at a random place.
+        hop: otherwise, windows follow each other by this share of a window.
+        trim: otherwise, this share is left out at both ends of the track.
     """
 
     def __init__(
-        self, field: str, samples: int, fixed: int | None, hop: float, trim: float
+        self,
+        field: str,
+        shape: tuple[int, ...],
+        dtype: torch.dtype,
+        step: int,
+        fixed: int | None,
+        hop: float,
+        trim: float,
     ) -> None:
-        self.field, self.samples, self.fixed = field, samples, fixed
-        self.hop, self.trim = hop, trim
+        self.field, self.shape, self.dtype, self.step = field, shape, dtype, step
+        self.size, self.fixed, self.hop, self.trim = shape[0], fixed, hop, trim
         self.pieces = fixed or 1
 
+    def length(self, content: Buffer) -> int:
+        """Places on a track's time axis.
+
+        Raises:
+            ValueError: it isn't what it should be.
+        """
+        raise NotImplementedError
+
+    def fill(self, row: Tensor, content: Buffer, start: int) -> None:
+        """Write the window that begins at `start` into `row`; repeat a track that is too short.
+
+        Raises:
+            ValueError: it isn't what it should be.
+        """
+        raise NotImplementedError
+
     def expand(self, sample: Sample, training: bool) -> Iterator[Sample]:
-        """A sample for each window. One that another audio encoder has cut stays as it is."""
+        """A sample for each window. One that another encoder of sound has cut stays as it is."""
         if self.field not in sample or START in sample:
             yield sample
             return
-        room = max(0, self._length(sample) - self.samples)
+        room = self._room(sample)
         if not training:
             starts = self._cover(room)
         elif self.fixed is None:
@@ -44,39 +82,78 @@ class PatchReader:
         else:
             starts = [round(room * (i + 0.5) / self.fixed) for i in range(self.fixed)]
         for start in starts:
-            yield {**sample, START: start}
+            yield {**sample, START: start * self.step}
 
     def _cover(self, room: int) -> list[int]:
         """Starts of windows over the trimmed track: evenly spaced, about `hop` windows apart."""
-        trimmed = min(int((room + self.samples) * self.trim), room // 2)
+        trimmed = min(int((room + self.size) * self.trim), room // 2)
         first, last = trimmed, room - trimmed
-        steps = -(-(last - first) // max(1, int(self.hop * self.samples)))
+        steps = -(-(last - first) // max(1, int(self.hop * self.size)))
         return [first + round((last - first) * i / max(1, steps)) for i in range(steps + 1)]
 
     def __call__(self, samples: Sequence[Sample]) -> Modality:
-        """Collate to values [B, samples] in -1..1; a short track is repeated to fill it.
+        """Collate to values [B, *shape]; a short track is repeated to fill its window.
 
         A window that another encoder has begun too late for this one's longer patch is moved
         forward, so that it ends with the track.
         """
-        values = torch.zeros(len(samples), self.samples)
+        values = new_batch((len(samples), *self.shape), self.dtype)
         present = torch.zeros(len(samples), dtype=torch.bool)
-        for i, sample in enumerate(samples):
-            if self.field in sample:
-                room = max(0, self._length(sample) - self.samples)
-                start = min(sample.get(START, 0), room)
-                try:
-                    heard = window(sample[self.field], start, self.samples)
-                except (RuntimeError, ValueError) as error:
-                    raise malformed(sample, self.field, f"not a readable FLAC ({error})") from error
-                values[i], present[i] = torch.from_numpy(heard), True
+        for i, (sample, row) in enumerate(zip(samples, values, strict=True)):
+            if self.field not in sample:
+                row.zero_()
+                continue
+            start = min(sample.get(START, 0) // self.step, self._room(sample))
+            try:
+                self.fill(row, sample[self.field], start)
+            except ValueError as error:
+                raise malformed(sample, self.field, error) from error
+            present[i] = True
         return Modality(values, present)
 
-    def _length(self, sample: Sample) -> int:
+    def _room(self, sample: Sample) -> int:
+        """The last place at which a window can begin."""
         try:
-            return length(sample[self.field])
-        except RuntimeError as error:
-            raise malformed(sample, self.field, f"not a readable FLAC ({error})") from error
+            return max(0, self.length(sample[self.field]) - self.size)
+        except ValueError as error:
+            raise malformed(sample, self.field, error) from error
+
+
+class PatchReader(WindowReader):
+    """Windows of a FLAC: values [B, samples] int16, as the FLACs have it.
+
+    That is half the bytes of floats on their way to the device.
+    """
+
+    def __init__(
+        self, field: str, samples: int, fixed: int | None, hop: float, trim: float
+    ) -> None:
+        super().__init__(field, (samples,), torch.int16, 1, fixed, hop, trim)
+
+    def length(self, content: Buffer) -> int:
+        """Samples of the track."""
+        return length(content)
+
+    def fill(self, row: Tensor, content: Buffer, start: int) -> None:
+        """Decode a window."""
+        window(content, start, row.numpy())
+
+
+def new_batch(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """An uninitialised tensor; in a loader's worker in memory that the trainer's process shares.
+
+    So a batch is handed over without being copied once more.
+    """
+    if get_worker_info() is None:
+        return torch.empty(shape, dtype=dtype)
+    size = math.prod(shape) * dtype.itemsize
+    shared = torch.UntypedStorage._new_shared(size)  # as torch's own default_collate does
+    return torch.empty(0, dtype=dtype).set_(shared).view(shape)
+
+
+def waveform(values: Tensor) -> Tensor:
+    """Samples as a reader gives them → floats in -1..1."""
+    return values if values.is_floating_point() else values / FULL_SCALE
 
 
 class PatchEncoder(Encoder):
@@ -107,6 +184,6 @@ class PatchEncoder(Encoder):
                 f"has {info['sample_rate']} Hz; use --sample-rate {built_from['sample_rate']}"
             )
 
-    def reader(self) -> PatchReader:
+    def reader(self) -> WindowReader:
         """Reads windows of `patch_seconds`."""
         return PatchReader(self.fields[0], self.samples, self.patches, self.hop, self.trim)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from coldstart.encoders.patches import PatchEncoder
+from coldstart.encoders.patches import PatchEncoder, waveform
 from coldstart.errors import InputError
 
 
@@ -116,7 +116,7 @@ class Waveform(PatchEncoder):
 
     def encode(self, values: Tensor) -> Tensor:
         """[B, samples] → [B, dim]."""
-        encoded: Tensor = self.out(self.net(values))
+        encoded: Tensor = self.out(self.net(waveform(values)))
         return encoded
 
     @torch.no_grad()
@@ -130,7 +130,7 @@ class Waveform(PatchEncoder):
         size = min(self.FRAME, self.samples)
         # Not in half precision: 80 dB of power don't fit.
         with torch.autocast(values.device.type, enabled=False):
-            frames = values.float().unfold(1, size, size)
+            frames = waveform(values).float().unfold(1, size, size)
             window = torch.hann_window(size, device=values.device)
             power = torch.fft.rfft(frames * window).abs().square()[..., 1:]
             edges = (

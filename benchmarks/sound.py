@@ -1,0 +1,106 @@
+"""What the benchmarks of sound share: invented music, shards of it, and the rate of a loader."""
+
+import argparse
+import contextlib
+import io
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from benchmarks.table import Row
+from coldstart.data import ColdStartData
+from coldstart.encoders.base import Encoder
+from coldstart.factors import VERSION, Factors
+from coldstart.model import ColdStart
+from coldstart.sharding import shard
+from coldstart.shards import Shards, folder_of, list_modality, write_tar
+
+RATE = 22_050
+PATCH_SECONDS = 35
+
+
+def music(seconds: float, seed: int) -> NDArray[np.float32]:
+    """Notes that fade, and noise: FLAC needs about as many bits for it as for records."""
+    generator = np.random.default_rng(seed)
+    at = np.arange(int(seconds * RATE)) / RATE
+    wave = 0.01 * generator.standard_normal(len(at))
+    for pitch in 110 * 2 ** (generator.integers(0, 48, 6) / 12):
+        beat = generator.uniform(0.3, 1.2)
+        wave += 0.12 * np.sin(2 * np.pi * pitch * at) * np.exp(-3 * (at % beat))
+    return wave.astype(np.float32)
+
+
+def dataset(folder: Path, tracks: int, shard_size: int) -> Shards:
+    """Training tracks without content, and random factors beside them."""
+    ids = [f"t{i:05d}" for i in range(tracks)]
+    pl.DataFrame({"track_id": ids, "title": ids, "artist": ids}).write_csv(folder / "tracks.csv")
+    pl.DataFrame({"track_id": ids, "split": "train"}).write_csv(folder / "splits.csv")
+    Factors(
+        track_ids=ids,
+        user_ids=["u"],
+        tracks=np.random.default_rng(0).normal(size=(tracks, 32)).astype(np.float32),
+        users=np.ones((1, 32), dtype=np.float32),
+        folded=np.zeros(tracks, dtype=bool),
+        split=np.full(tracks, "train"),
+        listens=csr_matrix((1, tracks), dtype=np.float32),
+        about={"version": VERSION, "factors": 32, "protocol": "benchmark"},
+    ).save(folder / "factors")
+    with contextlib.redirect_stdout(io.StringIO()):  # a benchmark prints its rows alone
+        return shard(
+            folder / "tracks.csv",
+            out=folder / "shards",
+            splits=folder / "splits.csv",
+            modalities=[],
+            shard_size=shard_size,
+        )
+
+
+def fill(
+    shards: Shards, field: str, contents: Sequence[bytes], codec: str, facts: Mapping[str, Any]
+) -> None:
+    """Add a modality that has these contents in turn, since encoding as many would take long."""
+    name, counts = folder_of(field), []
+    for number in range(len(shards.shard_sizes("train"))):
+        tracks = shards.tracks("train", number)
+        members = [
+            (track["track_id"], {field: contents[i % len(contents)]})
+            for i, track in enumerate(tracks)
+        ]
+        counts.append(write_tar(shards.tar(name, "train", number), members))
+    made = {"train": counts, "val": [], "test": []}
+    list_modality(shards, name, {"fields": {field: codec}, "shards": made, "source": "", **facts})
+
+
+class Loader:
+    """A training loader whose worker processes stay alive between epochs, as in a fit."""
+
+    def __init__(self, folder: Path, encoder: Encoder, batch_size: int, workers: int) -> None:
+        data = ColdStartData(
+            str(folder / "shards"), str(folder / "factors"), batch_size, workers=workers
+        )
+        model = ColdStart({"sound": encoder})
+        model.build(data.info)
+        data.lend(model.lend())
+        self.batches = data.batches(["train"], training=True)
+
+    def rate(self, epochs: int = 1) -> float:
+        """Patches a second."""
+        began, patches = time.perf_counter(), 0
+        for _ in range(epochs):
+            patches += sum(len(batch.track_ids) for batch in self.batches)
+        return patches / (time.perf_counter() - began)
+
+
+def print_rows(measure: Callable[..., list[Row]], about: str, **options: int) -> None:
+    """A benchmark's command line: `--rounds`, and whole numbers of its own with their defaults."""
+    parser = argparse.ArgumentParser(description=about.splitlines()[0])
+    for name, default in {"rounds": 3, **options}.items():
+        parser.add_argument(f"--{name}", type=int, default=default)
+    for row in measure(**vars(parser.parse_args())):
+        print("| {} | {} | {} | {:.2f} | {} |".format(*row))

@@ -1,0 +1,267 @@
+"""Spectrograms in dB: the transform that a net of sound runs inside, and shards keep beforehand.
+
+A stored spectrogram is an .npy array [frames, bins], in dB below the track's loudest point, so that
+a window of it is one piece of the file. In 8 bits a step is half a decibel: 255 is the loudest
+point, 0 is 127.5 dB below it or less.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from coldstart.audio_codec import Buffer, Samples, usable
+from coldstart.errors import InputError
+from coldstart.files import StrPath
+
+Kind = Literal["cqt", "mel"]
+
+TOP_DB = 80.0
+"""A net hears this much below the loudest point of a patch."""
+
+STEPS = {"uint8": 0.5, "float16": 1.0}
+"""Type of a stored spectrogram → dB of a step of 1."""
+
+RANGE_DB = 127.5  # 255 steps of 8 bits: the quiet end of a record is some 50 dB below its loud one
+_FFT = 2048  # samples; a mel spectrogram's window
+_FLOOR = 1e-10  # magnitude; digital silence has no logarithm
+
+
+class Settings(NamedTuple):
+    """What a spectrogram's values hang on.
+
+    Attributes:
+        transform: `cqt` (constant-Q, 12 bins an octave) or `mel`.
+        sample_rate: Hz.
+        frame_hop: samples between frames.
+        bins: frequency bins.
+        fmin: Hz of the lowest bin.
+    """
+
+    transform: Kind
+    sample_rate: int
+    frame_hop: int
+    bins: int
+    fmin: float
+
+
+def check_settings(settings: Settings) -> None:
+    """Raise InputError if there is no such spectrogram."""
+    kind, rate, hop, bins, fmin = settings
+    if min(hop, bins, fmin) <= 0:
+        raise InputError("frame_hop, bins and fmin must be above 0")
+    top = fmin * 2 ** (bins / 12) if kind == "cqt" else fmin
+    if top > rate / 2:
+        raise InputError(
+            f"{bins} {kind} bins from {fmin} Hz reach {top:,.0f} Hz, above half the sample rate "
+            f"({rate / 2:,.0f} Hz); take fewer bins, or a lower fmin"
+        )
+
+
+class ConstantQ(nn.Module):
+    """nnAudio's CQT1992v2, octave by octave: high bins have short kernels, so it takes a quarter.
+
+    Attributes:
+        width: samples that a frame sees.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        from nnAudio.features import CQT1992v2
+
+        _, rate, self.hop, bins, fmin = settings
+        made = CQT1992v2(
+            sr=rate,
+            hop_length=self.hop,
+            fmin=fmin,
+            n_bins=bins,
+            bins_per_octave=12,
+            verbose=False,
+        )
+        self.width: int = made.kernel_width
+        parts = [made.get_buffer(f"cqt_kernels_{part}") for part in ("real", "imag")]
+        waves = torch.cat(parts, 1) * made.get_buffer("lenghts").sqrt()[:, None, None]
+        self.first: list[int] = []
+        for number, octave in enumerate(waves.split(12)):
+            used = octave.abs().amax((0, 1)).nonzero()
+            self.first.append(int(used.min()))
+            kernel = octave[:, :, self.first[-1] : int(used.max()) + 1].flatten(0, 1)
+            # The kernels follow from the settings: megabytes that don't belong in a checkpoint.
+            self.register_buffer(f"octave{number}", kernel[:, None], persistent=False)
+
+    def forward(self, wave: Tensor) -> Tensor:
+        """[B, samples] → magnitudes [B, bins, frames]."""
+        frames = (wave.shape[1] - self.width) // self.hop + 1
+        octaves = []
+        for number, first in enumerate(self.first):
+            kernel = self.get_buffer(f"octave{number}")
+            seen = wave[:, None, first : first + (frames - 1) * self.hop + kernel.shape[2]]
+            parts = F.conv1d(seen, kernel, stride=self.hop).unflatten(1, (-1, 2))
+            octaves.append(parts.square().sum(2).sqrt())
+        return torch.cat(octaves, 1)
+
+
+class Mel(nn.Module):
+    """nnAudio's mel spectrogram, by an FFT instead of convolutions, which takes a tenth.
+
+    Attributes:
+        width: samples that a frame sees.
+    """
+
+    width = _FFT
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        from nnAudio.utils import get_mel
+
+        _, rate, self.hop, bins, fmin = settings
+        basis = torch.from_numpy(get_mel(rate, _FFT, bins, fmin, None))
+        self.register_buffer("basis", basis, persistent=False)
+        self.register_buffer("window", torch.hann_window(_FFT), persistent=False)
+
+    def forward(self, wave: Tensor) -> Tensor:
+        """[B, samples] → magnitudes [B, bins, frames]."""
+        window = self.get_buffer("window")
+        bands = torch.stft(wave, _FFT, self.hop, window=window, center=False, return_complex=True)
+        return (self.get_buffer("basis") @ bands.abs().square()).clamp_min(_FLOOR).sqrt()
+
+
+TRANSFORMS: dict[str, type[ConstantQ] | type[Mel]] = {"cqt": ConstantQ, "mel": Mel}
+
+
+class Decibels(nn.Module):
+    """Waveform → spectrogram in dB. The first frame is centred on the first sample.
+
+    Attributes:
+        margin: samples that a frame sees before and after its centre.
+        shortest: samples that a waveform must have; it is padded by reflection.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        check_settings(settings)
+        self.settings = settings
+        self.transform = TRANSFORMS[settings.transform](settings)
+        self.margin = self.transform.width // 2
+        self.shortest = self.margin + 1
+
+    @torch.no_grad()
+    def forward(self, wave: Tensor, pad: bool = True) -> Tensor:
+        """[B, samples] → [B, bins, frames]; of full scale, but what is 0 dB has no meaning.
+
+        Args:
+            wave: in -1..1.
+            pad: false if `wave` has the margins already.
+        """
+        # Not in half precision: 80 dB of power don't fit.
+        with torch.autocast(wave.device.type, enabled=False):
+            padded = wave.float()
+            if pad:
+                padded = F.pad(padded[:, None], (self.margin,) * 2, mode="reflect")[:, 0]
+            level: Tensor = 20 * torch.log10(self.transform(padded).clamp_min(_FLOOR))
+        return level
+
+
+def below_loudest(level: Tensor) -> Tensor:
+    """[B, bins, frames] in dB → in -80..0 dB relative to the patch's loudest point.
+
+    >>> below_loudest(torch.tensor([[[10.0, 4.0, -90.0]]])).tolist()
+    [[[0.0, -6.0, -80.0]]]
+    """
+    return (level - level.amax((1, 2), keepdim=True)).clamp_min(-TOP_DB)
+
+
+# Storing
+
+
+def to_spectrogram(path: StrPath, settings: Settings, dtype: str) -> bytes:
+    """Decode and transform a file block by block → .npy of [frames, bins].
+
+    Raises:
+        AudioError: as in `usable`.
+    """
+    decibels = _decibels(settings)
+    pieces = _pieces(usable(path, settings.sample_rate), decibels)
+    level = np.concatenate(
+        [decibels(torch.from_numpy(piece)[None], pad=False)[0].T.numpy() for piece in pieces]
+    )
+    # In place: an hour is 30 MB.
+    level -= level.max()
+    np.maximum(level, -RANGE_DB, out=level)
+    if dtype == "uint8":
+        level += RANGE_DB
+        level /= STEPS[dtype]
+        np.rint(level, out=level)
+    frames, bins = level.shape
+    return _header(frames, bins, dtype) + bytes(level.astype(dtype).data)
+
+
+@functools.lru_cache(maxsize=4)
+def _decibels(settings: Settings) -> Decibels:
+    """Kernels take a second to make, and a process needs them for each of its files."""
+    return Decibels(settings)
+
+
+def _pieces(blocks: Iterable[Samples], decibels: Decibels) -> Iterator[Samples]:
+    """A stream of samples → pieces that overlap so that each gives whole frames, margins included.
+
+    The same frames as of the whole stream, padded by reflection at both ends.
+    """
+    width, hop = decibels.transform.width, decibels.settings.frame_hop
+    held, skip = np.zeros(0, np.float32), 0
+    for block in _reflected(blocks, decibels.margin):
+        held = np.concatenate([held, block[skip:]])
+        skip = max(0, skip - len(block))
+        if frames := max(0, (len(held) - width) // hop + 1):
+            yield held[: (frames - 1) * hop + width]
+            skip = max(0, frames * hop - len(held))  # frames need not overlap
+            held = held[frames * hop :]
+
+
+def _reflected(blocks: Iterable[Samples], margin: int) -> Iterator[Samples]:
+    """The stream with its ends reflected; one shorter than the margin is repeated first."""
+    stream = iter(blocks)
+    begin = next(stream)
+    while len(begin) <= margin and (more := next(stream, None)) is not None:
+        begin = np.concatenate([begin, more])
+    if len(begin) <= margin:
+        begin = np.resize(begin, margin + 1)
+    yield begin[margin:0:-1]
+    yield begin
+    last = begin
+    for block in stream:
+        yield block
+        last = np.concatenate([last, block])[-margin - 1 :]
+    yield last[-2 : -margin - 2 : -1]
+
+
+def frames_of(content: Buffer, bins: int, dtype: str) -> NDArray[Any]:
+    """A stored spectrogram as [frames, bins], without copying it.
+
+    Its header must be the one that we write, to the letter: quicker than parsing it, and safe.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    size = 10 + int.from_bytes(content[8:10], "little")
+    frames, rest = divmod(max(0, len(content) - size), bins * np.dtype(dtype).itemsize)
+    if rest or not frames or content[:size] != _header(frames, bins, dtype):
+        raise ValueError(f"not an .npy of {dtype} [frames, {bins}], or cut off")
+    return np.frombuffer(content, dtype, offset=size).reshape(frames, bins)
+
+
+@functools.lru_cache(maxsize=4096)
+def _header(frames: int, bins: int, dtype: str) -> bytes:
+    """What an .npy of this shape begins with."""
+    header = io.BytesIO()
+    about = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": (frames, bins)}
+    np.lib.format.write_array_header_1_0(header, about)
+    return header.getvalue()

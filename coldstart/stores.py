@@ -1,0 +1,52 @@
+"""How shards keep sound: as FLAC, or as spectrograms of it. One function makes either of a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from coldstart.audio_codec import to_flac
+from coldstart.files import StrPath
+from coldstart.spectra import STEPS, Settings, check_settings, to_spectrogram
+
+Store = Literal["flac", "cqt", "mel"]
+
+
+def store_facts(
+    store: Store, sample_rate: int, frame_hop: int, bins: int, fmin: float, bits: int
+) -> dict[str, Any]:
+    """What dataset.json says of a store; everything that its bytes hang on beside the files.
+
+    Raises:
+        InputError: there is no such spectrogram.
+
+    >>> store_facts("flac", 22_050, 1024, 96, 32.7, 8)
+    {'sample_rate': 22050}
+    """
+    if store == "flac":
+        return {"sample_rate": sample_rate}
+    settings = Settings(store, sample_rate, frame_hop, bins, fmin)
+    check_settings(settings)
+    dtype = {8: "uint8", 16: "float16"}[bits]
+    return {**settings._asdict(), "dtype": dtype, "step_db": STEPS[dtype]}
+
+
+def field_of(facts: Mapping[str, Any]) -> str:
+    """The tar member that a store of these facts has for each track.
+
+    >>> field_of({"sample_rate": 22_050})
+    'audio.flac'
+    """
+    return f"{facts['transform']}.npy" if "transform" in facts else "audio.flac"
+
+
+def stored(path: StrPath, facts: Mapping[str, Any]) -> bytes:
+    """What a store of these facts has for this file.
+
+    Raises:
+        AudioError: the file can't be used.
+    """
+    if "transform" not in facts:
+        return to_flac(path, facts["sample_rate"])
+    settings = Settings(*(facts[key] for key in Settings._fields))
+    return to_spectrogram(path, settings, facts["dtype"])
