@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +10,7 @@ import polars as pl
 from lightning.pytorch import Callback
 from scipy.sparse import csr_matrix, random_array
 
+from benchmarks.table import now
 from coldstart.factors import VERSION, Factors
 from coldstart.sharding import shard
 
@@ -76,10 +76,10 @@ class EpochTimes(Callback):
         self.seconds: list[float] = []
 
     def on_train_epoch_start(self, *_: object) -> None:
-        self.began = time.perf_counter()
+        self.began = now()
 
     def on_train_epoch_end(self, *_: object) -> None:
-        self.seconds.append(time.perf_counter() - self.began)
+        self.seconds.append(now() - self.began)
 
 
 def trainer_options() -> dict[str, Any]:
