@@ -65,7 +65,11 @@ class Premade(ColdStartData):
         return {"sample_rate": SAMPLE_RATE} if folder == "audio" else super().info(folder)
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        return DataLoader([self.batch] * self.steps, batch_size=None)
+        return DataLoader([self.batch] * self.steps, batch_size=None, collate_fn=_as_it_is)
+
+
+def _as_it_is(batch: Batch) -> Batch:
+    return batch
 
 
 def shipped(name: str) -> tuple[dict[str, Any], int]:
