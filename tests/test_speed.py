@@ -57,10 +57,11 @@ def test_a_faster_fit_s_checkpoint_is_like_any_other(
     # What `compile` wraps is run as it is, for the compiler itself would take most of a minute.
     with torch.compiler.set_stance("force_eager"):
         trainer.fit(model, datamodule=data)
+        batch = next(iter(data.batches(["val"])))
+        predicted = model.eval().predict(batch.inputs)
     assert trainer.callback_metrics["train_loss"].isfinite()
     again = load(tmp_path)  # refuses names that aren't the plain model's
-    batch = next(iter(data.batches(["val"])))
-    torch.testing.assert_close(again.predict(batch.inputs), model.eval().predict(batch.inputs))
+    torch.testing.assert_close(again.predict(batch.inputs), predicted)
     plain = ColdStart({name: encoder(name)})
     plain.build_like(tmp_path / "checkpoints" / "best.ckpt")  # an architecture like any other
     assert plain.state_dict().keys() == model.state_dict().keys()
