@@ -7,10 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
-from lightning.pytorch import Callback
 from scipy.sparse import csr_matrix, random_array
 
-from benchmarks.table import now
 from coldstart.factors import VERSION, Factors
 from coldstart.sharding import shard
 
@@ -67,19 +65,6 @@ def attribute_world(folder: Path, tracks: int, attributes: int, shard_size: int 
     pl.DataFrame({"track_id": ids, "split": splits}).write_parquet(folder / "splits.parquet")
     shard(**tables, splits=folder / "splits.parquet", out=folder / "shards", shard_size=shard_size)
     return World(folder / "shards", random_factors(folder / "factors", splits))
-
-
-class EpochTimes(Callback):
-    """Seconds of each training epoch."""
-
-    def __init__(self) -> None:
-        self.seconds: list[float] = []
-
-    def on_train_epoch_start(self, *_: object) -> None:
-        self.began = now()
-
-    def on_train_epoch_end(self, *_: object) -> None:
-        self.seconds.append(now() - self.began)
 
 
 def trainer_options() -> dict[str, Any]:
