@@ -17,8 +17,7 @@ lint: .venv/ready
 	$(BIN)/mypy
 
 bench: .venv/ready
-	$(BIN)/python benchmarks/shard.py
-	$(BIN)/python benchmarks/epoch.py
+	$(BIN)/python -m benchmarks
 
 # The talk's experiments: on an invented catalogue, and on Last.fm (make talk-lastfm LASTFM=FOLDER).
 talk-demo: .venv/ready

@@ -1,125 +1,75 @@
-"""An epoch of attributes → factors, beside a bare PyTorch loop: same net, same tensors.
+"""An epoch of attributes → factors: 66,000 tracks × 400 attributes in memory.
 
-    python benchmarks/epoch.py [--tracks 66000] [--attributes 400] [--rounds 3]
-
-Both are timed in turn in one process; the ratio counts, absolute times mean little.
+Floor: a bare PyTorch loop of the same net on the same tensors: shuffle, forward, the same loss,
+backward, Adam; nothing else.
 """
 
-import argparse
-import statistics
+from __future__ import annotations
+
 import tempfile
-import time
 import warnings
+from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 
-import numpy as np
-import polars as pl
 import torch
 from lightning.pytorch import Callback, Trainer
-from scipy.sparse import csr_matrix
 from torch.nn import functional as F
 
+from benchmarks.table import Row, clocked, main, now, summary
+from benchmarks.worlds import attribute_world, trainer_options
 from coldstart.data import ColdStartData
 from coldstart.encoders.attributes import MGP
-from coldstart.factors import VERSION, Factors
 from coldstart.model import ColdStart
-from coldstart.sharding import shard
+
+TRACKS, ATTRIBUTES, BATCH = 66_000, 400, 256
 
 
-class EpochTimes(Callback):
+class Interleaved(Callback):
+    """Times every epoch, and after it one of the floor's."""
+
     def __init__(self) -> None:
-        self.seconds: list[float] = []
+        self.floor: Callable[[], object] | None = None
+        self.pairs: list[tuple[float, float]] = []
 
     def on_train_epoch_start(self, *_: object) -> None:
-        self.began = time.perf_counter()
+        self.began = now()
 
-    def on_train_epoch_end(self, *_: object) -> None:
-        self.seconds.append(time.perf_counter() - self.began)
-
-
-def dataset(folder: Path, tracks: int, attributes: int, factors: int = 64) -> ColdStartData:
-    """Random tables through the real `shard`, and random factors; everything trains."""
-    generator = np.random.default_rng(0)
-    ids = [f"t{i:07d}" for i in range(tracks)]
-    names = [f"a{i}" for i in range(attributes)]
-    values = generator.random((tracks, attributes), dtype=np.float32)
-    pl.DataFrame({"track_id": ids, "title": ids, "artist": ids}).write_parquet(folder / "t.parquet")
-    frame = pl.DataFrame(values, schema=names).insert_column(0, pl.Series("track_id", ids))
-    frame.write_parquet(folder / "mgp.parquet")
-    pl.DataFrame({"track_id": ids, "split": "train"}).write_parquet(folder / "s.parquet")
-    began = time.perf_counter()
-    shard(
-        folder / "t.parquet",
-        out=folder / "shards",
-        splits=folder / "s.parquet",
-        attributes={"mgp": str(folder / "mgp.parquet")},
-        shard_size=1024,
-    )
-    print(f"sharding the attributes: {tracks / (time.perf_counter() - began):,.0f} tracks/s")
-    Factors(
-        track_ids=ids,
-        user_ids=["u"],
-        tracks=generator.normal(size=(tracks, factors)).astype(np.float32),
-        users=np.ones((1, factors), dtype=np.float32),
-        folded=np.zeros(tracks, dtype=bool),
-        split=np.full(tracks, "train"),
-        listens=csr_matrix((1, tracks), dtype=np.float32),
-        about={"version": VERSION, "factors": factors, "protocol": "benchmark"},
-    ).save(folder / "factors")
-    return ColdStartData(str(folder / "shards"), str(folder / "factors"), batch_size=256)
+    def on_train_epoch_end(self, trainer: Trainer, model: ColdStart) -> None:
+        ours = now() - self.began
+        if self.floor is None:
+            data = trainer.train_dataloader.everything
+            x, y = data.inputs["mgp"].values, data.target.values
+            copy = deepcopy(model)
+            self.floor = lambda: bare(copy, x, y)
+        self.pairs.append((ours, clocked(self.floor)))
 
 
-def bare(model: ColdStart, x: torch.Tensor, y: torch.Tensor, batch: int) -> float:
-    """Seconds of an epoch: shuffle, forward, the same loss, backward, Adam. Nothing else."""
+def bare(model: ColdStart, x: torch.Tensor, y: torch.Tensor) -> None:
+    """An epoch of a bare loop."""
     encoder = model.encoders["mgp"]
     optimizer = torch.optim.Adam(model.parameters())
     model.train()
-    began = time.perf_counter()
-    for rows in torch.randperm(len(x)).split(batch):
+    for rows in torch.randperm(len(x)).split(BATCH):
         present = {"mgp": torch.ones(len(rows), dtype=torch.bool)}
         predicted = model.fusion({"mgp": encoder.encode(x[rows])}, present)  # type: ignore[operator]
         loss = (1 - F.cosine_similarity(predicted, y[rows], dim=1)).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    return time.perf_counter() - began
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tracks", type=int, default=66_000)
-    parser.add_argument("--attributes", type=int, default=400)
-    parser.add_argument("--rounds", type=int, default=3)
-    given = parser.parse_args()
+def measure(rounds: int = 3) -> list[Row]:
     warnings.filterwarnings("ignore")
+    times = Interleaved()
     with tempfile.TemporaryDirectory() as folder:
-        data = dataset(Path(folder), given.tracks, given.attributes)
-        ratios, ours, floor = [], [], []
-        for _ in range(given.rounds):
-            times = EpochTimes()
-            model = ColdStart({"mgp": MGP()})
-            trainer = Trainer(
-                max_epochs=2,
-                callbacks=[times],
-                logger=False,
-                enable_checkpointing=False,
-                enable_model_summary=False,
-                enable_progress_bar=False,
-                limit_val_batches=0,
-                accelerator="cpu",
-            )
-            trainer.fit(model, datamodule=data)
-            everything = data.batches(["train"], alone=True).everything  # type: ignore[attr-defined]
-            x, y = everything.inputs["mgp"].values, everything.target.values
-            floor.append(bare(model, x, y, data.batch_size))
-            ours.append(times.seconds[-1])  # the first epoch warms up
-            ratios.append(ours[-1] / floor[-1])
-    print(f"{given.tracks:,} tracks × {given.attributes} attributes, batch 256, CPU")
-    print("| epoch | coldstart, s | bare loop, s | ratio (median) |")
-    print("|---|---|---|---|")
-    medians = [statistics.median(figures) for figures in (ours, floor, ratios)]
-    print("| train | {:.2f} | {:.2f} | {:.2f} |".format(*medians))
+        world = attribute_world(Path(folder), TRACKS, ATTRIBUTES)
+        data = ColdStartData(str(world.shards), str(world.factors), batch_size=BATCH)
+        trainer = Trainer(max_epochs=1 + rounds, callbacks=[times], **trainer_options())
+        trainer.fit(ColdStart({"mgp": MGP()}), datamodule=data)
+    made = summary(times.pairs[1:])  # the first warms up
+    return [made.row(f"epoch in memory, {TRACKS:,} tracks × {ATTRIBUTES} attributes", "≤ 1.3")]
 
 
 if __name__ == "__main__":
-    main()
+    main(measure)

@@ -1,77 +1,65 @@
-"""`shard` on audio, beside the bare decoder on the same files with as many processes.
+"""`shard` on audio: any files → mono FLACs in tars.
 
-    python benchmarks/shard.py [FOLDER ...] [--tracks 200] [--workers 2] [--rounds 3]
+Floor: the bare decoder on the same files with as many processes: read everything, keep nothing.
 
-FOLDERs hold a track table and its audio (for mp3 and ogg of your own); without one, an invented
-catalogue of FLACs is made.
+    python -m benchmarks.shard [--rounds 3]
+
+The files are an invented catalogue's FLACs; name a track table of your own (for mp3 and ogg) in the
+environment variable TRACKS.
 """
 
-import argparse
+from __future__ import annotations
+
 import multiprocessing
-import statistics
+import os
 import tempfile
-import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import soundfile
 
+from benchmarks.table import Row, clocked, in_turn, main
 from coldstart.catalog import read_tracks
 from coldstart.sharding import shard
 from coldstart.synth import make_catalogue
 
+TRACKS, WORKERS = 200, 2
+
 
 def decode(path: str) -> int:
-    """The bare decoder: read everything, keep nothing."""
+    """The bare decoder."""
     with soundfile.SoundFile(path) as file:
         return sum(len(block) for block in file.blocks(file.samplerate * 20, dtype="float32"))
 
 
-def bare(paths: list[str], workers: int) -> float:
+def ours(table: Path) -> float:
+    """Seconds of the verb."""
+    with tempfile.TemporaryDirectory() as out:
+        options = {"out": out, "modalities": ["audio"], "workers": WORKERS, "shard_size": 16}
+        return clocked(lambda: shard(table, **options))
+
+
+def bare(paths: list[str]) -> float:
     """Seconds; the processes are started beforehand, as they are no decoding."""
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        list(pool.map(decode, paths[:workers]))
-        began = time.perf_counter()
-        list(pool.map(decode, paths, chunksize=8))
-        return time.perf_counter() - began
+    with ProcessPoolExecutor(WORKERS, mp_context=context) as pool:
+        list(pool.map(decode, paths[:WORKERS]))
+        return clocked(lambda: list(pool.map(decode, paths, chunksize=8)))
 
 
-def measure(table: Path, workers: int, rounds: int) -> None:
-    tracks = read_tracks(table).drop_nulls("audio")
-    paths = [str(table.parent / audio) for audio in tracks["audio"]]
-    ours, floor, rates = [], [], []
-    for _ in range(rounds):
-        with tempfile.TemporaryDirectory() as out:
-            began = time.perf_counter()
-            shard(table, out=out, modalities=["audio"], workers=workers, shard_size=16)
-            ours.append(time.perf_counter() - began)
-        floor.append(bare(paths, workers))
-        rates.append(floor[-1] / ours[-1])
-    n = len(paths)
-    print(
-        f"| {table.parent.name}: {n} files | {n / statistics.median(ours):.1f} | "
-        f"{n / statistics.median(floor):.1f} | {statistics.median(rates):.2f} |"
-    )
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("tables", type=Path, nargs="*", help="track tables")
-    parser.add_argument("--tracks", type=int, default=200)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=3)
-    given = parser.parse_args()
+def measure(rounds: int = 3) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
-        tables = given.tables
-        if not tables:
-            made = make_catalogue(Path(folder) / "invented", tracks=given.tracks, users=20)
-            tables = [made / "tracks.parquet"]
-        print("\n| audio | shard, tracks/s | bare decoder, tracks/s | shard ÷ decoder |")
-        print("|---|---|---|---|")
-        for table in tables:
-            measure(table, given.workers, given.rounds)
+        named = os.environ.get("TRACKS")
+        table = Path(named) if named else _invented(Path(folder))
+        audio = read_tracks(table).drop_nulls("audio")["audio"]
+        paths = [str(table.parent / path) for path in audio]
+        times = in_turn(lambda: ours(table), lambda: bare(paths), rounds)
+    return [times.row(f"shard {len(paths)} sound files, {WORKERS} processes", "≤ 2")]
+
+
+def _invented(folder: Path) -> Path:
+    return make_catalogue(folder / "invented", tracks=TRACKS, users=20) / "tracks.parquet"
 
 
 if __name__ == "__main__":
-    main()
+    main(measure)

@@ -15,6 +15,7 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, IterableDataset
 
 from coldstart.catalog import read_ids
+from coldstart.chunks import collate_in_chunks
 from coldstart.encoders.artist import ARTIST
 from coldstart.errors import InputError, one_of
 from coldstart.factors import Factors
@@ -281,8 +282,12 @@ class ColdStartData(LightningDataModule):
         return size * tracks <= self.memory_mb * 1e6
 
     def _read_all(self, pipeline: Pipeline, places: list[Place]) -> Batch:
-        samples = [s for place in places for s in pipeline.pieces(pipeline.samples(place))]
-        return pipeline.collate(samples)
+        def samples() -> Iterator[Sample]:
+            return (s for place in places for s in pipeline.pieces(pipeline.samples(place)))
+
+        tracks = sum(self.shards.shard_sizes(split)[i] for split, i in places)
+        whole = collate_in_chunks(pipeline.collate, samples(), tracks)
+        return whole or pipeline.collate(list(samples()))
 
 
 class ArtistTracks:

@@ -21,9 +21,16 @@ from coldstart.catalog import write_table
 from coldstart.data import ColdStartData
 from coldstart.factors import Factors
 from coldstart.files import StrPath, write_json
-from coldstart.metrics import MAP_K, Figures, K, rank_and_score
+from coldstart.metrics import (
+    MAP_K,
+    Figures,
+    K,
+    expected_figures,
+    rank_and_score,
+    rank_and_score_dealt,
+)
 from coldstart.predictions import Predictions, by_track
-from coldstart.ranking import Scores, dot_scores
+from coldstart.ranking import dot_scores
 from coldstart.streams import Batch
 from coldstart.targets import cosine_distance
 
@@ -34,7 +41,7 @@ OURS, PATCHES = "coldstart", "coldstart, single patches"
 """Methods: the model, and the same weights with one patch a track in the place of all."""
 
 REPEATS = 5
-"""The floors are means over this many draws."""
+"""Shuffled content is a mean over this many draws."""
 
 
 class Task(NamedTuple):
@@ -59,11 +66,12 @@ class Task(NamedTuple):
 
     def figures(self, vectors: Tensor, seed: int = 0) -> Figures:
         """Rank by dot product with these vectors [N, K]."""
-        return self.figures_of(dot_scores(self.users, vectors), seed)
+        return rank_and_score(dot_scores(self.users, vectors), self.relevant, seed=seed)
 
-    def figures_of(self, scores: Scores, seed: int = 0) -> Figures:
-        """Rank by any scores."""
-        return rank_and_score(scores, self.relevant, seed=seed)
+    def figures_dealt(self, vectors: Tensor, deals: list[Tensor], seed: int = 0) -> list[Figures]:
+        """As `figures` of vectors[deal], for each permutation [N] of them."""
+        scores = dot_scores(self.users, vectors)
+        return rank_and_score_dealt(scores, self.relevant, deals, seed=seed)
 
 
 def ranking_task(factors: Factors, candidates: list[str]) -> Task:
@@ -163,10 +171,21 @@ def evaluate(
     def row(method: str, vectors: Tensor) -> Row:
         return Row(method, name, distance(vectors), *task.figures(vectors, seed))
 
-    rows = [row(OURS, predictions.values)]
+    deals = [torch.arange(len(predictions.track_ids))]
+    for draw in range(seed, seed + REPEATS):
+        generator = torch.Generator().manual_seed(draw)
+        deals.append(torch.randperm(len(deals[0]), generator=generator))
+    dealt = [
+        Row(OURS, name, distance(predictions.values[deal]), *figures)
+        for deal, figures in zip(
+            deals, task.figures_dealt(predictions.values, deals, seed), strict=True
+        )
+    ]
+    rows = [dealt[0]]
     if patches:
         rows.append(row(PATCHES, patches.drawn.values)._replace(cosine=patches.distance))
-    rows += _floors(task, factors, predictions, data, row, seed)
+    rows += _floors(task, factors, predictions.track_ids, data)
+    rows.append(_mean(dealt[1:])._replace(method="shuffled content"))
     if rivals:
         rows += _rivals(factors, predictions.track_ids, describe_content, data, row)
     about = {
@@ -192,45 +211,24 @@ def _mean(rows: list[Row]) -> Row:
     return Row(rows[0].method, rows[0].input, *figures)
 
 
-def _floors(
-    task: Task,
-    factors: Factors,
-    predictions: Predictions,
-    data: ColdStartData,
-    row: Callable[[str, Tensor], Row],
-    seed: int,
-) -> list[Row]:
-    """Random order, the artist's popularity, and the model's own outputs dealt to other tracks."""
-    n = len(predictions.track_ids)
+def _floors(task: Task, factors: Factors, candidates: list[str], data: ColdStartData) -> list[Row]:
+    """Random order, and the artist's popularity with equals in random order."""
     tracks = data.shards.all_tracks()
     artist = {track["track_id"]: track.get("artist_id") for track in tracks}
     training = factors.rows([t["track_id"] for t in tracks if t["split"] == "train"])
     # Of an order in which everything was factorised first, a test track's own plays don't count.
     known = [row for row in training if row >= 0 and not factors.folded[row]]
     plays = baselines.artist_popularity(
-        [artist.get(track) for track in predictions.track_ids],
+        [artist.get(track) for track in candidates],
         [artist.get(factors.track_ids[i]) for i in known],
         factors.plays[known],
     )
-    level: Tensor = plays.unique(return_inverse=True)[1]
-    random, popular, shuffled = [], [], []
-    for draw in range(seed, seed + REPEATS):
-        generator = torch.Generator().manual_seed(draw)
-
-        def noise(rows: slice, generator: torch.Generator = generator) -> Tensor:
-            return torch.rand(rows.stop - rows.start, n, generator=generator)
-
-        def popularity(rows: slice, noise: Scores = noise) -> Tensor:
-            # Many artists have none: each user gets an order of their own among equals, for one
-            # order for all would be luck, not a floor.
-            return level + noise(rows) / 2
-
-        random.append(Row("random", "–", None, *task.figures_of(noise, seed)))
-        row_of_artists = task.figures_of(popularity, seed)
-        popular.append(Row("artist's popularity", "artist", None, *row_of_artists))
-        permuted = predictions.values[torch.randperm(n, generator=generator)]
-        shuffled.append(row("shuffled content", permuted))
-    return [_mean(random), _mean(popular), _mean(shuffled)]
+    random = expected_figures(torch.zeros(len(candidates)), task.relevant)
+    popular = expected_figures(plays, task.relevant)
+    return [
+        Row("random", "–", None, *random),
+        Row("artist's popularity", "artist", None, *popular),
+    ]
 
 
 def _rivals(
@@ -301,5 +299,5 @@ def caption(about: dict[str, Any]) -> str:
         f"({left_out} are not averaged);\n"
         f"cosine distance over the {about['tracks_with_vector']:,} candidates that were played, to "
         f"{about['yardstick']};\n"
-        f"{about['protocol']}; floors: mean of {REPEATS} draws; seed {about['seed']}"
+        f"{about['protocol']}; shuffled: mean of {REPEATS} draws; seed {about['seed']}"
     )

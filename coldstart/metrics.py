@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from coldstart.ranking import Scores, top_k
+from coldstart.ranking import Scores, top_k_by
 
 K = 20
 MAP_K = 500
@@ -76,16 +80,112 @@ def rank_and_score(
         map_k: cut-off of MAP.
         seed: breaks ties.
     """
+    own_places = torch.arange(relevant.shape[1])
+    return rank_and_score_dealt(scores, relevant, [own_places], k, map_k, seed)[0]
+
+
+def rank_and_score_dealt(
+    scores: Scores,
+    relevant: csr_matrix,
+    deals: Sequence[Tensor],
+    k: int = K,
+    map_k: int = MAP_K,
+    seed: int = 0,
+) -> list[Figures]:
+    """As `rank_and_score` with the columns of the scores dealt to other candidates.
+
+    It ranks once for all deals, which change only what the ranked columns stand for.
+
+    Args:
+        scores: see `rank_and_score`.
+        relevant: see there.
+        deals: permutations [N]: candidate i gets the scores of column deal[i].
+        k: see `rank_and_score`.
+        map_k: see there.
+        seed: breaks ties, between candidates.
+    """
     users, candidates = relevant.shape
-    totals = torch.zeros(3, dtype=torch.float64)
-    for rows, best in top_k(scores, users, candidates, max(k, map_k), seed=seed):
+    order = torch.randperm(candidates, generator=torch.Generator().manual_seed(seed))
+    holders = [deal.argsort() for deal in deals]
+    totals = torch.zeros(len(deals), 3, dtype=torch.float64)
+    orders = [deal[order] for deal in deals]
+    blank: Tensor | None = None  # made of the first block, which is the largest
+    for rows, ranked in top_k_by(scores, users, orders, max(k, map_k)):
         block = relevant[rows]
-        truth = torch.from_numpy(block.toarray() != 0)
-        hits, counts = truth.gather(1, best), truth.sum(1)
-        figures = (
-            recall_at_k(hits, counts, k),
-            ndcg_at_k(hits, counts, k),
-            average_precision_at_k(hits, counts, map_k),
-        )
-        totals += torch.stack([figure.double().sum() for figure in figures])
-    return Figures(*(totals / users).tolist())
+        blank = torch.zeros(block.shape, dtype=torch.bool) if blank is None else blank
+        for total, holder, columns in zip(totals, holders, ranked, strict=True):
+            hits, counts = _hits(block, holder[columns], blank)
+            figures = (
+                recall_at_k(hits, counts, k),
+                ndcg_at_k(hits, counts, k),
+                average_precision_at_k(hits, counts, map_k),
+            )
+            total += torch.stack([figure.double().sum() for figure in figures])
+    return [Figures(*figures) for figures in (totals / users).tolist()]
+
+
+def expected_figures(
+    level: Tensor, relevant: csr_matrix, k: int = K, map_k: int = MAP_K
+) -> Figures:
+    """What the figures are on average when candidates of one level stand in random order.
+
+    Exact, and without ranking anything: of n equals each place holds each with a chance of 1/n.
+
+    Args:
+        level: [N], the same for every user; the higher comes first.
+        relevant: [U, N] sparse, non-zero where relevant; every row has at least one.
+        k: cut-off of Recall and NDCG.
+        map_k: cut-off of MAP.
+
+    >>> one_of_four = csr_matrix(np.array([[0, 1, 0, 0]]))
+    >>> expected_figures(torch.zeros(4), one_of_four, k=2).recall
+    0.5
+    """
+    users, candidates = relevant.shape
+    _, group, sizes = np.unique(-level.numpy(), return_inverse=True, return_counts=True)
+    ones = np.ones(candidates, dtype=np.int64)
+    member = csr_matrix((ones, (np.arange(candidates), group)), (candidates, len(sizes)))
+    counts = csr_matrix(relevant.astype(bool).astype(np.int64) @ member)
+    counts.sort_indices()
+    row, r = np.repeat(np.arange(users), np.diff(counts.indptr)), counts.data
+    n, start = sizes[counts.indices], (sizes.cumsum() - sizes)[counts.indices]
+    so_far = r.cumsum()
+    total = np.bincount(row, r, users)
+    before = so_far - r - (total.cumsum() - total)[row]  # relevant ones on higher levels
+
+    def within(k: int, weight: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Sum of the weights of those of a level's places that are among the first k."""
+        sums = np.concatenate([[0.0], weight.cumsum()])
+        found: NDArray[np.float64] = sums[np.clip(k, start, start + n)] - sums[start]
+        return found
+
+    place = np.arange(1, candidates + 1)
+    discount = 1 / np.log2(place + 1)
+    gained = np.bincount(row, r / n * within(k, discount), users)
+    recalled = np.bincount(row, r / n * within(k, np.ones(candidates)), users)
+    # At place i of a relevant one, the i − start − 1 places before it on its level hold others of
+    # its kind with a chance of (r − 1) / (n − 1) each.
+    others = (r - 1) / np.maximum(n - 1, 1)
+    precise = (before + 1 - (start + 1) * others) * within(map_k, 1 / place)
+    precise += others * within(map_k, np.ones(candidates))
+    precision = np.bincount(row, r / n * precise, users)
+    ideal = discount.cumsum()[np.minimum(total, min(k, candidates)).astype(np.int64) - 1]
+    parts = (
+        recalled / np.minimum(total, k),
+        gained / ideal,
+        precision / np.minimum(total, map_k),
+    )
+    return Figures(*(float(part.mean()) if users else math.nan for part in parts))
+
+
+def _hits(relevant: csr_matrix, best: Tensor, blank: Tensor) -> tuple[Tensor, Tensor]:
+    """Which of the ranked tracks are relevant, [U, k], and how many are in all, [U].
+
+    `blank` is a table [≥ U, N] of False, and is so again afterwards: clearing the few that are
+    relevant is cheaper than a new table.
+    """
+    users, tracks = (torch.from_numpy(axis.astype(np.int64)) for axis in relevant.nonzero())
+    blank[users, tracks] = True
+    hits = blank[: len(best)].gather(1, best)
+    blank[users, tracks] = False
+    return hits, torch.bincount(users, minlength=len(best))

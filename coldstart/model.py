@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -71,6 +72,8 @@ class ColdStart(LightningModule):
         fusion: FusionHead | None = None,
         target: Target | None = None,
         modality_dropout: float = 0.0,
+        compile: bool = False,
+        channels_last: bool = False,
     ) -> None:
         """A model that isn't built yet: layers whose shapes depend on the data come with `build`.
 
@@ -81,6 +84,10 @@ class ColdStart(LightningModule):
             target: what is predicted, and the loss; `TrackFactors` by default.
             modality_dropout: while training, each modality of a track is taken away with this
                 probability (but never all), so that the model learns to do without.
+            compile: let `torch.compile` compile encoders and fusion head for a fit. It needs a C++
+                compiler, and a minute or more beforehand; checkpoints are the same.
+            channels_last: keep images and two-dimensional filters with their channels last in
+                memory while fitting; checkpoints are the same.
         """
         super().__init__()
         if not encoders:
@@ -88,6 +95,7 @@ class ColdStart(LightningModule):
         if not 0 <= modality_dropout < 1:
             raise InputError(f"modality_dropout is from 0 to below 1, not {modality_dropout}")
         self.modality_dropout = modality_dropout
+        self.compiled, self.channels_last = compile, channels_last
         self.encoders = nn.ModuleDict(encoders)
         self.target = target or TrackFactors()
         several = len(encoders) > 1 and isinstance(self.target, TrackFactors)
@@ -96,6 +104,7 @@ class ColdStart(LightningModule):
         self.fitted_on: dict[str, Any] = {}
         self.best_epoch = 0
         self.val_loss = MeanMetric()
+        self._shown = 0.0
 
     def build(self, info: Info, contents: Contents | None = None) -> None:
         """Make all layers, from the facts of each modality that is read and of the target.
@@ -233,6 +242,15 @@ class ColdStart(LightningModule):
         self.check(data.info, data.has)
         if self.trainer.state.fn == "fit":
             self.fitted_on = {"folds": data.folds, "fold": data.fold}
+            self._speed_up()
+
+    def _speed_up(self) -> None:
+        """What was asked for of it; neither touches a name or a value in a state dict."""
+        if self.channels_last:
+            self.to(memory_format=torch.channels_last)
+        if self.compiled:
+            for part in (*self.encoders.values(), self.fusion):
+                part.compile()  # in place, where `torch.compile(part)` would rename its weights
 
     def on_fit_start(self) -> None:
         """DDP must not broadcast buffers at each forward: validation isn't of one length on all
@@ -253,8 +271,20 @@ class ColdStart(LightningModule):
         """Mean loss of a batch."""
         inputs = with_modality_dropout(batch.inputs, self.modality_dropout)
         loss = self.target.loss(self(inputs), batch.target.values).mean()
-        self.log("train_loss", loss, prog_bar=True, batch_size=len(batch.track_ids))
+        if self._is_loss_wanted():
+            self.log("train_loss", loss, prog_bar=True, batch_size=len(batch.track_ids))
         return loss
+
+    def _is_loss_wanted(self) -> bool:
+        """When loggers take it, and for the progress bar, which nobody reads more often than this:
+        Lightning's bookkeeping of one number takes 5 % of a small net's step.
+        """
+        trainer: Any = self.trainer
+        now = time.monotonic()
+        logged = (trainer.global_step + 1) % max(1, trainer.log_every_n_steps) == 0
+        wanted = logged or now > self._shown + 0.25
+        self._shown = now if wanted else self._shown
+        return bool(wanted)
 
     def validation_step(self, batch: Batch) -> None:
         """Collect the loss."""
@@ -292,8 +322,11 @@ class ColdStart(LightningModule):
         return fused
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Adam with its defaults, as in the talk; `--optimizer` on the command line replaces it."""
-        return torch.optim.Adam(self.parameters())
+        """Adam with its defaults, as in the talk; `--optimizer` on the command line replaces it.
+
+        On a CPU the fused one, the same sums in one pass: a tenth of a small net's step less.
+        """
+        return torch.optim.Adam(self.parameters(), fused=self.device.type == "cpu" or None)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what rebuilds the model."""

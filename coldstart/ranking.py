@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 Scores = Callable[[slice], Tensor]
 """A block of users (rows) → their scores for all candidates, [block, N]."""
+
+BLOCK_MB = 256
+"""Ceiling for one block's scores; finding the best of them takes about as much again."""
 
 
 def dot_scores(users: Tensor, items: Tensor) -> Scores:
@@ -22,7 +25,7 @@ def dot_scores(users: Tensor, items: Tensor) -> Scores:
 
 
 def top_k(
-    scores: Scores, users: int, candidates: int, k: int, *, seed: int = 0, block_mb: int = 256
+    scores: Scores, users: int, candidates: int, k: int, *, seed: int = 0, block_mb: int = BLOCK_MB
 ) -> Iterator[tuple[slice, Tensor]]:
     """Rank the candidates for every user, best first; only the order of scores counts.
 
@@ -40,12 +43,48 @@ def top_k(
     Yields:
         Rows of a block of users, and their candidates [block, min(k, N)], best first.
     """
-    size = max(1, int(block_mb * 1e6 / (4 * candidates)))
     order = torch.randperm(candidates, generator=torch.Generator().manual_seed(seed))
+    for rows, (best,) in top_k_by(scores, users, [order], k, block_mb=block_mb):
+        yield rows, best
+
+
+def top_k_by(
+    scores: Scores, users: int, orders: Sequence[Tensor], k: int, *, block_mb: int = BLOCK_MB
+) -> Iterator[tuple[slice, list[Tensor]]]:
+    """As `top_k`, once for each of several orders in which equals stand: [N], the earlier first.
+
+    The scores are made and searched once, for only equals depend on the order.
+    """
+    candidates = len(orders[0])
+    size = max(1, int(block_mb * 1e6 / (4 * candidates)))
     for start in range(0, users, size):
         rows = slice(start, min(start + size, users))
-        best = _stable_top(scores(rows)[:, order], min(k, candidates))
-        yield rows, order[best]
+        yield rows, _tops(scores(rows), orders, min(k, candidates))
+
+
+def _tops(scores: Tensor, orders: Sequence[Tensor], k: int) -> list[Tensor]:
+    """For each order: indices of the k best in each row, best first."""
+    if k * 8 > scores.shape[1]:
+        return [order[_stable_top(scores[:, order], k)] for order in orders]
+    # One more than is wanted: if its score is the k-th's, the limit cuts through equals.
+    values, found = scores.topk(k + 1, dim=1)
+    equal = values[:, 1:] == values[:, :-1]
+    mixed, cut = equal[:, :-1].any(1), equal[:, -1]
+    found = found[:, :k]
+    if not mixed.any() and not cut.any():
+        return [found] * len(orders)
+    values = values[mixed]
+    made = []
+    for order in orders:
+        best = found.clone()
+        as_ordered = order.argsort()[found[mixed]].argsort(dim=1)
+        sizes = values.gather(1, as_ordered)
+        ranked = as_ordered.gather(1, sizes.argsort(dim=1, descending=True, stable=True))
+        best[mixed] = found[mixed].gather(1, ranked)
+        if cut.any():
+            best[cut] = order[_stable_top(scores[cut][:, order], k)]
+        made.append(best)
+    return made
 
 
 def _stable_top(scores: Tensor, k: int) -> Tensor:
@@ -55,13 +94,9 @@ def _stable_top(scores: Tensor, k: int) -> Tensor:
         return scores.argsort(dim=1, descending=True, stable=True)[:, :k]
     # topk alone takes any of the equals: give it all that reach the k-th score, then sort.
     least = scores.topk(k, dim=1).values[:, -1:]
-    wanted = scores >= least
-    if int(wanted.sum(1).max()) == k:
-        rows = wanted.nonzero()[:, 1].view(-1, k)
-    else:
-        surely = scores > least
-        room = k - surely.sum(1, keepdim=True)
-        equal = scores == least
-        rows = (surely | (equal & (equal.cumsum(1) <= room))).nonzero()[:, 1].view(-1, k)
+    surely = scores > least
+    room = k - surely.sum(1, keepdim=True)
+    equal = scores == least
+    rows = (surely | (equal & (equal.cumsum(1) <= room))).nonzero()[:, 1].view(-1, k)
     inside = scores.gather(1, rows).argsort(dim=1, descending=True, stable=True)
     return rows.gather(1, inside)

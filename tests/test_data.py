@@ -1,7 +1,9 @@
 """Batches: every track once, every rank alike, and nothing that training must not see."""
 
 import pickle
+import weakref
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,17 +11,19 @@ import pytest
 import torch
 from conftest import World
 
+from coldstart.chunks import collate_in_chunks
 from coldstart.data import ColdStartData
 from coldstart.encoders.attributes import MGP
 from coldstart.encoders.audio import Audio
-from coldstart.encoders.base import Encoder
+from coldstart.encoders.base import Encoder, Modality
 from coldstart.encoders.genres import Genres
 from coldstart.errors import InputError
 from coldstart.factors import Factors, factorize
 from coldstart.model import ColdStart
+from coldstart.sample import Sample
 from coldstart.shards import Shards
 from coldstart.splits import split
-from coldstart.streams import InMemory, TrainStream, fold_of
+from coldstart.streams import Batch, InMemory, TrainStream, fold_of
 from coldstart.targets import FACTORS
 
 
@@ -182,3 +186,51 @@ def test_splits_that_disagree_would_leak_and_are_refused(tiny_world: World, tmp_
 def test_wrong_options_are_refused(tiny_world: World, wrong: dict[str, int]) -> None:
     with pytest.raises(InputError):
         ColdStartData(str(tiny_world.shards), str(tiny_world.factors), **wrong)  # type: ignore[arg-type]
+
+
+class Tracked(dict):  # type: ignore[type-arg]
+    """A sample that can be counted while it lives."""
+
+
+@pytest.mark.parametrize("expected", [0, 3, 40])
+def test_chunks_make_the_same_batch_and_are_let_go_of(expected: int) -> None:
+    made_so_far: list[weakref.ref[Tracked]] = []
+    most = 0
+
+    def samples() -> Iterator[Tracked]:
+        nonlocal most
+        for i in range(23):
+            sample = Tracked(track_id=f"t{i}", value=float(i))
+            made_so_far.append(weakref.ref(sample))
+            most = max(most, sum(ref() is not None for ref in made_so_far))
+            yield sample
+
+    def collate(chunk: list[Sample]) -> Batch:
+        values = torch.tensor([[s["value"], -s["value"]] for s in chunk])
+        odd = values[:, 0] % 2 == 1
+        made = Modality(values, odd)
+        return Batch({"x": made, "y": Modality(values[:, :1], ~odd)}, made, ids(chunk))
+
+    def ids(chunk: list[Sample]) -> list[str]:
+        return [s["track_id"] for s in chunk]
+
+    parts, whole = collate_in_chunks(collate, samples(), expected, 4), collate(list(samples()))
+    assert parts is not None
+    assert parts.track_ids == whole.track_ids
+    for name in ("x", "y"):
+        assert all(map(torch.equal, parts.inputs[name], whole.inputs[name]))
+    assert all(map(torch.equal, parts.target, whole.target))
+    most = 0
+    collate_in_chunks(collate, samples(), expected, 4)
+    assert most <= 2 * 4  # one that is read while the last is still held
+
+
+def test_chunks_of_other_widths_are_left_to_be_collated_at_once() -> None:
+    def padded(chunk: list[Sample]) -> Batch:
+        width = max(s["width"] for s in chunk)
+        made = Modality(torch.zeros(len(chunk), width), torch.ones(len(chunk), dtype=torch.bool))
+        return Batch({"x": made}, made, [s["track_id"] for s in chunk])
+
+    samples = [{"track_id": str(i), "width": i} for i in range(1, 9)]
+    assert collate_in_chunks(padded, samples, 8, 4) is None
+    assert collate_in_chunks(padded, [], 8, 4) is None

@@ -1,12 +1,15 @@
 """Ranking figures against slow and obvious versions of themselves."""
 
+from itertools import permutations
+
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 
-from coldstart.metrics import rank_and_score
+from coldstart.metrics import expected_figures, rank_and_score, rank_and_score_dealt
 from coldstart.ranking import dot_scores, top_k
 
 
@@ -97,3 +100,62 @@ def test_top_k_of_many_equal_scores_has_no_track_twice() -> None:
     (_, best), *_ = top_k(lambda rows: coarse[rows], 20, 5000, 100)
     assert all(len(set(row.tolist())) == 100 for row in best)
     assert torch.equal(coarse.gather(1, best), coarse.sort(1, descending=True).values[:, :100])
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(100, 400), st.integers(1, 12), st.integers(2, 40), st.integers(0, 1000))
+def test_equal_scores_stand_in_one_random_order_wherever_the_limit_cuts(
+    tracks: int, k: int, levels: int, seed: int
+) -> None:
+    scores = torch.randint(0, levels, (7, tracks), generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(tracks, generator=torch.Generator().manual_seed(seed))
+    naive = order[scores[:, order].argsort(dim=1, descending=True, stable=True)[:, :k]]
+    table = scores.float()
+    (_, best), *_ = top_k(lambda rows: table[rows], 7, tracks, k, seed=seed)
+    assert torch.equal(best, naive)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(20, 200), st.integers(1, 4), st.integers(2, 60), st.integers(0, 1000))
+def test_dealing_ranked_columns_is_ranking_dealt_ones(
+    tracks: int, k: int, levels: int, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    scores = torch.randint(0, levels, (6, tracks), generator=generator).float()
+    truth = torch.rand(6, tracks, generator=generator) < 0.1
+    truth[:, 0] = True
+    relevant = csr_matrix(truth.numpy())
+    deals = [torch.randperm(tracks, generator=generator) for _ in range(3)]
+    dealt = rank_and_score_dealt(lambda rows: scores[rows], relevant, deals, k, k, seed)
+    for deal, figures in zip(deals, dealt, strict=True):
+        one = rank_and_score(lambda rows, deal=deal: scores[rows][:, deal], relevant, k, k, seed)
+        assert figures == one
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    st.lists(st.integers(0, 2), min_size=1, max_size=6),
+    st.integers(1, 7),
+    st.integers(1, 7),
+    st.data(),
+)
+def test_expected_figures_are_the_mean_over_all_orders(
+    levels: list[int], k: int, map_k: int, data: st.DataObject
+) -> None:
+    n = len(levels)
+    subsets = st.sets(st.integers(0, n - 1), min_size=1)
+    users = data.draw(st.lists(subsets, min_size=1, max_size=3))
+    relevant = np.array([[i in user for i in range(n)] for user in users])
+    level = np.array(levels)
+    every = [
+        obvious(np.tile(level + np.array(order) / n, (len(users), 1)), relevant, k, map_k)
+        for order in permutations(range(n))
+    ]
+    exact = expected_figures(torch.from_numpy(level), csr_matrix(relevant), k, map_k)
+    assert exact == pytest.approx(np.mean(every, axis=0), abs=1e-9)
+
+
+def test_nobody_to_rank_for_has_no_figures() -> None:
+    nobody = csr_matrix((0, 3), dtype=np.int8)
+    assert np.isnan(expected_figures(torch.zeros(3), nobody)).all()
+    assert np.isnan(rank_and_score(lambda rows: torch.zeros(0, 3), nobody)).all()

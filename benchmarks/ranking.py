@@ -1,0 +1,61 @@
+"""Evaluation: every cold candidate ranked for every user, exactly, in blocks, with all figures.
+
+Floor: the bare matrix product and the best 500, in blocks of the same size; nothing is done with
+them.
+
+    python -m benchmarks.ranking [--rounds 3]
+    USERS=200000 CANDIDATES=100000 python -m benchmarks.ranking --rounds 1
+"""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import torch
+from scipy.sparse import csr_matrix
+
+from benchmarks.table import Row, clocked, in_turn, main
+from coldstart.evaluation import REPEATS
+from coldstart.metrics import MAP_K, rank_and_score, rank_and_score_dealt
+from coldstart.ranking import BLOCK_MB, dot_scores
+
+USERS = int(os.environ.get("USERS", 10_000))
+CANDIDATES = int(os.environ.get("CANDIDATES", 20_000))
+FACTORS, RELEVANT = 64, 20
+
+
+def bare(users: torch.Tensor, items: torch.Tensor) -> None:
+    """Blocks of as many users as ours."""
+    for block in users.split(int(BLOCK_MB * 1e6 / (4 * len(items)))):
+        (block @ items.T).topk(min(MAP_K, len(items)), dim=1)
+
+
+def measure(rounds: int = 3) -> list[Row]:
+    generator = np.random.default_rng(0)
+    users, items = (
+        torch.from_numpy(generator.normal(size=(n, FACTORS)).astype(np.float32))
+        for n in (USERS, CANDIDATES)
+    )
+    played = generator.integers(0, CANDIDATES, USERS * RELEVANT)
+    listeners = np.repeat(np.arange(USERS), RELEVANT)
+    relevant = csr_matrix((np.ones(len(played), np.int8), (listeners, played)), (USERS, CANDIDATES))
+    deals = [torch.randperm(CANDIDATES) for _ in range(1 + REPEATS)]
+    scores = dot_scores(users, items)
+
+    def floor() -> float:
+        return clocked(lambda: bare(users, items))
+
+    one = in_turn(lambda: clocked(lambda: rank_and_score(scores, relevant)), floor, rounds)
+    size = f"{CANDIDATES:,} cold tracks for {USERS:,} users"
+    rows = [one.row(f"rank {size}", "≤ 1.5")]
+    if rounds > 1:
+        dealt = in_turn(
+            lambda: clocked(lambda: rank_and_score_dealt(scores, relevant, deals)), floor, rounds
+        )
+        rows.append(dealt.row(f"the same and {REPEATS} × shuffled content", "–"))
+    return rows
+
+
+if __name__ == "__main__":
+    main(measure)

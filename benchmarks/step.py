@@ -1,0 +1,154 @@
+"""A training step of the shipped configurations for a CPU, on batches that are there already.
+
+Ours: Lightning with the callbacks, the logger and the progress bar of `coldstart fit`. Floor: a
+bare PyTorch step of the same net on the same batch: forward, the same loss, backward, Adam. A few
+steps of each, in turn, within one fit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import tempfile
+import warnings
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.loggers import CSVLogger
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+
+from benchmarks.table import Row, clocked, main, now, summary
+from benchmarks.worlds import FACTORS, World, attribute_world
+from coldstart import ColdStart, ColdStartData, registry
+from coldstart.audio_codec import SAMPLE_RATE
+from coldstart.callbacks import PredictionWriter, RunCheckpoint
+from coldstart.encoders.base import Modality
+from coldstart.results import FitReport, TestReport
+from coldstart.streams import Batch
+
+CONFIGS = {"mgp": 20, "audio_small": 1}
+"""Shipped configuration → steps in turn."""
+
+
+class Interleaved(Callback):
+    """Times every few training steps, and after them as many of the floor's."""
+
+    def __init__(self, floor: Callable[[], object], steps: int) -> None:
+        self.floor, self.steps = floor, steps
+        self.pairs: list[tuple[float, float]] = []
+
+    def on_train_start(self, *_: object) -> None:
+        self.began = now()
+
+    def on_train_batch_end(
+        self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if (batch_idx + 1) % self.steps == 0:
+            ours = now() - self.began
+            self.pairs.append((ours, clocked(lambda: [self.floor() for _ in range(self.steps)])))
+            self.began = now()
+
+
+class Premade(ColdStartData):
+    """Gives one batch again and again; there is no sound behind it."""
+
+    batch: Batch
+    steps: int
+
+    def info(self, folder: str) -> Mapping[str, Any]:
+        return {"sample_rate": SAMPLE_RATE} if folder == "audio" else super().info(folder)
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        return DataLoader([self.batch] * self.steps, batch_size=None, collate_fn=_as_it_is)
+
+
+def _as_it_is(batch: Batch) -> Batch:
+    return batch
+
+
+def shipped(name: str) -> tuple[dict[str, Any], int]:
+    """A configuration's encoders, and its batch size."""
+    text = (Path(__file__).parents[1] / "configs" / f"{name}.yaml").read_text(encoding="utf-8")
+    config = yaml.safe_load(text)
+    made = {
+        key: registry.load("encoders", encoder["class_path"])(**encoder.get("init_args", {}))
+        for key, encoder in config["model"]["encoders"].items()
+    }
+    return made, config["data"]["batch_size"]
+
+
+def bare(model: ColdStart, batch: Batch) -> Callable[[], None]:
+    """A step, to be called again and again."""
+    optimizer = torch.optim.Adam(model.parameters())
+    model.train()
+    values = {name: modality.values for name, modality in batch.inputs.items()}
+    present = {name: modality.present for name, modality in batch.inputs.items()}
+
+    def step() -> None:
+        encoded = {name: model.encoders[name].encode(x) for name, x in values.items()}  # type: ignore[operator]
+        predicted = model.fusion(encoded, present)
+        loss = (1 - F.cosine_similarity(predicted, batch.target.values, dim=1)).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def made_batch(data: ColdStartData, model: ColdStart, size: int) -> Batch:
+    """Noise in the shapes of the model's inputs."""
+    there = torch.ones(size, dtype=torch.bool)
+    shapes = {
+        name: getattr(encoder, "samples", None) or len(data.info(name)["names"])
+        for name, encoder in model.encoders.items()
+    }
+    inputs = {name: Modality(torch.randn(size, width), there) for name, width in shapes.items()}
+    return Batch(inputs, Modality(torch.randn(size, FACTORS), there), ["t"] * size)
+
+
+def interleaved(
+    world: World, name: str, rounds: int, folder: Path, **options: Any
+) -> list[tuple[float, float]]:
+    """Seconds of a configuration's steps and of the floor's, in turn."""
+    encoders, size = shipped(name)
+    model = ColdStart(encoders, **options.pop("model", {}))
+    data = Premade(str(world.shards), str(world.factors), batch_size=size)
+    model.build(data.info)
+    data.batch = made_batch(data, model, size)
+    steps = CONFIGS[name]
+    data.steps = (1 + 2 * rounds) * steps
+    times = Interleaved(bare(deepcopy(model), data.batch), steps)
+    trainer = Trainer(
+        max_epochs=1,
+        limit_val_batches=0,
+        accelerator="cpu",
+        default_root_dir=folder,
+        logger=CSVLogger(folder),
+        callbacks=[RunCheckpoint(), FitReport(), TestReport(), PredictionWriter(), times],
+        **options,
+    )
+    with contextlib.redirect_stdout(io.StringIO()):
+        trainer.fit(model, datamodule=data)
+    return times.pairs[1:]  # the first warms up
+
+
+def measure(rounds: int = 3) -> list[Row]:
+    warnings.filterwarnings("ignore")
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        world = attribute_world(Path(folder), 600, 400)
+        for name, steps in CONFIGS.items():
+            times = summary(interleaved(world, name, rounds, Path(folder)))
+            size = shipped(name)[1]
+            rows.append(times.row(f"{steps} training steps, {name}.yaml, batch {size}", "≤ 1.1"))
+    return rows
+
+
+if __name__ == "__main__":
+    main(measure)
