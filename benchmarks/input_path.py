@@ -1,6 +1,6 @@
 """From FLAC shards to batches of 35 s patches, beside the bare decoder.
 
-    python -m benchmarks.input_path [--rounds 3] [--tracks 192] [--workers 2]
+    python -m benchmarks.input_path [--rounds 3] [--tracks 256] [--workers 2]
 
 The floor is soundfile on the same bytes and windows of the same length, in as many processes: it
 decodes and throws away. Ours reads the tars, shuffles, draws and decodes windows, and hands
@@ -24,7 +24,7 @@ from benchmarks.table import Row
 from coldstart.encoders.audio import Audio
 
 SECONDS = 120
-BATCH = 32
+BATCH = 16
 
 
 def flac(seed: int) -> bytes:
@@ -72,7 +72,7 @@ class Floor:
             pool.shutdown()
 
 
-def measure(rounds: int = 3, tracks: int = 192, workers: int = 2) -> list[Row]:
+def measure(rounds: int = 3, tracks: int = 256, workers: int = 2) -> list[Row]:
     """Patches/s of the loader and of the bare decoder, in turn."""
     seeds = tuple(range(4))
     with tempfile.TemporaryDirectory() as name:
@@ -99,4 +99,4 @@ def measure(rounds: int = 3, tracks: int = 192, workers: int = 2) -> list[Row]:
 
 
 if __name__ == "__main__":
-    print_rows(measure, __doc__, tracks=192, workers=2)
+    print_rows(measure, __doc__, tracks=256, workers=2)

@@ -67,7 +67,7 @@ def check_settings(settings: Settings) -> None:
 
 
 class ConstantQ(nn.Module):
-    """nnAudio's CQT1992v2, octave by octave: high bins have short kernels, so it takes a quarter.
+    """nnAudio's CQT1992v2, octave by octave: high bins have short kernels, so it takes a third.
 
     Attributes:
         width: samples that a frame sees.
@@ -110,7 +110,7 @@ class ConstantQ(nn.Module):
 
 
 class Mel(nn.Module):
-    """nnAudio's mel spectrogram, by an FFT instead of convolutions, which takes a tenth.
+    """nnAudio's mel spectrogram, by an FFT instead of convolutions, which takes a seventh.
 
     Attributes:
         width: samples that a frame sees.

@@ -6,9 +6,11 @@ import numpy as np
 import polars as pl
 import pytest
 import soundfile
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from torch.utils.data import DataLoader
 
 from coldstart.audio_codec import AudioError, blocks, length, to_flac, window
 from coldstart.encoders.patches import START, PatchReader, waveform
@@ -281,6 +283,16 @@ def test_a_track_without_audio_is_one_absent_piece() -> None:
     got = reader([sample])
     assert not got.values.any()
     assert not got.present.any()
+
+
+def test_a_loader_s_worker_gives_what_the_process_itself_reads() -> None:
+    """There the batch lies in shared memory, which nobody has cleared."""
+    reader = PatchReader("audio.flac", 2000, None, 0.5, 0.0)
+    heard = {"track_id": "a", "shard": "s", "audio.flac": noise_flac(3000)}
+    samples = [heard, {"track_id": "b", "shard": "s"}, {**heard, START: 500}]
+    (got,) = DataLoader(samples, batch_size=3, collate_fn=reader, num_workers=1)
+    for theirs, ours in zip(got, reader(samples), strict=True):
+        assert torch.equal(theirs, ours)
 
 
 def test_a_piece_that_another_encoder_has_cut_stays_as_it_is() -> None:

@@ -17,7 +17,9 @@ from coldstart.errors import InputError
 from coldstart.sample import Sample, malformed
 
 START = "audio.start"
-"""Key that `expand` adds to a sample: where its window begins, in samples."""
+"""Key that `expand` adds to a sample: where its window begins, in samples.
+
+Encoders of sound in one model follow the first: what they read should have one sample rate."""
 
 FULL_SCALE = 2**15
 
