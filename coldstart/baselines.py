@@ -71,8 +71,9 @@ def ridge(
     """
     x, y = train.double(), factors.double()
     mean_x, mean_y = x.mean(0), y.mean(0)
-    values, vectors = torch.linalg.eigh((x - mean_x).T @ (x - mean_x))
-    right = vectors.T @ ((x - mean_x).T @ (y - mean_y))
+    x = x - mean_x
+    values, vectors = torch.linalg.eigh(x.T @ x)
+    right = vectors.T @ (x.T @ (y - mean_y))
 
     def fitted(part: Tensor, penalty: float) -> Tensor:
         weights = vectors @ (right / (values.clamp_min(0) + penalty)[:, None])
