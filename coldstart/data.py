@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, Dataset
 
 from coldstart.catalog import read_ids
 from coldstart.encoders.artist import ARTIST
+from coldstart.epochs import TrainLoader, counted, where_of
 from coldstart.errors import InputError, one_of
 from coldstart.factors import Factors
+from coldstart.generators import drawn_from
 from coldstart.sample import Sample
 from coldstart.shards import Shards, folder_of
 from coldstart.streams import (
@@ -85,7 +87,8 @@ class ColdStartData(LightningDataModule):
         self.folds, self.fold = folds, fold
         self.candidates = None if test_tracks is None else frozenset(read_ids(test_tracks))
         self._lent: Lent | None = None
-        self._memory: dict[tuple[str, bool], Batch] = {}
+        self._seed: int | None = None
+        self._training: TrainLoader | None = None
         if self.factors is not None:
             _same_splits(self.shards, self.factors)
 
@@ -182,34 +185,56 @@ class ColdStartData(LightningDataModule):
                 )
         rank, world, seed = (0, 1, 0) if alone else self._rank_world_seed()
         if not lent.streamed and self._fits(pipeline, places):
-            everything = self._read_all(pipeline, places)
+            with drawn_from(seed):
+                everything = self._read_all(pipeline, places)
             self._must_have(len(everything.track_ids), splits)
-            return InMemory(everything, self.batch_size, training, seed, rank, world)
+            memory = InMemory(everything, self.batch_size, training, seed, rank, world)
+            return self._train_loader(memory, len(memory)) if training else memory
         tracks = self._usable(pipeline, places)
         self._must_have(tracks, splits)
-        if training and len(places) < world:
+        if not training:
+            workers = min(self.workers, len(places))
+            return DataLoader(
+                OnceStream(pipeline, places, self.batch_size, rank, world),
+                batch_size=None,
+                num_workers=workers,
+                persistent_workers=workers > 0 and needs_target,  # validation comes again and again
+                pin_memory=torch.cuda.is_available(),
+                generator=torch.Generator(),  # else it would draw from dropout's
+            )
+        if len(places) < world:
             raise InputError(
                 f"{self.shards.folder}: {len(places)} training shards for {world} GPUs; each needs "
                 "at least one. Shard with a smaller --shard-size, or use fewer GPUs"
             )
-        workers = min(self.workers, max(1, len(places) // world) if training else len(places))
-        stream: IterableDataset[Batch]
-        if training:
-            pieces = max(reader.pieces for _, reader in lent.readers.values())
-            batches = -(-tracks * pieces // (self.batch_size * world))
-            stream = TrainStream(
-                pipeline, places, self.batch_size, batches, self.shuffle_buffer, seed, rank, world
-            )
-        else:
-            stream = OnceStream(pipeline, places, self.batch_size, rank, world)
-        return DataLoader(
-            stream,
-            batch_size=None,
-            num_workers=workers,
-            # Training streams keep their place; validation comes again and again.
-            persistent_workers=workers > 0 and (training or needs_target),
-            pin_memory=torch.cuda.is_available(),
+        workers = min(self.workers, len(places) // world)
+        pieces = max(reader.pieces for _, reader in lent.readers.values())
+        batches = -(-tracks * pieces // (self.batch_size * world))
+        stream = TrainStream(
+            pipeline, places, self.batch_size, self.shuffle_buffer, seed, rank, world, workers or 1
         )
+        return self._train_loader(stream, batches, workers)
+
+    def _train_loader(self, made: Dataset[Batch], batches: int, workers: int = 0) -> TrainLoader:
+        """Where the trainer is, if one is training; else one epoch after the other."""
+        fitting = self.trainer is not None and self.trainer.training
+        where = where_of(self.trainer) if fitting else counted()  # type: ignore[arg-type]
+        self._training = TrainLoader(made, batches, where, workers)
+        return self._training
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the data order hangs on, for a checkpoint."""
+        return {} if self._seed is None else {"seed": self._seed}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on in a checkpoint's data order."""
+        self._seed = state_dict["seed"]
+
+    def teardown(self, stage: str) -> None:
+        """End the worker processes; the next fit has an order of its own."""
+        if self._training is not None:
+            self._training.close()
+        self._training = self._seed = None
 
     def pipeline(
         self,
@@ -237,10 +262,10 @@ class ColdStartData(LightningDataModule):
 
     def _rank_world_seed(self) -> tuple[int, int, int]:
         # Every rank must shuffle alike, also where nobody has set a seed.
-        seed = torch.initial_seed() % 2**32
+        seed = torch.initial_seed() % 2**32 if self._seed is None else self._seed
         if self.trainer is None:
             return 0, 1, seed
-        seed = self.trainer.strategy.broadcast(seed)
+        self._seed = seed = self.trainer.strategy.broadcast(seed)
         return self.trainer.global_rank, self.trainer.world_size, seed
 
     def _vectors(self, known_only: bool) -> dict[str, np.ndarray[Any, Any]]:

@@ -1,24 +1,27 @@
 """Tars → pieces → batches: the ways that samples flow, for one process or many.
 
-Streaming under DDP: every (rank, worker) pair goes through an endless, seeded sequence of shards,
-its own part of each epoch's permutation; an epoch is the same number of batches on every rank. At
-evaluation each pair reads its shards once, and nothing is said twice.
+Streaming under DDP: every (rank, worker) pair goes through its own part of each epoch's seeded
+permutation of the shards; an epoch is the same number of batches on every rank. A training batch is
+a function of seed, epoch and number, whatever was done before (see epochs.py). At evaluation each
+pair reads its shards once, and nothing is said twice.
 """
 
 from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from itertools import count
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import IterableDataset, get_worker_info
+from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from coldstart.encoders.base import Modality, Reader
+from coldstart.generators import drawn_from
 from coldstart.sample import Sample
 from coldstart.shards import Shards, folder_of
 from coldstart.targets import FACTORS
@@ -164,49 +167,61 @@ def _shuffled(items: Iterator[Sample], size: int, generator: random.Random) -> I
     yield from buffer
 
 
-class TrainStream(IterableDataset[Batch]):
-    """Endless, in epochs of `batches` batches a rank; workers keep their place between epochs."""
+class TrainStream(Dataset[Batch]):
+    """Training batches by their key: epoch and number.
+
+    Number n of an epoch belongs to part n mod `parts`, which a worker process makes: it streams
+    through the shards that this epoch deals to the part. Whoever goes from one number of a part to
+    the next streams on; whoever begins elsewhere passes over what comes before, which is read, but
+    not decoded.
+    """
 
     def __init__(
         self,
         pipeline: Pipeline,
         places: list[Place],
         batch_size: int,
-        batches: int,
         buffer: int,
         seed: int,
         rank: int,
         world: int,
+        parts: int = 1,
     ) -> None:
         self.pipeline, self.places, self.batch_size = pipeline, places, batch_size
-        self.batches, self.buffer, self.seed = batches, buffer, seed
-        self.rank, self.world = rank, world
-        self._endless: Iterator[list[Sample]] | None = None
+        self.buffer, self.seed = buffer, seed
+        self.rank, self.world, self.parts = rank, world, parts
+        self._next: tuple[int, int] | None = None
+        self._stream: Iterator[list[Sample]] = iter(())
 
-    def __iter__(self) -> Iterator[Batch]:
-        info = get_worker_info()
-        worker, workers = (info.id, info.num_workers) if info else (0, 1)
-        if self._endless is None:
-            self._endless = self._stream(self.rank * workers + worker, self.world * workers)
-        # The workers' shares add up to the epoch, so nothing that is prefetched is thrown away.
-        share = self.batches // workers + (worker < self.batches % workers)
-        for _ in range(share):
-            yield self.pipeline.collate(next(self._endless))
+    def __getitem__(self, key: tuple[int, int]) -> Batch:
+        epoch, number = key
+        if self._next != key:
+            self._stream = self._batches(epoch, number % self.parts)
+            for earlier in range(number % self.parts, number, self.parts):
+                with self._drawing(epoch, earlier):
+                    next(self._stream)
+        with self._drawing(epoch, number):
+            batch = self.pipeline.collate(next(self._stream))
+        self._next = epoch, number + self.parts
+        return batch
 
-    def _stream(self, consumer: int, consumers: int) -> Iterator[list[Sample]]:
-        generator = random.Random(f"{self.seed}/{consumer}")  # noqa: S311
-        # Shuffled epoch by epoch: a buffer that reaches across would repeat some tracks early.
-        samples = (
-            sample
-            for epoch in count()
-            for sample in _shuffled(self._epoch(epoch, consumer, consumers), self.buffer, generator)
-        )
-        return _batched(self.pipeline.pieces(samples), self.batch_size)
+    def _drawing(self, epoch: int, number: int) -> AbstractContextManager[None]:
+        """What readers draw, such as a patch's place, hangs on nothing but the batch."""
+        return drawn_from(self.seed, epoch, self.rank, number)
 
-    def _epoch(self, epoch: int, consumer: int, consumers: int) -> Iterator[Sample]:
-        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.places))
-        for i in order[consumer::consumers]:
-            yield from self.pipeline.samples(self.places[i])
+    def _batches(self, epoch: int, part: int) -> Iterator[list[Sample]]:
+        """The shards that this epoch deals to a part; where they are too few, it deals again."""
+        consumer, consumers = self.rank * self.parts + part, self.world * self.parts
+        for deal in count():
+            order = np.random.default_rng([self.seed, epoch, deal]).permutation(len(self.places))
+            samples = (
+                sample
+                for i in order[consumer::consumers]
+                for sample in self.pipeline.samples(self.places[i])
+            )
+            shuffling = random.Random(f"{self.seed}/{epoch}/{deal}/{consumer}")  # noqa: S311
+            mixed = _shuffled(samples, self.buffer, shuffling)
+            yield from _batched(self.pipeline.pieces(mixed), self.batch_size)
 
 
 class OnceStream(IterableDataset[Batch]):
@@ -227,8 +242,11 @@ class OnceStream(IterableDataset[Batch]):
             yield self.pipeline.collate(batch)
 
 
-class InMemory:
-    """A split that is read once and batched by index; shuffled anew each epoch while training."""
+class InMemory(Dataset[Batch]):
+    """A split that is read once and batched by index; shuffled anew each epoch while training.
+
+    Training batches are asked for by their key: epoch and number.
+    """
 
     def __init__(
         self,
@@ -240,29 +258,36 @@ class InMemory:
         world: int,
     ) -> None:
         self.everything, self.batch_size, self.training = everything, batch_size, training
-        self.seed, self.rank, self.world, self.epoch = seed, rank, world, 0
+        self.seed, self.rank, self.world = seed, rank, world
+        self._order: tuple[int, Sequence[Tensor]] = (0, self._rows(0))
 
-    def _mine(self) -> Tensor:
+    def _rows(self, epoch: int) -> Sequence[Tensor]:
+        """Of each batch, its rows."""
         n = len(self.everything.track_ids)
-        if not self.training:
-            return torch.arange(self.rank, n, self.world)
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(n)
-        equal = np.resize(order, -(-n // self.world) * self.world)  # every rank the same number
-        return torch.from_numpy(equal[self.rank :: self.world])
+        rows = np.arange(n)
+        if self.training:
+            order = np.random.default_rng([self.seed, epoch]).permutation(n)
+            rows = np.resize(order, -(-n // self.world) * self.world)  # every rank the same number
+        mine = torch.from_numpy(rows[self.rank :: self.world])
+        return [mine[i : i + self.batch_size] for i in range(0, len(mine), self.batch_size)]
 
     def __len__(self) -> int:
-        return -(-len(self._mine()) // self.batch_size)
+        return len(self._order[1])
+
+    def __getitem__(self, key: tuple[int, int]) -> Batch:
+        epoch, number = key
+        if self._order[0] != epoch:
+            self._order = (epoch, self._rows(epoch))
+        rows = self._order[1][number]
+        inputs, target, ids = self.everything
+        return Batch(
+            {name: Modality(m.values[rows], m.present[rows]) for name, m in inputs.items()},
+            Modality(target.values[rows], target.present[rows]),
+            [ids[row] for row in rows.tolist()],
+        )
 
     def __iter__(self) -> Iterator[Batch]:
-        inputs, target, ids = self.everything
-        for rows in self._mine().split(self.batch_size):
-            yield Batch(
-                {name: Modality(m.values[rows], m.present[rows]) for name, m in inputs.items()},
-                Modality(target.values[rows], target.present[rows]),
-                [ids[row] for row in rows.tolist()],
-            )
-        if self.training:
-            self.epoch += 1
+        return (self[0, number] for number in range(len(self)))
 
 
 class Keep:
