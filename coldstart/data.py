@@ -6,6 +6,7 @@ in memory and batched by index. Large ones (audio) are streamed by worker proces
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -89,6 +90,7 @@ class ColdStartData(LightningDataModule):
         self._lent: Lent | None = None
         self._seed: int | None = None
         self._training: TrainLoader | None = None
+        self._finished: list[Callable[[], set[str]]] = []
         if self.factors is not None:
             _same_splits(self.shards, self.factors)
 
@@ -130,6 +132,10 @@ class ColdStartData(LightningDataModule):
         """Take the model's readers; the trainer's model is asked if nobody calls this."""
         self._lent = lent
 
+    def ask_finished(self, look: Callable[[], set[str]]) -> None:
+        """Before the next predict, ask which tracks need not be predicted; all must agree."""
+        self._finished.append(look)
+
     def train_dataloader(self) -> Iterable[Batch]:
         """Shuffled training tracks that have a target."""
         return self.batches(["train"], training=True)
@@ -143,8 +149,17 @@ class ColdStartData(LightningDataModule):
         return self.batches(["test"], only=self.candidates)
 
     def predict_dataloader(self) -> Iterable[Batch]:
-        """All tracks of all splits."""
-        return self.batches(["train", "val", "test"])
+        """All tracks of all splits, without those that are finished already."""
+        finished = (
+            set.intersection(*(look() for look in self._finished)) if self._finished else set()
+        )
+        if self.trainer is not None:  # ranks may look while others write
+            finished = self.trainer.strategy.broadcast(finished)
+        if not finished:
+            return self.batches(["train", "val", "test"])
+        ids = [track["track_id"] for track in self.shards.all_tracks()]
+        left = [track for track in ids if track not in finished]
+        return self.batches(["train", "val", "test"], only=left or ids[-1:])
 
     def batches(
         self,
@@ -204,10 +219,17 @@ class ColdStartData(LightningDataModule):
             )
         if len(places) < world:
             raise InputError(
-                f"{self.shards.folder}: {len(places)} training shards for {world} GPUs; each needs "
-                "at least one. Shard with a smaller --shard-size, or use fewer GPUs"
+                f"{self.shards.folder}: {len(places)} training shards for {world} processes, and "
+                "each needs one or more. Shard with a smaller --shard-size, or use fewer GPUs"
             )
         workers = min(self.workers, len(places) // world)
+        if workers < self.workers and rank == 0:
+            print(
+                f"{self.shards.folder}: {len(places)} training shards are too few for {world} × "
+                f"{self.workers} loader workers: {workers} a process are used. A smaller "
+                "--shard-size makes more shards",
+                file=sys.stderr,
+            )
         pieces = max(reader.pieces for _, reader in lent.readers.values())
         batches = -(-tracks * pieces // (self.batch_size * world))
         stream = TrainStream(
@@ -232,6 +254,7 @@ class ColdStartData(LightningDataModule):
 
     def teardown(self, stage: str) -> None:
         """End the worker processes; the next fit has an order of its own."""
+        self._finished.clear()
         if self._training is not None:
             self._training.close()
         self._training = self._seed = None
