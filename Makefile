@@ -19,6 +19,7 @@ lint: .venv/ready
 bench: .venv/ready
 	$(BIN)/python benchmarks/shard.py
 	$(BIN)/python benchmarks/epoch.py
+	$(BIN)/python benchmarks/resume.py
 
 # The talk's experiments: on an invented catalogue, and on Last.fm (make talk-lastfm LASTFM=FOLDER).
 talk-demo: .venv/ready

@@ -174,6 +174,11 @@ def _is_between(trainer: Trainer, batch_idx: int) -> bool:
 
 def _go_on(trainer: Trainer, resumed: dict[str, Any]) -> None:
     """Restore what Lightning doesn't."""
+    if trainer.max_steps != -1 and trainer.is_last_batch:
+        raise InputError(
+            "Lightning can't go on from the end of an epoch under trainer.max_steps; give "
+            "--trainer.max_steps -1 and --trainer.max_epochs in its place"
+        )
     mine, metrics = resumed["generators"] or [], resumed["metrics"] or {}
     if len(mine) == trainer.world_size:
         generators.restore(mine[trainer.global_rank], trainer.strategy.root_device)
