@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from conftest import SMALL_AUDIO, World
-from test_resume import assert_same_fit, begin, progress, wait_for
+from test_resume import assert_same_fit, begin, midway, progress, wait_for
 
 from coldstart.cli import main
 from coldstart.data import ColdStartData
@@ -101,7 +101,7 @@ def test_a_fit_of_two_processes_goes_on_exactly_after_one_was_killed(uneven: Une
     run = uneven.root / "killed"
     args = fit(uneven, "streamed", run, 2)
     process = begin(*args)
-    wait_for(lambda: progress(run) >= (1, True), process)
+    wait_for(midway(run, 1), process)
     (child,) = subprocess.run(
         ["pgrep", "-P", str(process.pid)], capture_output=True, text=True
     ).stdout.split()[:1]

@@ -67,8 +67,18 @@ def progress(run: Path) -> tuple[int, bool]:
     if not (run / "checkpoints" / "last.ckpt").is_file():
         return 0, False
     loops = checkpoint(run)["loops"]["fit_loop"]
-    midway = not loops["epoch_loop.batch_progress"]["is_last_batch"]
-    return loops["epoch_progress"]["current"]["started"], midway
+    within = not loops["epoch_loop.batch_progress"]["is_last_batch"]
+    return loops["epoch_progress"]["current"]["started"], within
+
+
+def midway(run: Path, epoch: int) -> Callable[[], bool]:
+    """Whether a fit is within an epoch, this one or a later one."""
+
+    def there() -> bool:
+        began, within = progress(run)
+        return began >= epoch and within
+
+    return there
 
 
 def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
@@ -144,7 +154,7 @@ def test_a_fit_that_was_cut_off_makes_the_very_weights_it_would_have_made(
     run = tmp_path / "run"
     fit = [*FITS[kind], *flags(tiny_world, run)]
     process = begin(*fit)
-    wait_for(lambda: progress(run) >= (3, True), process)
+    wait_for(midway(run, 3), process)
     process.send_signal(sent)
     said = process.communicate(timeout=60)[0]
     if sent == signal.SIGTERM:
@@ -193,7 +203,7 @@ def test_a_two_stage_fit_that_was_killed_takes_the_nets_that_are_there_and_goes_
     fit += [f"--data.factors={tiny_world.factors}", f"--run={run}"]
     process = begin(*fit)
     second = run / "stage1" / "mgp" / "fold1"
-    wait_for(lambda: progress(second) >= (2, True), process)
+    wait_for(midway(second, 2), process)
     process.kill()
     process.communicate()
     first = (second.parent / "fold0" / "checkpoints" / "last.ckpt").read_bytes()
