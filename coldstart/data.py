@@ -22,13 +22,12 @@ from coldstart.epochs import TrainLoader, counted, where_of
 from coldstart.errors import InputError, one_of
 from coldstart.factors import Factors
 from coldstart.generators import drawn_from
+from coldstart.leaving_out import Keep, Lacks
 from coldstart.sample import Sample
 from coldstart.shards import Shards, folder_of
 from coldstart.streams import (
     Batch,
     InMemory,
-    Keep,
-    Lacks,
     Lent,
     OnceStream,
     Pipeline,
@@ -303,15 +302,15 @@ class ColdStartData(LightningDataModule):
 
     def _usable(self, pipeline: Pipeline, places: list[Place]) -> int:
         """Tracks that will be seen; where it depends on the tars' content, the expected number."""
+        sizes = [pipeline.count(place) for place in places]
+        if None not in sizes:
+            return sum(filter(None, sizes))
         ids = [track for place in places for track in self._ids(place)]
-        kept = [track for track in ids if pipeline.keep(track)]
-        field = pipeline.lent.target[0]
-        if not pipeline.needs_target:
-            return len(kept)
-        if field == FACTORS:
-            return sum(pipeline.joined[FACTORS](track) is not None for track in kept)
-        counts: dict[str, list[int]] = self.shards.info(folder_of(field))["shards"]
-        return round(len(kept) * sum(counts[s][i] for s, i in places) / max(1, len(ids)))
+        kept = sum(map(pipeline.keep, ids))
+        counts: dict[str, list[int]] = self.shards.info(folder_of(pipeline.lent.target[0]))[
+            "shards"
+        ]
+        return round(kept * sum(counts[s][i] for s, i in places) / max(1, len(ids)))
 
     def _must_have(self, tracks: int, splits: list[str]) -> None:
         if tracks == 0:

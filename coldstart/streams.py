@@ -12,8 +12,8 @@ import hashlib
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from itertools import count
-from typing import Any, NamedTuple
+from itertools import count, islice
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -25,6 +25,8 @@ from coldstart.generators import drawn_from
 from coldstart.sample import Sample
 from coldstart.shards import Shards, folder_of
 from coldstart.targets import FACTORS
+
+T = TypeVar("T")
 
 Place = tuple[str, int]
 """A shard: its split and number."""
@@ -73,10 +75,10 @@ def fold_of(track_id: str, folds: int) -> int:
     >>> [fold_of(track, 3) for track in ("a", "b", "c", "d")]
     [1, 1, 2, 2]
     """
-    return _hash(track_id) % folds
+    return hash_of(track_id) % folds
 
 
-def _hash(text: str) -> int:
+def hash_of(text: str) -> int:
     """0 … 2^64 - 1, the same everywhere and always."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
@@ -113,6 +115,16 @@ class Pipeline:
                     sample[field] = value
             if self.keep(track) and (not self.needs_target or self.lent.target[0] in sample):
                 yield sample
+
+    def count(self, place: Place) -> int | None:
+        """How many tracks `samples` gives of a shard; None if its tars must be read to know."""
+        ids = [track["track_id"] for track in self.shards.tracks(*place)]
+        kept = [track for track in ids if self.keep(track)]
+        if not self.needs_target:
+            return len(kept)
+        if self.lent.target[0] not in self.joined:
+            return None
+        return sum(self.joined[self.lent.target[0]](track) is not None for track in kept)
 
     def pieces(self, samples: Iterable[Sample]) -> Iterator[Sample]:
         """Tracks → the pieces that the model sees one by one."""
@@ -153,9 +165,9 @@ def _batched(items: Iterator[Sample], size: int) -> Iterator[list[Sample]]:
         yield batch
 
 
-def _shuffled(items: Iterator[Sample], size: int, generator: random.Random) -> Iterator[Sample]:
+def _shuffled(items: Iterable[T], size: int, generator: random.Random) -> Iterator[T]:
     """Hand out items from a buffer of `size`, each time a random one."""
-    buffer: list[Sample] = []
+    buffer: list[T] = []
     for item in items:
         if len(buffer) < size:
             buffer.append(item)
@@ -172,8 +184,8 @@ class TrainStream(Dataset[Batch]):
 
     Number n of an epoch belongs to part n mod `parts`, which a worker process makes: it streams
     through the shards that this epoch deals to the part. Whoever goes from one number of a part to
-    the next streams on; whoever begins elsewhere passes over what comes before, which is read, but
-    not decoded.
+    the next streams on; whoever begins elsewhere passes over what comes before: it isn't decoded,
+    and where a shard's tracks can be counted without its tars, those aren't read either.
     """
 
     def __init__(
@@ -196,9 +208,11 @@ class TrainStream(Dataset[Batch]):
     def __getitem__(self, key: tuple[int, int]) -> Batch:
         epoch, number = key
         if self._next != key:
-            self._stream = self._batches(epoch, number % self.parts)
-            for earlier in range(number % self.parts, number, self.parts):
-                with self._drawing(epoch, earlier):
+            part, before = number % self.parts, number // self.parts
+            counted = before if self._can_count() else 0
+            self._stream = self._batches(epoch, part, counted)
+            for earlier in range(counted, before):
+                with self._drawing(epoch, earlier * self.parts + part):
                     next(self._stream)
         with self._drawing(epoch, number):
             batch = self.pipeline.collate(next(self._stream))
@@ -209,19 +223,40 @@ class TrainStream(Dataset[Batch]):
         """What readers draw, such as a patch's place, hangs on nothing but the batch."""
         return drawn_from(self.seed, epoch, self.rank, number)
 
-    def _batches(self, epoch: int, part: int) -> Iterator[list[Sample]]:
-        """The shards that this epoch deals to a part; where they are too few, it deals again."""
+    def _can_count(self) -> bool:
+        """Whether tracks are pieces, and their number is known."""
+        readers = self.pipeline.lent.readers.values()
+        one = all(reader.pieces == 1 for _, reader in readers)
+        return one and self.pipeline.count(self.places[0]) is not None
+
+    def _batches(self, epoch: int, part: int, passed: int) -> Iterator[list[Sample]]:
+        """The shards that this epoch deals to a part; where they are too few, it deals again.
+
+        So many batches are passed over; of their shards, only those that still have tracks in the
+        buffer are read.
+        """
         consumer, consumers = self.rank * self.parts + part, self.world * self.parts
         for deal in count():
             order = np.random.default_rng([self.seed, epoch, deal]).permutation(len(self.places))
+            mine = [self.places[i] for i in order[consumer::consumers]]
+            seed, first = f"{self.seed}/{epoch}/{deal}/{consumer}", passed * self.batch_size
+            sizes = [self.pipeline.count(place) or 0 for place in mine] if passed else []
+            whose = (i for i, size in enumerate(sizes) for _ in range(size))
+            left = set(islice(_shuffled(whose, self.buffer, random.Random(seed)), first, None))  # noqa: S311
+            if passed and not left:
+                passed -= -(-sum(sizes) // self.batch_size)
+                continue
             samples = (
                 sample
-                for i in order[consumer::consumers]
-                for sample in self.pipeline.samples(self.places[i])
+                for i, place in enumerate(mine)
+                for sample in (
+                    [{}] * sizes[i] if sizes and i not in left else self.pipeline.samples(place)
+                )
             )
-            shuffling = random.Random(f"{self.seed}/{epoch}/{deal}/{consumer}")  # noqa: S311
-            mixed = _shuffled(samples, self.buffer, shuffling)
-            yield from _batched(self.pipeline.pieces(mixed), self.batch_size)
+            mixed = _shuffled(samples, self.buffer, random.Random(seed))  # noqa: S311
+            pieces = self.pipeline.pieces(islice(mixed, first, None))
+            passed = 0
+            yield from _batched(pieces, self.batch_size)
 
 
 class OnceStream(IterableDataset[Batch]):
@@ -288,36 +323,3 @@ class InMemory(Dataset[Batch]):
 
     def __iter__(self) -> Iterator[Batch]:
         return (self[0, number] for number in range(len(self)))
-
-
-class Keep:
-    """Picklable: is a track outside the held-out fold, and among those that were named?"""
-
-    def __init__(
-        self, folds: int | None, fold: int | None, only: frozenset[str] | None = None
-    ) -> None:
-        self.folds, self.fold, self.only = folds, fold, only
-
-    def __call__(self, track: str) -> bool:
-        """Whether the track may be used."""
-        if self.only is not None and track not in self.only:
-            return False
-        return self.folds is None or fold_of(track, self.folds) != self.fold
-
-
-class Lacks:
-    """Picklable: whether a track is treated as if it lacked what an encoder reads.
-
-    Which tracks do is a hash of their ids: the same in every epoch, process and run.
-
-    >>> lacks = Lacks(frozenset({"genres"}), 0.5)
-    >>> [lacks(track, "mgp") for track in ("a", "b", "c", "d")], lacks("a", "genres")
-    ([False, True, False, True], True)
-    """
-
-    def __init__(self, encoders: frozenset[str], share: float) -> None:
-        self.encoders, self.share = encoders, share
-
-    def __call__(self, track: str, encoder: str) -> bool:
-        """Whether this track lacks it."""
-        return encoder in self.encoders or _hash(f"{encoder}/{track}") < self.share * 2**64

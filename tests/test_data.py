@@ -2,6 +2,7 @@
 
 import pickle
 import random
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -109,6 +110,28 @@ def test_epochs_are_shuffled_differently_and_reproducibly(tiny_world: World) -> 
     assert sorted(first) == sorted(second)
     assert orders(0) == [first, second]
     assert orders(1) != [first, second]
+
+
+def test_what_was_passed_over_is_not_read(tiny_world: World, tmp_path: Path) -> None:
+    shutil.copytree(tiny_world.shards, tmp_path / "shards")
+    world = tiny_world._replace(shards=tmp_path / "shards")
+    data = data_for(world, {"audio": small_audio()}, workers=0, batch_size=4, shuffle_buffer=2)
+    loader = data.batches(["train"], training=True)
+    assert isinstance(loader, TrainLoader)
+    *_, last = loader
+    place = {t["track_id"]: t["shard"] for t in shard_of_each(world)}
+    for tar in (world.shards / "train" / "audio").glob("*.tar"):
+        if int(tar.stem) not in {place[track] for track in last.track_ids}:
+            tar.unlink()
+    loader.where = lambda: (0, len(loader) - 1)
+    (again,) = loader
+    assert again.track_ids == last.track_ids
+
+
+def shard_of_each(world: World) -> list[dict[str, object]]:
+    shards = Shards(world.shards)
+    numbers = range(len(shards.shard_sizes("train")))
+    return [{**track, "shard": n} for n in numbers for track in shards.tracks("train", n)]
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])

@@ -1,5 +1,6 @@
 """A fit that was cut off goes on as if nothing had been: the very same weights."""
 
+import os
 import random
 import re
 import shutil
@@ -7,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +47,22 @@ def flags(world: World, run: Path) -> list[str]:
     return [f"--data.shards={world.shards}", f"--data.factors={world.factors}", f"--run={run}"]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """As in the processes that are begun here: these nets are too small for more."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def begin(*args: str) -> "subprocess.Popen[str]":
-    """In a process group of its own."""
     return subprocess.Popen(
         [sys.executable, "-m", "coldstart", *args],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        start_new_session=True,
     )
 
 
