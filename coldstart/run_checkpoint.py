@@ -1,7 +1,7 @@
 """Keeping a run's checkpoints, so that a fit that was cut off goes on as if nothing had been.
 
 `best.ckpt` is the model with the lowest validation loss, `last.ckpt` is where training is: written
-after each epoch, every few minutes within it, and when a SIGTERM comes.
+after epochs, every few minutes within them, when a SIGTERM comes, and at the end.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class RunCheckpoint(ModelCheckpoint):
         if minutes < 0:
             raise InputError(f"checkpoint.minutes is 0 or more, not {minutes}")
         self.minutes = minutes
-        self._saved_at = time.monotonic()
+        self._saved_at, self._took = time.monotonic(), 0.0
         self._sigterm = Sigterm()
         self._resumed: dict[str, Any] = {}
 
@@ -111,9 +111,12 @@ class RunCheckpoint(ModelCheckpoint):
             self._save_last(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the best model, then where training is."""
+        """Save the best model, then where training is; of short epochs, not each time."""
         super().on_train_epoch_end(trainer, pl_module)
-        self._save_last(trainer)
+        wait = min(60 * self.minutes, 20 * self._took)
+        due = self._sigterm.came or time.monotonic() - self._saved_at >= wait
+        if _is_last_epoch(trainer) or _any(trainer, due):
+            self._save_last(trainer)
         if trainer.fit_loop.restarting:  # an epoch that was gone on with: Lightning would leave it
             _look_at_loss(trainer, trainer.current_epoch + 1, trainer.callback_metrics)
 
@@ -145,9 +148,10 @@ class RunCheckpoint(ModelCheckpoint):
     def _save_last(self, trainer: Trainer) -> None:
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
-        path = Path(str(self.dirpath)) / LAST
+        path, began = Path(str(self.dirpath)) / LAST, time.monotonic()
         trainer.save_checkpoint(path, weights_only=False)
         self._saved_at = time.monotonic()
+        self._took = self._saved_at - began
         if any(gather(trainer, self._sigterm.came)):
             raise Preempted(path) if trainer.is_global_zero else SystemExit(0)
 
@@ -161,6 +165,12 @@ def minutes_of(trainer: Trainer) -> float:
 def _any(trainer: Trainer, mine: bool) -> bool:
     """Whether it is so on any rank."""
     return trainer.strategy.reduce_boolean_decision(mine, all=False)
+
+
+def _is_last_epoch(trainer: Trainer) -> bool:
+    """Whether the fit ends with this epoch."""
+    epochs = 0 < (trainer.max_epochs or -1) <= trainer.current_epoch + 1
+    return trainer.should_stop or epochs or 0 < trainer.max_steps <= trainer.global_step
 
 
 def _is_between(trainer: Trainer, batch_idx: int) -> bool:
