@@ -27,9 +27,10 @@ from benchmarks.table import Row, clocked, main, now, summary
 from benchmarks.worlds import FACTORS, World, attribute_world
 from coldstart import ColdStart, ColdStartData, registry
 from coldstart.audio_codec import SAMPLE_RATE
-from coldstart.callbacks import PredictionWriter, RunCheckpoint
+from coldstart.callbacks import PredictionWriter
 from coldstart.encoders.base import Modality
 from coldstart.results import FitReport, TestReport
+from coldstart.run_checkpoint import RunCheckpoint
 from coldstart.streams import Batch
 
 CONFIGS = {"mgp": 20, "audio_small": 1}

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from coldstart.ablation import ablate as ablate
-    from coldstart.callbacks import RunCheckpoint as RunCheckpoint
     from coldstart.data import ColdStartData as ColdStartData
     from coldstart.encoders.artist import Artist as Artist
     from coldstart.encoders.attributes import MGP as MGP
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from coldstart.registry import plugins as plugins
     from coldstart.results import TestReport as TestReport
     from coldstart.retrieval import recommend as recommend
+    from coldstart.run_checkpoint import RunCheckpoint as RunCheckpoint
     from coldstart.scaffold import new_encoder as new_encoder
     from coldstart.sharding import shard as shard
     from coldstart.shards import Shards as Shards
@@ -75,7 +75,7 @@ _HOME = {
     "Modality": "encoders.base",
     "Predictions": "predictions",
     "Recommendation": "queries",
-    "RunCheckpoint": "callbacks",
+    "RunCheckpoint": "run_checkpoint",
     "Shards": "shards",
     "SharedBranch": "fusion.shared",
     "Spectrogram": "encoders.spectrogram",

@@ -52,9 +52,9 @@ def ablate(
 ) -> dict[str, Any]:
     """Fit and test subsets of modalities, several seeds each, and write one table.
 
-    An ablation that was interrupted goes on: runs that have finished are kept, one that was cut off
-    starts anew. Writes ablation.json, ablation.csv and ablation.md into `out`, and a run for each
-    row and seed.
+    An ablation that was interrupted goes on: runs that have finished are kept, and one that was cut
+    off goes on from its last checkpoint. Writes ablation.json, ablation.csv and ablation.md into
+    `out`, and a run for each row and seed.
 
     Args:
         parts: modality → config of a model with that modality alone, such as `mgp: mgp.yaml`.

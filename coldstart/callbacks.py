@@ -1,24 +1,29 @@
-"""What a trainer writes: checkpoints, test results, predictions. All of it into the run's folder,
-which is the trainer's `default_root_dir`.
+"""What a trainer writes of its predictions, into the run's folder (its `default_root_dir`), or into
+the shards.
 """
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor
 
 from coldstart.data import ColdStartData
-from coldstart.errors import InputError
+from coldstart.errors import InputError, Preempted
 from coldstart.files import fingerprint
 from coldstart.model import ColdStart, Prediction
-from coldstart.predictions import OnePiece, Predictions, TrackMeans, as_array
+from coldstart.parts import Parts
+from coldstart.predictions import OnePiece, Predictions, TrackMeans, as_array, joined
+from coldstart.pretrained import weights_id
+from coldstart.run_checkpoint import gather, minutes_of
 from coldstart.runs import Vectors, read_config
 from coldstart.sharding import add_vectors
 from coldstart.shards import Shards
+from coldstart.sigterm import Sigterm
 from coldstart.streams import Batch, fold_of
 from coldstart.targets import Attributes, TrackFactors
 
@@ -31,64 +36,44 @@ def parts_of(trainer: Trainer, module: LightningModule) -> tuple[ColdStart, Cold
     return module, data
 
 
-def gather(trainer: Trainer, mine: Any) -> list[Any]:
-    """Every rank's value, on every rank."""
-    if trainer.world_size == 1:
-        return [mine]
-    everyone: list[Any] = [None] * trainer.world_size
-    torch.distributed.all_gather_object(everyone, mine)
-    return everyone
-
-
-def merged(trainer: Trainer, mine: TrackMeans | OnePiece) -> Predictions:
-    """What all ranks have collected, on every rank."""
+def merged(trainer: Trainer, data: ColdStartData, mine: TrackMeans | OnePiece) -> Predictions:
+    """What all ranks have collected, on every rank, in the dataset's order."""
     parts = [part for part in gather(trainer, mine.done() if mine.seen else None) if part]
-    if not parts:
-        mine.done()  # says that nothing came
-    ids = [track for part in parts for track in part.track_ids]
-    return Predictions(ids, torch.cat([part.values for part in parts]))
-
-
-class RunCheckpoint(ModelCheckpoint):
-    """Keeps the best model as `checkpoints/best.ckpt`, and the last one as `last.ckpt`."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            monitor="val_loss",
-            filename="best",
-            save_last=True,
-            enable_version_counter=False,
-        )
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Checkpoints lie in the run's folder, wherever loggers write."""
-        self.dirpath = str(Path(trainer.default_root_dir) / "checkpoints")
-        super().setup(trainer, pl_module, stage)
-
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Without a validation there would be no best model to keep."""
-        every, most = trainer.check_val_every_n_epoch or 1, trainer.max_epochs or -1
-        if 0 < most < every:
-            raise InputError(
-                f"trainer: a fit of max_epochs {most} would never validate, since "
-                f"check_val_every_n_epoch is {every}; raise the one or lower the other"
-            )
-        super().on_fit_start(trainer, pl_module)
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Figures of the weights that are about to be replaced would mislead."""
-        if trainer.is_global_zero:
-            for results in Path(trainer.default_root_dir).glob("results*.*"):
-                results.unlink()
-        super().on_train_start(trainer, pl_module)
+    return joined(parts, data.shards.all_tracks())
 
 
 class PredictionWriter(Callback):
     """Writes a predict's outputs, one vector a track, to `predictions/` in the run's folder."""
 
+    what: Vectors = "factors"
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """What is finished already is asked for when the weights are there."""
+        if stage == "predict":
+            model, data = parts_of(trainer, pl_module)
+            data.ask_finished(lambda: self._look(trainer, model, data))
+
+    def _look(self, trainer: Trainer, model: ColdStart, data: ColdStartData) -> set[str]:
+        """Tracks that an earlier predict, which was killed, has finished."""
+        settings = [data.missing, sorted(data.drop), data.shards.about]
+        key = fingerprint(model.recipe(), weights_id(model), self.what, settings)
+        root = Path(trainer.default_root_dir)
+        self.parts = Parts(root, type(self).__name__, key, trainer.global_rank)
+        self.earlier = self.parts.read()
+        self.finished = {track for part in self.earlier for track in part.track_ids}
+        if self.finished and trainer.is_global_zero:
+            print(f"{len(self.finished):,} tracks are there already, going on")
+        return self.finished
+
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start anew."""
+        """Start, with what there is."""
+        _, data = parts_of(trainer, pl_module)
         self.means = TrackMeans()
+        self.mine: list[Predictions] = []
+        # A track's pieces follow each other in one worker's batches, which come in turns.
+        self.open: deque[str] = deque(maxlen=max(1, data.workers))
+        self.sigterm, self.saved_at = Sigterm(), time.monotonic()
+        self.sigterm.listen()
 
     def on_predict_batch_end(
         self,
@@ -99,15 +84,32 @@ class PredictionWriter(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Collect a batch."""
-        self.means.add(outputs.track_ids, outputs.values)
+        """Collect a batch, and from time to time save what is finished."""
+        new = [i for i, track in enumerate(outputs.track_ids) if track not in self.finished]
+        self.means.add([outputs.track_ids[i] for i in new], self.values_of(outputs)[new])
+        self.open.append(batch.track_ids[-1])
+        due = time.monotonic() - self.saved_at >= 60 * minutes_of(trainer)
+        if (due or self.sigterm.came) and (made := self.means.take(self.open)):
+            self.parts.write(made)
+            self.mine.append(made)
+            self.saved_at = time.monotonic()
+        if self.sigterm.came:
+            raise Preempted(self.parts.folder)
+
+    def values_of(self, outputs: Prediction) -> Tensor:
+        """What is written of a batch's outputs: [B, K]."""
+        return outputs.values
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write what all ranks have collected."""
         model, data = parts_of(trainer, pl_module)
-        predictions = merged(trainer, self.means)
+        if last := self.means.take(()):
+            self.mine.append(last)
+        everything = [part for parts in gather(trainer, self.mine) for part in parts]
         if trainer.is_global_zero:
-            self.write(trainer, model, data, predictions)
+            tracks = data.shards.all_tracks()
+            self.write(trainer, model, data, joined([*self.earlier, *everything], tracks))
+            self.parts.clear()
 
     def write(
         self, trainer: Trainer, model: ColdStart, data: ColdStartData, predictions: Predictions
@@ -170,20 +172,10 @@ class WriteVectors(PredictionWriter):
             )
         super().on_predict_start(trainer, pl_module)
 
-    def on_predict_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Batch,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Collect a batch."""
-        assert isinstance(outputs, Prediction)
+    def values_of(self, outputs: Prediction) -> Tensor:
+        """The outputs, or what the only encoder gave."""
         (embedding, *_) = outputs.encoded.values()
-        values = embedding if self.what == "embedding" else outputs.values
-        self.means.add(outputs.track_ids, values)
+        return embedding if self.what == "embedding" else outputs.values
 
     def write(
         self, trainer: Trainer, model: ColdStart, data: ColdStartData, predictions: Predictions

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from coldstart.errors import InputError
+from coldstart.errors import InputError, Preempted
 from coldstart.shipped import find_configs
 
 VERBS = {
@@ -77,7 +77,8 @@ def main(args: Sequence[str] | None = None) -> int:
         args: as after `coldstart`; the process's own by default.
 
     Returns:
-        Exit status: 0, or 2 for wrong input (one message on stderr, no traceback).
+        Exit status: 0; 2 for wrong input (one message on stderr, no traceback); 143 after a
+        SIGTERM, when what is needed to go on has been saved.
     """
     try:
         status = _run(list(sys.argv[1:] if args is None else args))
@@ -109,6 +110,9 @@ def _run(given: list[str]) -> int:
     except InputError as error:
         print(f"coldstart {verb}: {error}", file=sys.stderr)
         return 2
+    except Preempted as stop:
+        print(f"coldstart {verb}: {stop}", file=sys.stderr)
+        return stop.status
     except KeyboardInterrupt:
         print(f"coldstart {verb}: interrupted; what was finished is kept", file=sys.stderr)
         return 130

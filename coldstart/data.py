@@ -6,26 +6,29 @@ in memory and batched by index. Large ones (audio) are streamed by worker proces
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, Dataset
 
+from coldstart.artist_tracks import ArtistTracks
 from coldstart.catalog import read_ids
 from coldstart.chunks import collate_in_chunks
 from coldstart.encoders.artist import ARTIST
+from coldstart.epochs import TrainLoader, counted, where_of
 from coldstart.errors import InputError, one_of
 from coldstart.factors import Factors
+from coldstart.generators import drawn_from
+from coldstart.leaving_out import Keep, Lacks
 from coldstart.sample import Sample
 from coldstart.shards import Shards, folder_of
 from coldstart.streams import (
     Batch,
     InMemory,
-    Keep,
-    Lacks,
     Lent,
     OnceStream,
     Pipeline,
@@ -86,7 +89,9 @@ class ColdStartData(LightningDataModule):
         self.folds, self.fold = folds, fold
         self.candidates = None if test_tracks is None else frozenset(read_ids(test_tracks))
         self._lent: Lent | None = None
-        self._memory: dict[tuple[str, bool], Batch] = {}
+        self._seed: int | None = None
+        self._training: TrainLoader | None = None
+        self._finished: list[Callable[[], set[str]]] = []
         if self.factors is not None:
             _same_splits(self.shards, self.factors)
 
@@ -128,6 +133,10 @@ class ColdStartData(LightningDataModule):
         """Take the model's readers; the trainer's model is asked if nobody calls this."""
         self._lent = lent
 
+    def ask_finished(self, look: Callable[[], set[str]]) -> None:
+        """Before the next predict, ask which tracks need not be predicted; all must agree."""
+        self._finished.append(look)
+
     def train_dataloader(self) -> Iterable[Batch]:
         """Shuffled training tracks that have a target."""
         return self.batches(["train"], training=True)
@@ -141,8 +150,17 @@ class ColdStartData(LightningDataModule):
         return self.batches(["test"], only=self.candidates)
 
     def predict_dataloader(self) -> Iterable[Batch]:
-        """All tracks of all splits."""
-        return self.batches(["train", "val", "test"])
+        """All tracks of all splits, without those that are finished already."""
+        finished = (
+            set.intersection(*(look() for look in self._finished)) if self._finished else set()
+        )
+        if self.trainer is not None:  # ranks may look while others write
+            finished = self.trainer.strategy.broadcast(finished)
+        if not finished:
+            return self.batches(["train", "val", "test"])
+        ids = [track["track_id"] for track in self.shards.all_tracks()]
+        left = [track for track in ids if track not in finished]
+        return self.batches(["train", "val", "test"], only=left or ids[-1:])
 
     def batches(
         self,
@@ -183,34 +201,64 @@ class ColdStartData(LightningDataModule):
                 )
         rank, world, seed = (0, 1, 0) if alone else self._rank_world_seed()
         if not lent.streamed and self._fits(pipeline, places):
-            everything = self._read_all(pipeline, places)
+            with drawn_from(seed):
+                everything = self._read_all(pipeline, places)
             self._must_have(len(everything.track_ids), splits)
-            return InMemory(everything, self.batch_size, training, seed, rank, world)
+            memory = InMemory(everything, self.batch_size, training, seed, rank, world)
+            return self._train_loader(memory, len(memory)) if training else memory
         tracks = self._usable(pipeline, places)
         self._must_have(tracks, splits)
-        if training and len(places) < world:
+        if not training:
+            workers = min(self.workers, len(places))
+            return DataLoader(
+                OnceStream(pipeline, places, self.batch_size, rank, world),
+                batch_size=None,
+                num_workers=workers,
+                persistent_workers=workers > 0 and needs_target,  # validation comes again and again
+                pin_memory=torch.cuda.is_available(),
+                generator=torch.Generator(),  # else it would draw from dropout's
+            )
+        if len(places) < world:
             raise InputError(
-                f"{self.shards.folder}: {len(places)} training shards for {world} GPUs; each needs "
-                "at least one. Shard with a smaller --shard-size, or use fewer GPUs"
+                f"{self.shards.folder}: {len(places)} training shards for {world} processes, and "
+                "each needs one or more. Shard with a smaller --shard-size, or use fewer GPUs"
             )
-        workers = min(self.workers, max(1, len(places) // world) if training else len(places))
-        stream: IterableDataset[Batch]
-        if training:
-            pieces = max(reader.pieces for _, reader in lent.readers.values())
-            batches = -(-tracks * pieces // (self.batch_size * world))
-            stream = TrainStream(
-                pipeline, places, self.batch_size, batches, self.shuffle_buffer, seed, rank, world
+        workers = min(self.workers, len(places) // world)
+        if workers < self.workers and rank == 0:
+            print(
+                f"{self.shards.folder}: {len(places)} training shards are too few for {world} × "
+                f"{self.workers} loader workers: {workers} a process are used. A smaller "
+                "--shard-size makes more shards",
+                file=sys.stderr,
             )
-        else:
-            stream = OnceStream(pipeline, places, self.batch_size, rank, world)
-        return DataLoader(
-            stream,
-            batch_size=None,
-            num_workers=workers,
-            # Training streams keep their place; validation comes again and again.
-            persistent_workers=workers > 0 and (training or needs_target),
-            pin_memory=torch.cuda.is_available(),
+        pieces = max(reader.pieces for _, reader in lent.readers.values())
+        batches = -(-tracks * pieces // (self.batch_size * world))
+        stream = TrainStream(
+            pipeline, places, self.batch_size, self.shuffle_buffer, seed, rank, world, workers or 1
         )
+        return self._train_loader(stream, batches, workers)
+
+    def _train_loader(self, made: Dataset[Batch], batches: int, workers: int = 0) -> TrainLoader:
+        """Where the trainer is, if one is training; else one epoch after the other."""
+        fitting = self.trainer is not None and self.trainer.training
+        where = where_of(self.trainer) if fitting else counted()  # type: ignore[arg-type]
+        self._training = TrainLoader(made, batches, where, workers)
+        return self._training
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the data order hangs on, for a checkpoint."""
+        return {} if self._seed is None else {"seed": self._seed}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on in a checkpoint's data order."""
+        self._seed = state_dict["seed"]
+
+    def teardown(self, stage: str) -> None:
+        """End the worker processes; the next fit has an order of its own."""
+        self._finished.clear()
+        if self._training is not None:
+            self._training.close()
+        self._training = self._seed = None
 
     def pipeline(
         self,
@@ -238,10 +286,10 @@ class ColdStartData(LightningDataModule):
 
     def _rank_world_seed(self) -> tuple[int, int, int]:
         # Every rank must shuffle alike, also where nobody has set a seed.
-        seed = torch.initial_seed() % 2**32
+        seed = torch.initial_seed() % 2**32 if self._seed is None else self._seed
         if self.trainer is None:
             return 0, 1, seed
-        seed = self.trainer.strategy.broadcast(seed)
+        self._seed = seed = self.trainer.strategy.broadcast(seed)
         return self.trainer.global_rank, self.trainer.world_size, seed
 
     def _vectors(self, known_only: bool) -> dict[str, np.ndarray[Any, Any]]:
@@ -255,15 +303,15 @@ class ColdStartData(LightningDataModule):
 
     def _usable(self, pipeline: Pipeline, places: list[Place]) -> int:
         """Tracks that will be seen; where it depends on the tars' content, the expected number."""
+        sizes = [pipeline.count(place) for place in places]
+        if None not in sizes:
+            return sum(filter(None, sizes))
         ids = [track for place in places for track in self._ids(place)]
-        kept = [track for track in ids if pipeline.keep(track)]
-        field = pipeline.lent.target[0]
-        if not pipeline.needs_target:
-            return len(kept)
-        if field == FACTORS:
-            return sum(pipeline.joined[FACTORS](track) is not None for track in kept)
-        counts: dict[str, list[int]] = self.shards.info(folder_of(field))["shards"]
-        return round(len(kept) * sum(counts[s][i] for s, i in places) / max(1, len(ids)))
+        kept = sum(map(pipeline.keep, ids))
+        counts: dict[str, list[int]] = self.shards.info(folder_of(pipeline.lent.target[0]))[
+            "shards"
+        ]
+        return round(kept * sum(counts[s][i] for s, i in places) / max(1, len(ids)))
 
     def _must_have(self, tracks: int, splits: list[str]) -> None:
         if tracks == 0:
@@ -288,32 +336,6 @@ class ColdStartData(LightningDataModule):
         tracks = sum(self.shards.shard_sizes(split)[i] for split, i in places)
         whole = collate_in_chunks(pipeline.collate, samples(), tracks)
         return whole or pipeline.collate(list(samples()))
-
-
-class ArtistTracks:
-    """Picklable: the factor vectors of a track's artist's other training tracks."""
-
-    def __init__(self, shards: Shards, factors: Factors) -> None:
-        self.vectors = factors.tracks
-        self.artist: dict[str, str] = {}
-        self.heard: dict[str, list[tuple[str, int]]] = {}
-        for track in shards.all_tracks():
-            name, artist = track["track_id"], track.get("artist_id")
-            if not artist:
-                continue
-            self.artist[name] = artist
-            row = factors.row.get(name, -1)
-            # What was folded in, or is a test track of an order in which nothing was, is unheard.
-            if track["split"] == "train" and row >= 0 and not factors.folded[row]:
-                self.heard.setdefault(artist, []).append((name, row))
-        for tracks in self.heard.values():
-            tracks.sort(key=lambda item: -factors.plays[item[1]])
-
-    def __call__(self, track: str) -> np.ndarray[Any, Any] | None:
-        """[n, K], the most played first, without the track itself; None if there is no other."""
-        heard = self.heard.get(self.artist.get(track, ""), [])
-        rows = [row for name, row in heard if name != track]
-        return self.vectors[rows] if rows else None
 
 
 def _same_splits(shards: Shards, factors: Factors) -> None:

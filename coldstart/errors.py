@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import signal
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -19,6 +20,22 @@ class InputError(ValueError):
     def __init__(self, message: str) -> None:
         # A loader's worker process sends its whole traceback as the message; people need the end.
         super().__init__(message.rsplit("coldstart.errors.InputError: ", 1)[-1].strip())
+
+
+class Preempted(SystemExit):
+    """A SIGTERM came, and what is needed to go on has been saved.
+
+    No error, so that nothing that goes on after errors goes on after this.
+    """
+
+    status = 128 + signal.SIGTERM
+    """What a shell says of a process that a SIGTERM ended."""
+
+    def __init__(self, saved: StrPath) -> None:
+        super().__init__(
+            f"stopped by SIGTERM; {saved} is saved. To go on, give the same command again "
+            "(fit: with --ckpt_path last)"
+        )
 
 
 class ItemError(ValueError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,23 @@ def atomic(path: StrPath) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: StrPath) -> Iterator[Path]:
+    """Give a new folder beside `path`; it takes its place, with all that is in it, if the block
+    succeeds.
+    """
+    path = Path(path)
+    new = path.with_name(f".{path.name}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    try:
+        yield new
+        shutil.rmtree(path, ignore_errors=True)
+        new.replace(path)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
 
 
 def write_json(path: StrPath, content: Any) -> None:

@@ -7,8 +7,8 @@ import json
 import logging
 import multiprocessing
 import os
-import shutil
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -129,14 +129,23 @@ def _outcomes(jobs: Sequence[Job], processes: int) -> Iterator[tuple[Job, str, f
 
 
 def _settle(turn: Any, processes: int) -> None:
-    """Give a worker process its share of the cores, and one GPU, if there are any."""
+    """Give a worker process its share of the cores, and one GPU, if there are any; end it with the
+    process that started it: else it would write beside the one that goes on.
+    """
     import torch
 
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // processes))
     with turn.get_lock():
         mine, turn.value = turn.value, turn.value + 1
     if gpus := torch.cuda.device_count():
         os.environ["CUDA_VISIBLE_DEVICES"] = str(mine % gpus)
+
+
+def _end_with_parent() -> None:
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        os._exit(1)
 
 
 def run_job(job: Job) -> tuple[str, float]:
@@ -165,14 +174,15 @@ def run_job(job: Job) -> tuple[str, float]:
 
 
 def _fit_and_test(job: Job) -> None:
+    from coldstart.checkpoints import begin
     from coldstart.training import lightning_cli
 
-    shutil.rmtree(job.folder, ignore_errors=True)
+    going_on = begin(job.folder, job.key)
     config = Path(f"{job.folder}.yaml")
     with atomic(config) as temporary:
         temporary.write_text(yaml.safe_dump(job.config, sort_keys=False), encoding="utf-8")
     run = ["--run", str(job.folder)]
-    lightning_cli("fit", ["--config", str(config), *run, *job.flags])
+    lightning_cli("fit", ["--config", str(config), *run, *job.flags, *going_on])
     for name, flags in job.tests.items():
         lightning_cli("test", [*run, "--results", f"results{name}", *flags])
     if job.predicts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from zlib import crc32
@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from coldstart.catalog import write_table
 from coldstart.errors import InputError
-from coldstart.files import StrPath, atomic
+from coldstart.files import StrPath, atomic_folder
 from coldstart.streams import Batch
 
 if TYPE_CHECKING:
@@ -37,13 +37,15 @@ class Predictions(NamedTuple):
     values: Tensor
 
     def save(self, folder: StrPath, tracks: Sequence[dict[str, Any]]) -> None:
-        """Write vectors.safetensors, and tracks.parquet with what is known of each row's track."""
-        folder = Path(folder)
+        """Write vectors.safetensors, and tracks.parquet with what is known of each row's track.
+
+        Never one without the other.
+        """
         about = {track["track_id"]: track for track in tracks}
-        with atomic(folder / "vectors.safetensors") as temporary:
-            save_file({"vectors": self.values.contiguous()}, temporary)
         rows = [about[track] for track in self.track_ids]
-        write_table(folder / "tracks.parquet", pl.DataFrame(rows, infer_schema_length=None))
+        with atomic_folder(folder) as new:
+            save_file({"vectors": self.values.contiguous()}, new / "vectors.safetensors")
+            write_table(new / "tracks.parquet", pl.DataFrame(rows, infer_schema_length=None))
 
     @classmethod
     def load(cls, folder: StrPath) -> Predictions:
@@ -79,6 +81,17 @@ class TrackMeans:
                 self.sums[row] += value
                 self.counts[row] += 1
 
+    def take(self, leave: Collection[str]) -> Predictions | None:
+        """Take out the means of all tracks but these, of which pieces are still to come."""
+        taken, left = TrackMeans(), TrackMeans()
+        for track, row in self.seen.items():
+            to = left if track in leave else taken
+            to.seen[track] = len(to.sums)
+            to.sums.append(self.sums[row])
+            to.counts.append(self.counts[row])
+        self.seen, self.sums, self.counts = left.seen, left.sums, left.counts
+        return taken.done() if taken.seen else None
+
     def done(self) -> Predictions:
         """The means, in the order in which tracks first came.
 
@@ -89,6 +102,23 @@ class TrackMeans:
             raise InputError("no track of these shards has any of what the model reads")
         values = torch.stack(self.sums) / torch.tensor(self.counts)[:, None]
         return Predictions(list(self.seen), values)
+
+
+def joined(parts: Sequence[Predictions], tracks: Sequence[Mapping[str, Any]]) -> Predictions:
+    """Predictions of several sets of tracks as one, in the order of these tracks.
+
+    So what is made of it doesn't hang on how many processes there were.
+
+    Raises:
+        InputError: there is nothing.
+    """
+    if not parts:
+        TrackMeans().done()  # says so
+    ids = [track for part in parts for track in part.track_ids]
+    place = {track["track_id"]: i for i, track in enumerate(tracks)}
+    order = sorted(range(len(ids)), key=lambda row: place[ids[row]])
+    values = torch.cat([part.values for part in parts])
+    return Predictions([ids[row] for row in order], values[order])
 
 
 class OnePiece:

@@ -14,12 +14,13 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from coldstart import evaluation
-from coldstart.callbacks import gather, merged, parts_of
+from coldstart.callbacks import merged, parts_of
 from coldstart.encoders.base import WholeTrack
 from coldstart.files import write_json
 from coldstart.model import ColdStart, Prediction
 from coldstart.predictions import OnePiece, Predictions, TrackMeans, as_array
 from coldstart.pretrained import weights_id
+from coldstart.run_checkpoint import gather
 from coldstart.streams import Batch
 from coldstart.targets import Attributes, TrackFactors, cosine_distance
 
@@ -27,17 +28,27 @@ from coldstart.targets import Attributes, TrackFactors, cosine_distance
 class FitReport(Callback):
     """Writes how a fit went to `fit.json`: epochs, seconds an epoch, parameters."""
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Start anew."""
         self.seconds: list[float] = []
+        self.began: float | None = None
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
         self.began = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop it; validation is within."""
-        self.seconds.append(time.perf_counter() - self.began)
+        """Stop it; validation is within. The rest of an epoch that was cut off doesn't count."""
+        if self.began is not None:
+            self.seconds.append(time.perf_counter() - self.began)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was measured before an interruption counts too."""
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on."""
+        self.seconds = list(state_dict["seconds"])
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the file."""
@@ -100,12 +111,12 @@ class TestReport(Callback):
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Compute, print and write the figures."""
         model, data = parts_of(trainer, pl_module)
-        predictions = merged(trainer, self.means)
+        predictions = merged(trainer, data, self.means)
         losses = sum(gather(trainer, self.losses))
-        drawn = merged(trainer, self.patches)
+        drawn = merged(trainer, data, self.patches)
         name = "+".join(model.encoders)
         if isinstance(model.target, Attributes):
-            truth = merged(trainer, self.truth)
+            truth = merged(trainer, data, self.truth)
             if trainer.is_global_zero:
                 path = Path(trainer.default_root_dir) / f"{self.name}.json"
                 about = _correlations(model.target, predictions, truth)

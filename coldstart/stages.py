@@ -11,7 +11,6 @@ the talk's way (Oramas et al., DLRS 2017), kept to be compared with. See docs/de
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext, redirect_stdout
@@ -25,7 +24,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from coldstart import registry
 from coldstart.callbacks import WriteVectors, vectors_folder
-from coldstart.checkpoints import best_checkpoint
+from coldstart.checkpoints import begin, best_checkpoint
 from coldstart.encoders.artist import ARTIST
 from coldstart.errors import InputError
 from coldstart.factors import Factors
@@ -69,8 +68,8 @@ def first_stage(
 ) -> dict[str, dict[str, Any]]:
     """Train a net for each encoder, and write what it computes into the shards.
 
-    What is there already, from the same settings, is taken, whoever made it; a fold that was
-    interrupted starts anew.
+    What is there already, from the same settings, is taken, whoever made it; a net that was
+    interrupted goes on.
 
     Args:
         config: a fit's whole configuration; each of its encoders becomes a model of its own.
@@ -151,8 +150,7 @@ def _train(stage: Stage, config: dict[str, Any], dataset: Shards, lightning: Lig
         if finished.is_file() and finished.read_text() == stage.made_by:
             continue
         print(f"first stage: {stage.modality}, net {fold + 1} of {len(stage.runs)}", flush=True)
-        if _is_main():
-            shutil.rmtree(run, ignore_errors=True)
+        going_on = begin(run, stage.made_by, _is_main())
         data = {**config["data"]}
         if len(stage.runs) > 1:
             data |= {"folds": len(stage.runs), "fold": fold}
@@ -160,7 +158,8 @@ def _train(stage: Stage, config: dict[str, Any], dataset: Shards, lightning: Lig
         if _is_main():
             with atomic(recipe) as temporary:
                 temporary.write_text(yaml.safe_dump({**config, "data": data}), encoding="utf-8")
-        lightning("fit", ["--config", str(recipe), "--run", str(run), "--stages", "1", "--no-hint"])
+        args = ["--config", str(recipe), "--run", str(run), "--stages", "1", "--no-hint", *going_on]
+        lightning("fit", args)
         if _is_main():
             finished.write_text(stage.made_by)
     _write(stage, dataset, lightning)

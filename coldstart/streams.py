@@ -1,27 +1,32 @@
 """Tars → pieces → batches: the ways that samples flow, for one process or many.
 
-Streaming under DDP: every (rank, worker) pair goes through an endless, seeded sequence of shards,
-its own part of each epoch's permutation; an epoch is the same number of batches on every rank. At
-evaluation each pair reads its shards once, and nothing is said twice.
+Streaming under DDP: every (rank, worker) pair goes through its own part of each epoch's seeded
+permutation of the shards; an epoch is the same number of batches on every rank. A training batch is
+a function of seed, epoch and number, whatever was done before (see epochs.py). At evaluation each
+pair reads its shards once, and nothing is said twice.
 """
 
 from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import count
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from itertools import count, islice
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import IterableDataset, get_worker_info
+from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from coldstart.encoders.base import Modality, Reader
+from coldstart.generators import drawn_from
 from coldstart.sample import Sample
 from coldstart.shards import Shards, folder_of
 from coldstart.targets import FACTORS
+
+T = TypeVar("T")
 
 Place = tuple[str, int]
 """A shard: its split and number."""
@@ -70,10 +75,10 @@ def fold_of(track_id: str, folds: int) -> int:
     >>> [fold_of(track, 3) for track in ("a", "b", "c", "d")]
     [1, 1, 2, 2]
     """
-    return _hash(track_id) % folds
+    return hash_of(track_id) % folds
 
 
-def _hash(text: str) -> int:
+def hash_of(text: str) -> int:
     """0 … 2^64 - 1, the same everywhere and always."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
@@ -110,6 +115,16 @@ class Pipeline:
                     sample[field] = value
             if self.keep(track) and (not self.needs_target or self.lent.target[0] in sample):
                 yield sample
+
+    def count(self, place: Place) -> int | None:
+        """How many tracks `samples` gives of a shard; None if its tars must be read to know."""
+        ids = [track["track_id"] for track in self.shards.tracks(*place)]
+        kept = [track for track in ids if self.keep(track)]
+        if not self.needs_target:
+            return len(kept)
+        if self.lent.target[0] not in self.joined:
+            return None
+        return sum(self.joined[self.lent.target[0]](track) is not None for track in kept)
 
     def pieces(self, samples: Iterable[Sample]) -> Iterator[Sample]:
         """Tracks → the pieces that the model sees one by one."""
@@ -150,9 +165,9 @@ def _batched(items: Iterator[Sample], size: int) -> Iterator[list[Sample]]:
         yield batch
 
 
-def _shuffled(items: Iterator[Sample], size: int, generator: random.Random) -> Iterator[Sample]:
+def _shuffled(items: Iterable[T], size: int, generator: random.Random) -> Iterator[T]:
     """Hand out items from a buffer of `size`, each time a random one."""
-    buffer: list[Sample] = []
+    buffer: list[T] = []
     for item in items:
         if len(buffer) < size:
             buffer.append(item)
@@ -164,49 +179,84 @@ def _shuffled(items: Iterator[Sample], size: int, generator: random.Random) -> I
     yield from buffer
 
 
-class TrainStream(IterableDataset[Batch]):
-    """Endless, in epochs of `batches` batches a rank; workers keep their place between epochs."""
+class TrainStream(Dataset[Batch]):
+    """Training batches by their key: epoch and number.
+
+    Number n of an epoch belongs to part n mod `parts`, which a worker process makes: it streams
+    through the shards that this epoch deals to the part. Whoever goes from one number of a part to
+    the next streams on; whoever begins elsewhere passes over what comes before: it isn't decoded,
+    and where a shard's tracks can be counted without its tars, those aren't read either.
+    """
 
     def __init__(
         self,
         pipeline: Pipeline,
         places: list[Place],
         batch_size: int,
-        batches: int,
         buffer: int,
         seed: int,
         rank: int,
         world: int,
+        parts: int = 1,
     ) -> None:
         self.pipeline, self.places, self.batch_size = pipeline, places, batch_size
-        self.batches, self.buffer, self.seed = batches, buffer, seed
-        self.rank, self.world = rank, world
-        self._endless: Iterator[list[Sample]] | None = None
+        self.buffer, self.seed = buffer, seed
+        self.rank, self.world, self.parts = rank, world, parts
+        self._next: tuple[int, int] | None = None
+        self._stream: Iterator[list[Sample]] = iter(())
 
-    def __iter__(self) -> Iterator[Batch]:
-        info = get_worker_info()
-        worker, workers = (info.id, info.num_workers) if info else (0, 1)
-        if self._endless is None:
-            self._endless = self._stream(self.rank * workers + worker, self.world * workers)
-        # The workers' shares add up to the epoch, so nothing that is prefetched is thrown away.
-        share = self.batches // workers + (worker < self.batches % workers)
-        for _ in range(share):
-            yield self.pipeline.collate(next(self._endless))
+    def __getitem__(self, key: tuple[int, int]) -> Batch:
+        epoch, number = key
+        if self._next != key:
+            part, before = number % self.parts, number // self.parts
+            counted = before if self._can_count() else 0
+            self._stream = self._batches(epoch, part, counted)
+            for earlier in range(counted, before):
+                with self._drawing(epoch, earlier * self.parts + part):
+                    next(self._stream)
+        with self._drawing(epoch, number):
+            batch = self.pipeline.collate(next(self._stream))
+        self._next = epoch, number + self.parts
+        return batch
 
-    def _stream(self, consumer: int, consumers: int) -> Iterator[list[Sample]]:
-        generator = random.Random(f"{self.seed}/{consumer}")  # noqa: S311
-        # Shuffled epoch by epoch: a buffer that reaches across would repeat some tracks early.
-        samples = (
-            sample
-            for epoch in count()
-            for sample in _shuffled(self._epoch(epoch, consumer, consumers), self.buffer, generator)
-        )
-        return _batched(self.pipeline.pieces(samples), self.batch_size)
+    def _drawing(self, epoch: int, number: int) -> AbstractContextManager[None]:
+        """What readers draw, such as a patch's place, hangs on nothing but the batch."""
+        return drawn_from(self.seed, epoch, self.rank, number)
 
-    def _epoch(self, epoch: int, consumer: int, consumers: int) -> Iterator[Sample]:
-        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.places))
-        for i in order[consumer::consumers]:
-            yield from self.pipeline.samples(self.places[i])
+    def _can_count(self) -> bool:
+        """Whether tracks are pieces, and their number is known."""
+        readers = self.pipeline.lent.readers.values()
+        one = all(reader.pieces == 1 for _, reader in readers)
+        return one and self.pipeline.count(self.places[0]) is not None
+
+    def _batches(self, epoch: int, part: int, passed: int) -> Iterator[list[Sample]]:
+        """The shards that this epoch deals to a part; where they are too few, it deals again.
+
+        So many batches are passed over; of their shards, only those that still have tracks in the
+        buffer are read.
+        """
+        consumer, consumers = self.rank * self.parts + part, self.world * self.parts
+        for deal in count():
+            order = np.random.default_rng([self.seed, epoch, deal]).permutation(len(self.places))
+            mine = [self.places[i] for i in order[consumer::consumers]]
+            seed, first = f"{self.seed}/{epoch}/{deal}/{consumer}", passed * self.batch_size
+            sizes = [self.pipeline.count(place) or 0 for place in mine] if passed else []
+            whose = (i for i, size in enumerate(sizes) for _ in range(size))
+            left = set(islice(_shuffled(whose, self.buffer, random.Random(seed)), first, None))  # noqa: S311
+            if passed and not left:
+                passed -= -(-sum(sizes) // self.batch_size)
+                continue
+            samples = (
+                sample
+                for i, place in enumerate(mine)
+                for sample in (
+                    [{}] * sizes[i] if sizes and i not in left else self.pipeline.samples(place)
+                )
+            )
+            mixed = _shuffled(samples, self.buffer, random.Random(seed))  # noqa: S311
+            pieces = self.pipeline.pieces(islice(mixed, first, None))
+            passed = 0
+            yield from _batched(pieces, self.batch_size)
 
 
 class OnceStream(IterableDataset[Batch]):
@@ -227,8 +277,11 @@ class OnceStream(IterableDataset[Batch]):
             yield self.pipeline.collate(batch)
 
 
-class InMemory:
-    """A split that is read once and batched by index; shuffled anew each epoch while training."""
+class InMemory(Dataset[Batch]):
+    """A split that is read once and batched by index; shuffled anew each epoch while training.
+
+    Training batches are asked for by their key: epoch and number.
+    """
 
     def __init__(
         self,
@@ -240,59 +293,33 @@ class InMemory:
         world: int,
     ) -> None:
         self.everything, self.batch_size, self.training = everything, batch_size, training
-        self.seed, self.rank, self.world, self.epoch = seed, rank, world, 0
+        self.seed, self.rank, self.world = seed, rank, world
+        self._order: tuple[int, Sequence[Tensor]] = (0, self._rows(0))
 
-    def _mine(self) -> Tensor:
+    def _rows(self, epoch: int) -> Sequence[Tensor]:
+        """Of each batch, its rows."""
         n = len(self.everything.track_ids)
-        if not self.training:
-            return torch.arange(self.rank, n, self.world)
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(n)
-        equal = np.resize(order, -(-n // self.world) * self.world)  # every rank the same number
-        return torch.from_numpy(equal[self.rank :: self.world])
+        rows = np.arange(n)
+        if self.training:
+            order = np.random.default_rng([self.seed, epoch]).permutation(n)
+            rows = np.resize(order, -(-n // self.world) * self.world)  # every rank the same number
+        mine = torch.from_numpy(rows[self.rank :: self.world])
+        return [mine[i : i + self.batch_size] for i in range(0, len(mine), self.batch_size)]
 
     def __len__(self) -> int:
-        return -(-len(self._mine()) // self.batch_size)
+        return len(self._order[1])
+
+    def __getitem__(self, key: tuple[int, int]) -> Batch:
+        epoch, number = key
+        if self._order[0] != epoch:
+            self._order = (epoch, self._rows(epoch))
+        rows = self._order[1][number]
+        inputs, target, ids = self.everything
+        return Batch(
+            {name: Modality(m.values[rows], m.present[rows]) for name, m in inputs.items()},
+            Modality(target.values[rows], target.present[rows]),
+            [ids[row] for row in rows.tolist()],
+        )
 
     def __iter__(self) -> Iterator[Batch]:
-        inputs, target, ids = self.everything
-        for rows in self._mine().split(self.batch_size):
-            yield Batch(
-                {name: Modality(m.values[rows], m.present[rows]) for name, m in inputs.items()},
-                Modality(target.values[rows], target.present[rows]),
-                [ids[row] for row in rows.tolist()],
-            )
-        if self.training:
-            self.epoch += 1
-
-
-class Keep:
-    """Picklable: is a track outside the held-out fold, and among those that were named?"""
-
-    def __init__(
-        self, folds: int | None, fold: int | None, only: frozenset[str] | None = None
-    ) -> None:
-        self.folds, self.fold, self.only = folds, fold, only
-
-    def __call__(self, track: str) -> bool:
-        """Whether the track may be used."""
-        if self.only is not None and track not in self.only:
-            return False
-        return self.folds is None or fold_of(track, self.folds) != self.fold
-
-
-class Lacks:
-    """Picklable: whether a track is treated as if it lacked what an encoder reads.
-
-    Which tracks do is a hash of their ids: the same in every epoch, process and run.
-
-    >>> lacks = Lacks(frozenset({"genres"}), 0.5)
-    >>> [lacks(track, "mgp") for track in ("a", "b", "c", "d")], lacks("a", "genres")
-    ([False, True, False, True], True)
-    """
-
-    def __init__(self, encoders: frozenset[str], share: float) -> None:
-        self.encoders, self.share = encoders, share
-
-    def __call__(self, track: str, encoder: str) -> bool:
-        """Whether this track lacks it."""
-        return encoder in self.encoders or _hash(f"{encoder}/{track}") < self.share * 2**64
+        return (self[0, number] for number in range(len(self)))

@@ -17,12 +17,13 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 from lightning.pytorch.loggers import CSVLogger
 
 from coldstart import callbacks, dropping, registry, results, stages
-from coldstart.checkpoints import best_checkpoint, read_checkpoint
+from coldstart.checkpoints import LAST, best_checkpoint, read_checkpoint
 from coldstart.data import ColdStartData
 from coldstart.errors import InputError
 from coldstart.files import StrPath
 from coldstart.model import ColdStart
 from coldstart.remote import is_remote
+from coldstart.run_checkpoint import RunCheckpoint
 from coldstart.runs import NOTE, read_config
 from coldstart.shipped import find_configs
 
@@ -49,7 +50,15 @@ OWN_FLAGS: dict[str, dict[str, Any]] = {
 KINDS: dict[str, registry.Kind] = {"encoders": "encoders", "fusion": "fusion", "target": "targets"}
 """Part of a model's configuration → kind of plugin."""
 
-_RECIPE = ("seed_everything", "model", "data", "trainer", "optimizer", "lr_scheduler")
+_RECIPE = (
+    "seed_everything",
+    "model",
+    "data",
+    "trainer",
+    "optimizer",
+    "lr_scheduler",
+    "checkpoint",
+)
 
 LIGHTNING_S_WORDS = ("best", "last", "hpc", "registry")
 """What may stand in the place of a checkpoint's path."""
@@ -117,11 +126,13 @@ def lightning_cli(verb: str, args: Sequence[str], extra: Sequence[Callback] = ()
     if verb == "fit":
         folder, front = Path(mine.run) if mine.run else _default_run(rest), []
         _must_be_free(folder, rest, mine.overwrite or mine.ckpt_path is not None)
-        if mine.ckpt_path and not any(a.startswith("--config") for a in rest):
+        mine.own_config = mine.ckpt_path and not any(a.startswith("--config") for a in rest)
+        if mine.own_config:
             read_config(folder)
             front = ["--config", str(folder / "config.yaml")]
-        if mine.ckpt_path == "last":
-            mine.ckpt_path = str(folder / "checkpoints" / "last.ckpt")
+        if mine.ckpt_path == "last":  # one that was killed early has none, and starts anew
+            last = folder / "checkpoints" / LAST
+            mine.ckpt_path = str(last) if last.is_file() else None
     else:
         folder, front = Path(mine.run) if mine.run else _default_run(rest), []
         if mine.run:
@@ -159,7 +170,6 @@ def lightning_cli(verb: str, args: Sequence[str], extra: Sequence[Callback] = ()
         seed_everything_default=0,
         trainer_defaults={
             "callbacks": [
-                callbacks.RunCheckpoint(),
                 results.FitReport(),
                 results.TestReport(not mine.no_rivals, name, content),
                 callbacks.PredictionWriter(),
@@ -207,6 +217,9 @@ class _CLI(LightningCLI):
         self.stages = stages
         super().__init__(*args, **kwargs)
 
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
+
     def before_instantiate_classes(self) -> None:
         config = self.config[self.subcommand]
         _must_be_plugins(config.model)
@@ -221,35 +234,45 @@ class _CLI(LightningCLI):
                 logger.init_args["save_dir"] = root
         # W&B stages tables outside the run's folder unless it is told otherwise.
         os.environ.setdefault("WANDB_DATA_DIR", str(Path(root) / "wandb"))
-        if self.stages and not config.get("ckpt_path"):
+        if self.stages and not self.stages.own_config:
             self._first_stage(Path(root), self.stages)
 
     def _first_stage(self, run: Path, options: argparse.Namespace) -> None:
         """Train the single nets, if wanted; the model of this fit then reads what they computed."""
-        (run / NOTE).unlink(missing_ok=True)  # of the run that this one replaces
         parser, config = self._parser(str(self.subcommand)), self.config[self.subcommand]
         whole = yaml.safe_load(parser.dump(config, skip_unset=False))
-        if options.stages == 1 or (options.stages is None and not stages.wanted(whole)):
-            return
-        encoders = stages.first_stage(
-            {key: whole[key] for key in _RECIPE if key in whole},
-            run,
-            Path(options.stage_dir) if options.stage_dir else run / "stage1",
-            folds=options.stage_folds,
-            vectors=options.stage_vectors,
-            lightning=lightning_cli,
-        )
+        if config.get("ckpt_path"):
+            if not (run / NOTE).is_file():
+                return
+            encoders = read_config(run)["model"]["encoders"]  # as it was begun
+        else:
+            (run / NOTE).unlink(missing_ok=True)  # of the run that this one replaces
+            if options.stages == 1 or (options.stages is None and not stages.wanted(whole)):
+                return
+            encoders = stages.first_stage(
+                {key: whole[key] for key in _RECIPE if key in whole},
+                run,
+                Path(options.stage_dir) if options.stage_dir else run / "stage1",
+                folds=options.stage_folds,
+                vectors=options.stage_vectors,
+                lightning=lightning_cli,
+            )
         # Not merged into the old encoders: those have other arguments.
         whole["model"]["encoders"] = encoders
         self.config[self.subcommand] = parser.parse_object(whole)
         self._set_seed()
 
-    def instantiate_classes(self) -> None:
-        """A model whose weights come from a checkpoint is built as that checkpoint says."""
-        super().instantiate_classes()
-        checkpoint = self.config[self.subcommand].get("ckpt_path")
+    def _add_configure_optimizers_method_to_model(self, subcommand: str | None) -> None:
+        """A model whose weights come from a checkpoint is built as that checkpoint says; an
+        optimizer from the command line wants the layers now, before there is a trainer.
+        """
+        config = self.config[self.subcommand]
+        checkpoint = config.get("ckpt_path")
         if checkpoint and checkpoint not in LIGHTNING_S_WORDS:
             self.model.build_like(checkpoint)
+        elif config.get("optimizer"):
+            self.model.build(self.datamodule.info, self.datamodule.training_samples)
+        super()._add_configure_optimizers_method_to_model(subcommand)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Log to CSV files in the run's folder unless another logger was chosen."""

@@ -103,15 +103,17 @@ def test_what_fusing_gained_is_said_seed_by_seed(ablated: Ablated) -> None:
 def test_an_interrupted_ablation_repeats_only_what_is_missing(
     ablated: Ablated, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stamps = {path: path.stat().st_mtime_ns for path in ablated.out.rglob("best.ckpt")}
+    def stamps() -> dict[Path, int]:
+        made = [*ablated.out.rglob("best.ckpt"), *ablated.out.rglob("runs/*/*/results.json")]
+        return {path: path.stat().st_mtime_ns for path in made}
+
+    before = stamps()
     gone = ablated.out / "runs" / "mgp" / "s1"
-    (gone / "job.json").unlink()  # cut off before its end
+    (gone / "job.json").unlink()  # cut off before its end: its fit is there, its test isn't
     assert main(["ablate", f"--config={ablated.config}", f"--out={ablated.out}"]) == 0
     assert "7 of 8 runs are there already" in capsys.readouterr().out
-    again = {path: path.stat().st_mtime_ns for path in ablated.out.rglob("best.ckpt")}
-    assert {path for path in stamps if stamps[path] != again[path]} == {
-        gone / "checkpoints" / "best.ckpt"
-    }
+    again = stamps()
+    assert {path for path in before if before[path] != again[path]} == {gone / "results.json"}
     made = json.loads((ablated.out / "ablation.json").read_text())
     figures = ("NDCG@20", "cosine distance")
     for key, row in ours(ablated.table).items():

@@ -11,8 +11,8 @@ import torch
 from conftest import World
 from test_data import data_for
 
+from coldstart.artist_tracks import ArtistTracks
 from coldstart.cli import main
-from coldstart.data import ArtistTracks
 from coldstart.encoders.artist import Artist
 from coldstart.encoders.attributes import MGP
 from coldstart.factors import Factors, factorize

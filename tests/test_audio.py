@@ -328,7 +328,7 @@ def test_broken_files_are_skipped_and_listed_with_reasons(tmp_path: Path) -> Non
     reasons = broken_files(tmp_path)
     good = [f"whole.{ending}" for ending in ENDINGS]
     table = catalogue(tmp_path, [*reasons, *good])
-    made = shard(table, out=tmp_path / "out", workers=1, skip_broken=True)
+    made = shard(table, out=tmp_path / "out", shard_size=32, workers=1, skip_broken=True)
     heard = [
         sample["track_id"] for sample in made.samples("test", 0, ["audio.flac"]) if len(sample) > 2
     ]
@@ -370,7 +370,12 @@ def test_a_damaged_flac_in_a_tar_is_named_by_shard_track_and_field(tmp_path: Pat
 def test_real_music_of_every_kind_goes_through(shared_data: Path, tmp_path: Path) -> None:
     music = shared_data / "audio"
     made = shard(
-        music / "tracks.csv", out=tmp_path / "out", sample_rate=16_000, workers=2, skip_broken=True
+        music / "tracks.csv",
+        out=tmp_path / "out",
+        sample_rate=16_000,
+        shard_size=64,
+        workers=2,
+        skip_broken=True,
     )
     broken = pl.read_csv(tmp_path / "out" / "broken.csv")
     assert broken["item"].to_list() == ["track 'odisea_carnavalera'"]

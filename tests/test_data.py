@@ -1,6 +1,8 @@
 """Batches: every track once, every rank alike, and nothing that training must not see."""
 
 import pickle
+import random
+import shutil
 import weakref
 from collections import Counter
 from collections.abc import Iterator
@@ -17,6 +19,7 @@ from coldstart.encoders.attributes import MGP
 from coldstart.encoders.audio import Audio
 from coldstart.encoders.base import Encoder, Modality
 from coldstart.encoders.genres import Genres
+from coldstart.epochs import TrainLoader
 from coldstart.errors import InputError
 from coldstart.factors import Factors, factorize
 from coldstart.model import ColdStart
@@ -67,9 +70,36 @@ def test_a_training_epoch_of_one_worker_goes_through_every_track_once(tiny_world
     known = set(Factors.load(tiny_world.factors).track_ids)
     usable = [t for t in ids_of(tiny_world, "train") if t in known]
     loader = data.batches(["train"], training=True)
-    tracks = [t for _ in range(3) for b in loader for t in b.track_ids]
-    for start in range(0, 3 * len(usable), len(usable)):
-        assert sorted(tracks[start : start + len(usable)]) == usable
+    for _ in range(3):
+        assert sorted(t for b in loader for t in b.track_ids) == usable
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("kind", ["in memory", "streamed", "fixed patches"])
+def test_a_training_batch_hangs_on_its_key_alone(
+    tiny_world: World, kind: str, workers: int
+) -> None:
+    """Whatever was loaded before it, also the windows that are drawn at random."""
+    torch.manual_seed(3)
+    encoder = {
+        "in memory": lambda: MGP(hidden=(4,)),
+        "streamed": small_audio,
+        "fixed patches": lambda: small_audio(patches=3),
+    }[kind]()
+    data = data_for(tiny_world, {"x": encoder}, workers=workers, batch_size=4, shuffle_buffer=6)
+    loader = data.batches(["train"], training=True)
+    assert isinstance(loader, TrainLoader)
+    whole = [list(loader) for _ in range(2)]
+    before = torch.get_rng_state(), random.getstate()
+    for first in (1, 4, 7):
+        loader.where = lambda first=first: (1, first)  # type: ignore[misc]
+        rest = list(loader)
+        assert [b.track_ids for b in rest] == [b.track_ids for b in whole[1][first:]]
+        for a, b in zip(rest, whole[1][first:], strict=True):
+            assert torch.equal(a.inputs["x"].values, b.inputs["x"].values)
+    assert torch.equal(before[0], torch.get_rng_state())
+    assert before[1] == random.getstate()
+    loader.close()
 
 
 def test_epochs_are_shuffled_differently_and_reproducibly(tiny_world: World) -> None:
@@ -86,6 +116,28 @@ def test_epochs_are_shuffled_differently_and_reproducibly(tiny_world: World) -> 
     assert orders(1) != [first, second]
 
 
+def test_what_was_passed_over_is_not_read(tiny_world: World, tmp_path: Path) -> None:
+    shutil.copytree(tiny_world.shards, tmp_path / "shards")
+    world = tiny_world._replace(shards=tmp_path / "shards")
+    data = data_for(world, {"audio": small_audio()}, workers=0, batch_size=4, shuffle_buffer=2)
+    loader = data.batches(["train"], training=True)
+    assert isinstance(loader, TrainLoader)
+    *_, last = loader
+    place = {t["track_id"]: t["shard"] for t in shard_of_each(world)}
+    for tar in (world.shards / "train" / "audio").glob("*.tar"):
+        if int(tar.stem) not in {place[track] for track in last.track_ids}:
+            tar.unlink()
+    loader.where = lambda: (0, len(loader) - 1)
+    (again,) = loader
+    assert again.track_ids == last.track_ids
+
+
+def shard_of_each(world: World) -> list[dict[str, object]]:
+    shards = Shards(world.shards)
+    numbers = range(len(shards.shard_sizes("train")))
+    return [{**track, "shard": n} for n in numbers for track in shards.tracks("train", n)]
+
+
 @pytest.mark.parametrize("world", [1, 2, 3])
 def test_every_rank_does_the_same_number_of_steps(tiny_world: World, world: int) -> None:
     data = data_for(tiny_world, {"audio": small_audio()}, workers=0)
@@ -93,8 +145,8 @@ def test_every_rank_does_the_same_number_of_steps(tiny_world: World, world: int)
     places = [("train", i) for i in range(len(data.shards.shard_sizes("train")))]
     steps = []
     for rank in range(world):
-        stream = TrainStream(pipeline, places, 4, 3, 8, 0, rank, world)
-        steps.append([len(batch.track_ids) for batch in stream])
+        stream = TrainStream(pipeline, places, 4, 8, 0, rank, world)
+        steps.append([len(stream[0, number].track_ids) for number in range(3)])
     assert steps == [[4, 4, 4]] * world
 
 

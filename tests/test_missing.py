@@ -15,8 +15,8 @@ from coldstart.encoders.attributes import MGP
 from coldstart.encoders.base import Modality
 from coldstart.encoders.genres import Genres
 from coldstart.errors import InputError
+from coldstart.leaving_out import Lacks
 from coldstart.model import load, with_modality_dropout
-from coldstart.streams import Lacks
 
 QUICK = ["--trainer.max_epochs=3", "--trainer.enable_progress_bar=false", "--stages=1"]
 

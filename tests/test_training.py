@@ -3,8 +3,6 @@
 import json
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -442,26 +440,6 @@ def test_wandb_works_offline_and_keeps_to_the_run_s_folder(
     assert main([*args, *QUICK, *logger]) == 0
     assert list((tmp_path / "run" / "wandb").glob("offline-run-*/run-*.wandb"))
     assert {path.name for path in tmp_path.iterdir()} == {"run"}
-
-
-def test_two_processes_train_alike_and_measure_what_one_measures(
-    audio: Fitted, tmp_path: Path
-) -> None:
-    """DDP on two CPU processes: shards of uneven size, and the same table as from one process."""
-    flags = ["--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.strategy=ddp"]
-    run = tmp_path / "run"
-    fit = ["fit", "--config", "audio.yaml", "--run", str(run), *data_flags(audio.world)]
-    for args in ([*fit, *SMALL_FLAGS, *QUICK, *flags], ["test", "--run", str(run), *flags]):
-        done = subprocess.run(
-            [sys.executable, "-m", "coldstart", *args], capture_output=True, text=True, timeout=120
-        )
-        assert done.returncode == 0, done.stderr[-2000:]
-    two = json.loads((run / "results.json").read_text())
-    assert main(["test", "--run", str(run), "--trainer.devices=1", "--trainer.strategy=auto"]) == 0
-    one = json.loads((run / "results.json").read_text())
-    assert two["candidates"] == one["candidates"]
-    for a, b in zip(two["rows"], one["rows"], strict=True):
-        assert a["cosine distance"] == pytest.approx(b["cosine distance"], abs=1e-4)
 
 
 def test_factors_of_another_factorisation_are_refused(

@@ -1,0 +1,38 @@
+"""Which tracks are left out, and which are treated as if they lacked something."""
+
+from __future__ import annotations
+
+from coldstart.streams import fold_of, hash_of
+
+
+class Keep:
+    """Picklable: is a track outside the held-out fold, and among those that were named?"""
+
+    def __init__(
+        self, folds: int | None, fold: int | None, only: frozenset[str] | None = None
+    ) -> None:
+        self.folds, self.fold, self.only = folds, fold, only
+
+    def __call__(self, track: str) -> bool:
+        """Whether the track may be used."""
+        if self.only is not None and track not in self.only:
+            return False
+        return self.folds is None or fold_of(track, self.folds) != self.fold
+
+
+class Lacks:
+    """Picklable: whether a track is treated as if it lacked what an encoder reads.
+
+    Which tracks do is a hash of their ids: the same in every epoch, process and run.
+
+    >>> lacks = Lacks(frozenset({"genres"}), 0.5)
+    >>> [lacks(track, "mgp") for track in ("a", "b", "c", "d")], lacks("a", "genres")
+    ([False, True, False, True], True)
+    """
+
+    def __init__(self, encoders: frozenset[str], share: float) -> None:
+        self.encoders, self.share = encoders, share
+
+    def __call__(self, track: str, encoder: str) -> bool:
+        """Whether this track lacks it."""
+        return encoder in self.encoders or hash_of(f"{encoder}/{track}") < self.share * 2**64
