@@ -38,8 +38,9 @@ class Interleaved(Callback):
     def on_train_epoch_end(self, trainer: Trainer, model: ColdStart) -> None:
         ours = now() - self.began
         if self.floor is None:
-            data = trainer.train_dataloader.everything
-            x, y = data.inputs["mgp"].values, data.target.values
+            read = trainer.datamodule.batches(["train"], needs_target=True, alone=True)  # type: ignore[attr-defined]
+            parts = [(batch.inputs["mgp"].values, batch.target.values) for batch in read]
+            x, y = (torch.cat(column) for column in zip(*parts, strict=True))
             copy = deepcopy(model)
             self.floor = lambda: bare(copy, x, y)
         self.pairs.append((ours, clocked(self.floor)))
@@ -48,7 +49,7 @@ class Interleaved(Callback):
 def bare(model: ColdStart, x: torch.Tensor, y: torch.Tensor) -> None:
     """An epoch of a bare loop."""
     encoder = model.encoders["mgp"]
-    optimizer = torch.optim.Adam(model.parameters())
+    optimizer = model.configure_optimizers()
     model.train()
     for rows in torch.randperm(len(x)).split(BATCH):
         present = {"mgp": torch.ones(len(rows), dtype=torch.bool)}

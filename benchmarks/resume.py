@@ -1,26 +1,33 @@
 """What it costs that an interrupted fit goes on exactly, beside an epoch of the same fit.
 
-    python benchmarks/resume.py [--tracks 300] [--net small]
+    python -m benchmarks.resume [--rounds 3]
 
-A checkpoint within an epoch, and passing over what an interrupted epoch has had. The ratios count,
-absolute times mean little. Audio at 22,050 Hz, one loader worker, on whatever PyTorch finds.
+A checkpoint within an epoch, and passing over what an interrupted epoch has had. Audio at
+22,050 Hz, one loader worker; TRACKS=… scales it.
 """
 
-import argparse
+import os
+import statistics
 import tempfile
 import time
+import warnings
 from pathlib import Path
 
 from lightning.pytorch import LightningModule, Trainer
 
+from benchmarks.table import Row, in_turn, main, seconds
+from benchmarks.worlds import trainer_options
 from coldstart.data import ColdStartData
 from coldstart.encoders.audio import Audio
+from coldstart.epochs import TrainLoader
 from coldstart.factors import factorize
 from coldstart.model import ColdStart
 from coldstart.run_checkpoint import RunCheckpoint
 from coldstart.sharding import shard
 from coldstart.splits import split
 from coldstart.synth import make_catalogue
+
+TRACKS = int(os.environ.get("TRACKS", "200"))
 
 
 class Timed(RunCheckpoint):
@@ -45,52 +52,58 @@ class Timed(RunCheckpoint):
         self.saving.append(time.perf_counter() - began)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--tracks", type=int, default=300)
-    parser.add_argument("--net", default="small")
-    options = parser.parse_args()
+def measure(rounds: int = 3) -> list[Row]:
+    warnings.filterwarnings("ignore")
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
-        make_catalogue(root / "c", tracks=options.tracks, users=100, seed=0, workers=1)
+        make_catalogue(root / "c", tracks=TRACKS, users=100, seed=0, workers=1)
         tracks, splits = root / "c" / "tracks.parquet", root / "splits.parquet"
         split(tracks, out=splits)
         factorize(root / "c" / "listens.parquet", out=root / "f", splits=splits, factors=16)
         shard(tracks, out=root / "s", splits=splits, shard_size=16, workers=1, modalities=["audio"])
         data = ColdStartData(str(root / "s"), str(root / "f"), batch_size=16, workers=1)
-        model = ColdStart({"audio": Audio(net=options.net, patch_seconds=10)})
+        model = ColdStart({"audio": Audio(net="small", patch_seconds=10)})
         kept = Timed()
-        Trainer(
-            max_epochs=2,
-            default_root_dir=root / "run",
-            callbacks=[kept],
-            logger=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        ).fit(model, data)
+        options = {**trainer_options(), "enable_checkpointing": True, "limit_val_batches": 1.0}
+        trainer = Trainer(
+            max_epochs=1 + rounds, default_root_dir=root / "run", callbacks=[kept], **options
+        )
+        trainer.fit(model, data)
         data.trainer = None
         data.lend(model.lend())
         loader = data.batches(["train"], training=True)
         list(loader)  # the worker starts
-        began = time.perf_counter()
-        list(loader)
-        loading = time.perf_counter() - began
-        loader.where = lambda: (7, len(loader) - 1)  # type: ignore[attr-defined]
-        began = time.perf_counter()
-        (_,) = loader
-        passing = time.perf_counter() - began
-        size = (root / "run" / "checkpoints" / "last.ckpt").stat().st_size
-    epoch, saving = min(kept.epochs), sorted(kept.saving)[len(kept.saving) // 2]
-    print(f"an epoch of {len(loader)} batches takes {epoch:.2f} s, {loading:.2f} s of it loading")
-    print(
-        f"a checkpoint of {size / 1e6:.1f} MB: {saving:.3f} s, {saving / 300:.3%} of five minutes"
-    )
-    print(
-        f"to its last batch: {passing:.2f} s, {passing / loading:.1%} of loading the epoch, ",
-        end="",
-    )
-    print(f"{passing / epoch:.1%} of the epoch")
+        whole, last = (0, 0), (7, len(loader) - 1)
+        times = in_turn(lambda: _loads(loader, last), lambda: _loads(loader, whole), rounds)
+        size = (root / "run" / "checkpoints" / "last.ckpt").stat().st_size / 1e6
+    saving, epoch = statistics.median(kept.saving), statistics.median(kept.epochs)
+    minutes = 60 * RunCheckpoint().minutes
+    return [
+        Row(
+            f"training with a checkpoint of {size:.1f} MB every {minutes:.0f} s",
+            seconds(minutes + saving),
+            seconds(minutes),
+            1 + saving / minutes,
+            "≤ 1.01",
+        ),
+        times.row("loading the last batch of an interrupted epoch (floor: all of it)", "≤ 0.25"),
+        Row(
+            "the same (floor: training the epoch)",
+            seconds(times.ours),
+            seconds(epoch),
+            times.ours / epoch,
+            "≤ 0.05",
+        ),
+    ]
+
+
+def _loads(loader: TrainLoader, first: tuple[int, int]) -> float:
+    """Seconds of loading an epoch from this batch on."""
+    loader.where = lambda: first
+    began = time.perf_counter()  # a worker's time counts too
+    list(loader)
+    return time.perf_counter() - began
 
 
 if __name__ == "__main__":
-    main()
+    main(measure)

@@ -86,7 +86,7 @@ def shipped(name: str) -> tuple[dict[str, Any], int]:
 
 def bare(model: ColdStart, batch: Batch) -> Callable[[], None]:
     """A step, to be called again and again."""
-    optimizer = torch.optim.Adam(model.parameters())
+    optimizer = model.configure_optimizers()
     model.train()
     values = {name: modality.values for name, modality in batch.inputs.items()}
     present = {name: modality.present for name, modality in batch.inputs.items()}
