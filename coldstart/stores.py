@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from coldstart.audio_codec import to_flac
+from coldstart.errors import InputError, one_of
 from coldstart.files import StrPath
-from coldstart.spectra import STEPS, Settings, check_settings, to_spectrogram
+from coldstart.spectra import STEPS, TRANSFORMS, Settings, check_settings, to_spectrogram
 
 Store = Literal["flac", "cqt", "mel"]
+TYPES = {8: "uint8", 16: "float16"}
 
 
 def store_facts(
@@ -23,12 +25,14 @@ def store_facts(
     >>> store_facts("flac", 22_050, 1024, 96, 32.7, 8)
     {'sample_rate': 22050}
     """
+    one_of("store", store, ("flac", *TRANSFORMS))
+    if bits not in TYPES:
+        raise InputError(f"bits: {bits} is not one of {', '.join(map(str, TYPES))}")
     if store == "flac":
         return {"sample_rate": sample_rate}
     settings = Settings(store, sample_rate, frame_hop, bins, fmin)
     check_settings(settings)
-    dtype = {8: "uint8", 16: "float16"}[bits]
-    return {**settings._asdict(), "dtype": dtype, "step_db": STEPS[dtype]}
+    return {**settings._asdict(), "dtype": TYPES[bits], "step_db": STEPS[TYPES[bits]]}
 
 
 def field_of(facts: Mapping[str, Any]) -> str:
