@@ -16,19 +16,12 @@ from scipy.sparse import csr_matrix
 from tabulate import tabulate
 from torch import Tensor
 
-from coldstart import baselines
+from coldstart import baselines, uncertainty
 from coldstart.catalog import write_table
 from coldstart.data import ColdStartData
 from coldstart.factors import Factors
 from coldstart.files import StrPath, write_json
-from coldstart.metrics import (
-    MAP_K,
-    Figures,
-    K,
-    expected_figures,
-    rank_and_score,
-    rank_and_score_dealt,
-)
+from coldstart.metrics import MAP_K, K, expected_of_users, means, score_users
 from coldstart.predictions import Predictions, by_track
 from coldstart.ranking import dot_scores
 from coldstart.streams import Batch
@@ -64,14 +57,13 @@ class Task(NamedTuple):
             return self
         return Task(self.users[rows], self.relevant[rows], self.counts)
 
-    def figures(self, vectors: Tensor, seed: int = 0) -> Figures:
-        """Rank by dot product with these vectors [N, K]."""
-        return rank_and_score(dot_scores(self.users, vectors), self.relevant, seed=seed)
+    def figures(self, vectors: Tensor, seed: int = 0) -> Tensor:
+        """Of each user, ranking by dot product with these vectors [N, K]. → [3, U]."""
+        return self.figures_dealt(vectors, [torch.arange(len(vectors))], seed)[0]
 
-    def figures_dealt(self, vectors: Tensor, deals: list[Tensor], seed: int = 0) -> list[Figures]:
+    def figures_dealt(self, vectors: Tensor, deals: list[Tensor], seed: int = 0) -> list[Tensor]:
         """As `figures` of vectors[deal], for each permutation [N] of them."""
-        scores = dot_scores(self.users, vectors)
-        return rank_and_score_dealt(scores, self.relevant, deals, seed=seed)
+        return score_users(dot_scores(self.users, vectors), self.relevant, deals, seed=seed)
 
 
 def ranking_task(factors: Factors, candidates: list[str]) -> Task:
@@ -116,7 +108,10 @@ class Patches(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One line of the results: a method and its figures; None where one makes no sense."""
+    """One line of the results: a method and its figures; None where one makes no sense.
+
+    Low and high are the ends of the bootstrap's 95 % interval over users.
+    """
 
     method: str
     input: str
@@ -124,6 +119,28 @@ class Row(NamedTuple):
     recall: float | None
     ndcg: float | None
     map: float | None
+    recall_low: float | None = None
+    recall_high: float | None = None
+    ndcg_low: float | None = None
+    ndcg_high: float | None = None
+    map_low: float | None = None
+    map_high: float | None = None
+
+
+class Line(NamedTuple):
+    """What a row is made of.
+
+    Attributes:
+        method: what ranked.
+        input: what it knew.
+        cosine: mean distance, if it predicts vectors.
+        by_user: [3, U] Recall, NDCG and average precision of each user.
+    """
+
+    method: str
+    input: str
+    cosine: float | None
+    by_user: Tensor
 
 
 HEADERS = {
@@ -133,6 +150,11 @@ HEADERS = {
     "recall": f"Recall@{K}",
     "ndcg": f"NDCG@{K}",
     "map": f"MAP@{MAP_K}",
+}
+HEADERS |= {
+    f"{name}_{end}": f"{HEADERS[name]} {end}"
+    for name in ("recall", "ndcg", "map")
+    for end in ("low", "high")
 }
 
 
@@ -168,26 +190,27 @@ def evaluate(
     def distance(vectors: Tensor) -> float:
         return float(cosine_distance(vectors[has_vector], truth).mean())
 
-    def row(method: str, vectors: Tensor) -> Row:
-        return Row(method, name, distance(vectors), *task.figures(vectors, seed))
+    def line(method: str, vectors: Tensor) -> Line:
+        return Line(method, name, distance(vectors), task.figures(vectors, seed))
 
     deals = [torch.arange(len(predictions.track_ids))]
     for draw in range(seed, seed + REPEATS):
         generator = torch.Generator().manual_seed(draw)
         deals.append(torch.randperm(len(deals[0]), generator=generator))
     dealt = [
-        Row(OURS, name, distance(predictions.values[deal]), *figures)
-        for deal, figures in zip(
+        Line(OURS, name, distance(predictions.values[deal]), by_user)
+        for deal, by_user in zip(
             deals, task.figures_dealt(predictions.values, deals, seed), strict=True
         )
     ]
-    rows = [dealt[0]]
+    lines = [dealt[0]]
     if patches:
-        rows.append(row(PATCHES, patches.drawn.values)._replace(cosine=patches.distance))
-    rows += _floors(task, factors, predictions.track_ids, data)
-    rows.append(_mean(dealt[1:])._replace(method="shuffled content"))
+        lines.append(line(PATCHES, patches.drawn.values)._replace(cosine=patches.distance))
+    lines += _floors(task, factors, predictions.track_ids, data)
+    lines.append(_mean("shuffled content", dealt[1:]))
     if rivals:
-        rows += _rivals(factors, predictions.track_ids, describe_content, data, row)
+        lines += _rivals(factors, predictions.track_ids, describe_content, data, line)
+    rows, beside = _compared(lines, seed)
     about = {
         "input": name,
         "k": K,
@@ -199,19 +222,42 @@ def evaluate(
         "yardstick": "folded-in vectors" if factors.folded.any() else "factorised vectors",
         "drop": sorted(data.drop),
         "seed": seed,
+        "beside_the_best_rival": beside,
         "factors": factors.about,
         "shards": data.shards.place,
     }
     return about, rows
 
 
-def _mean(rows: list[Row]) -> Row:
-    columns = list(zip(*rows, strict=True))[2:]
-    figures = [None if c[0] is None else float(np.mean(np.array(c, dtype=float))) for c in columns]
-    return Row(rows[0].method, rows[0].input, *figures)
+def _mean(method: str, lines: list[Line]) -> Line:
+    """Of several draws."""
+    distances = [line.cosine for line in lines if line.cosine is not None]
+    by_user = torch.stack([line.by_user for line in lines]).mean(0)
+    return Line(method, lines[0].input, float(np.mean(distances)), by_user)
 
 
-def _floors(task: Task, factors: Factors, candidates: list[str], data: ColdStartData) -> list[Row]:
+def _compared(lines: list[Line], seed: int) -> tuple[list[Row], dict[str, Any] | None]:
+    """The rows with their intervals, and the first one beside the best that isn't ours.
+
+    Without users there is nothing to draw from: then there are neither.
+    """
+    plain = [Row(*line[:3], *means(line.by_user)) for line in lines]
+    if not lines[0].by_user.shape[1]:
+        return plain, None
+    by_user = torch.stack([line.by_user for line in lines], dim=1)  # [3, lines, U]
+    resampled = [uncertainty.resampled_means(figure, seed=seed) for figure in by_user]
+    ends = [
+        [end for figure in resampled for end in uncertainty.interval(figure[:, i])]
+        for i in range(len(lines))
+    ]
+    rows = [Row(*row[:6], *its_ends) for row, its_ends in zip(plain, ends, strict=True)]
+    others = [i for i, line in enumerate(lines) if line.method not in (OURS, PATCHES)]
+    best = max(others, key=lambda i: plain[i].ndcg or 0.0)
+    gap = uncertainty.difference(by_user[1, 0], by_user[1, best], resampled[1][:, [0, best]])
+    return rows, {"rival": lines[best].method, "figure": HEADERS["ndcg"], **gap._asdict()}
+
+
+def _floors(task: Task, factors: Factors, candidates: list[str], data: ColdStartData) -> list[Line]:
     """Random order, and the artist's popularity with equals in random order."""
     tracks = data.shards.all_tracks()
     artist = {track["track_id"]: track.get("artist_id") for track in tracks}
@@ -223,11 +269,11 @@ def _floors(task: Task, factors: Factors, candidates: list[str], data: ColdStart
         [artist.get(factors.track_ids[i]) for i in known],
         factors.plays[known],
     )
-    random = expected_figures(torch.zeros(len(candidates)), task.relevant)
-    popular = expected_figures(plays, task.relevant)
+    random = expected_of_users(torch.zeros(len(candidates)), task.relevant)
+    popular = expected_of_users(plays, task.relevant)
     return [
-        Row("random", "–", None, *random),
-        Row("artist's popularity", "artist", None, *popular),
+        Line("random", "–", None, random.float()),
+        Line("artist's popularity", "artist", None, popular.float()),
     ]
 
 
@@ -236,8 +282,8 @@ def _rivals(
     candidates: list[str],
     describe_content: Callable[[Batch], Tensor],
     data: ColdStartData,
-    row: Callable[[str, Tensor], Row],
-) -> list[Row]:
+    line: Callable[[str, Tensor], Line],
+) -> list[Line]:
     """Nearest neighbours and ridge, from the same content as the model's."""
     train, val, test = (
         by_track(data.batches([split], only=only, alone=True), describe_content)
@@ -252,7 +298,7 @@ def _rivals(
     val_task = ranking_task(factors, val.track_ids).sample(RIVAL_USERS)
 
     def quality(predicted: Tensor) -> float:
-        return val_task.figures(predicted).ndcg
+        return means(val_task.figures(predicted)).ndcg
 
     # Each search takes train × others: the test tracks' neighbours only where they are wanted.
     x, _, x_test = max(
@@ -261,16 +307,27 @@ def _rivals(
     linear = [baselines.ridge(own, vectors, rest, quality) for own, *rest in parts.values()]
     best_linear, penalty = max(linear, key=lambda made: quality(made[0][0]))
     return [
-        row(f"{baselines.NEIGHBOURS} nearest neighbours", baselines.neighbours(x, vectors, x_test)),
-        row(f"ridge (λ = {penalty:g})", best_linear[1]),
+        line(
+            f"{baselines.NEIGHBOURS} nearest neighbours", baselines.neighbours(x, vectors, x_test)
+        ),
+        line(f"ridge (λ = {penalty:g})", best_linear[1]),
     ]
 
 
 def table(rows: list[Row], form: str = "github") -> str:
-    """The rows as a Markdown table, without columns that are empty throughout."""
-    keep = [i for i in range(len(Row._fields)) if any(row[i] is not None for row in rows)]
-    headers = [HEADERS[Row._fields[i]] for i in keep]
-    cells = [[row[i] for i in keep] for row in rows]
+    """The rows as a Markdown table, without columns that are empty throughout.
+
+    Of the intervals, NDCG's; results.json has the others too.
+    """
+    shown = [name for name in Row._fields if not name.endswith(("_low", "_high"))]
+    keep = [name for name in shown if any(getattr(row, name) is not None for row in rows)]
+    headers = [HEADERS[name] for name in keep]
+    cells = [[getattr(row, name) for name in keep] for row in rows]
+    if any(row.ndcg_low is not None for row in rows):
+        at = keep.index("ndcg") + 1
+        headers.insert(at, "95 %")
+        for row, cell in zip(rows, cells, strict=True):
+            cell.insert(at, f"{row.ndcg_low:.3f}–{row.ndcg_high:.3f}")
     return tabulate(cells, headers=headers, tablefmt=form, floatfmt=".3f", missingval="–")
 
 
@@ -294,8 +351,16 @@ def caption(about: dict[str, Any]) -> str:
     tracks = f"{about['candidates']:,} cold candidates"
     if about["tracks_nothing_known"]:
         tracks += f" ({about['tracks_nothing_known']:,} have none of the model's inputs)"
+    beside = about["beside_the_best_rival"]
+    compared = (
+        f"{beside['figure']} beside {beside['rival']}: {beside['mean']:+.3f}, "
+        f"95 % {beside['low']:+.3f} to {beside['high']:+.3f} (bootstrap over users, paired; this "
+        f"split and seed alone)\n"
+        if beside
+        else ""
+    )
     return (
-        f"{tracks}; {about['users']:,} users with a relevant one "
+        f"{compared}{tracks}; {about['users']:,} users with a relevant one "
         f"({left_out} are not averaged);\n"
         f"cosine distance over the {about['tracks_with_vector']:,} candidates that were played, to "
         f"{about['yardstick']};\n"

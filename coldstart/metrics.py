@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -68,6 +67,11 @@ class Figures(NamedTuple):
     map: float
 
 
+def means(by_user: Tensor) -> Figures:
+    """[3, U] Recall, NDCG and average precision of each user → their means; NaN of nobody."""
+    return Figures(*by_user.double().mean(1).tolist())
+
+
 def rank_and_score(
     scores: Scores, relevant: csr_matrix, k: int = K, map_k: int = MAP_K, seed: int = 0
 ) -> Figures:
@@ -104,24 +108,36 @@ def rank_and_score_dealt(
         map_k: see there.
         seed: breaks ties, between candidates.
     """
+    return [means(each) for each in score_users(scores, relevant, deals, k, map_k, seed)]
+
+
+def score_users(
+    scores: Scores,
+    relevant: csr_matrix,
+    deals: Sequence[Tensor],
+    k: int = K,
+    map_k: int = MAP_K,
+    seed: int = 0,
+) -> list[Tensor]:
+    """Recall, NDCG and average precision of each user: [3, U] float32 for each deal.
+
+    Arguments as in `rank_and_score_dealt`.
+    """
     users, candidates = relevant.shape
     order = torch.randperm(candidates, generator=torch.Generator().manual_seed(seed))
     holders = [deal.argsort() for deal in deals]
-    totals = torch.zeros(len(deals), 3, dtype=torch.float64)
+    made = [torch.empty(3, users) for _ in deals]
     orders = [deal[order] for deal in deals]
     blank: Tensor | None = None  # made of the first block, which is the largest
     for rows, ranked in top_k_by(scores, users, orders, max(k, map_k)):
         block = relevant[rows]
         blank = torch.zeros(block.shape, dtype=torch.bool) if blank is None else blank
-        for total, holder, columns in zip(totals, holders, ranked, strict=True):
+        for each, holder, columns in zip(made, holders, ranked, strict=True):
             hits, counts = _hits(block, holder[columns], blank)
-            figures = (
-                recall_at_k(hits, counts, k),
-                ndcg_at_k(hits, counts, k),
-                average_precision_at_k(hits, counts, map_k),
-            )
-            total += torch.stack([figure.double().sum() for figure in figures])
-    return [Figures(*figures) for figures in (totals / users).tolist()]
+            each[0, rows] = recall_at_k(hits, counts, k)
+            each[1, rows] = ndcg_at_k(hits, counts, k)
+            each[2, rows] = average_precision_at_k(hits, counts, map_k)
+    return made
 
 
 def expected_figures(
@@ -141,6 +157,13 @@ def expected_figures(
     >>> expected_figures(torch.zeros(4), one_of_four, k=2).recall
     0.5
     """
+    return means(expected_of_users(level, relevant, k, map_k))
+
+
+def expected_of_users(
+    level: Tensor, relevant: csr_matrix, k: int = K, map_k: int = MAP_K
+) -> Tensor:
+    """As `expected_figures`, of each user. → [3, U] float64."""
     users, candidates = relevant.shape
     _, group, sizes = np.unique(-level.numpy(), return_inverse=True, return_counts=True)
     ones = np.ones(candidates, dtype=np.int64)
@@ -175,7 +198,7 @@ def expected_figures(
         gained / ideal,
         precision / np.minimum(total, map_k),
     )
-    return Figures(*(float(part.mean()) if users else math.nan for part in parts))
+    return torch.from_numpy(np.stack(parts))
 
 
 def _hits(relevant: csr_matrix, best: Tensor, blank: Tensor) -> tuple[Tensor, Tensor]:
