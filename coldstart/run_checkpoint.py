@@ -24,6 +24,10 @@ from coldstart.files import atomic
 from coldstart.sigterm import Sigterm
 
 
+_ASK = 10
+"""Several ranks ask each other at every so many steps whether to save: a GPU waits for the answer."""
+
+
 def gather(trainer: Trainer, mine: Any) -> list[Any]:
     """Every rank's value, on every rank."""
     if trainer.world_size == 1:
@@ -106,6 +110,8 @@ class RunCheckpoint(ModelCheckpoint):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save where training is if it is time, on any rank, and nothing else comes first."""
+        if trainer.world_size > 1 and self.minutes and (batch_idx + 1) % _ASK:
+            return
         due = self._sigterm.came or time.monotonic() - self._saved_at >= 60 * self.minutes
         if _is_between(trainer, batch_idx) and _any(trainer, due):
             self._save_last(trainer)
