@@ -23,9 +23,8 @@ from coldstart.errors import InputError, Preempted
 from coldstart.files import atomic
 from coldstart.sigterm import Sigterm
 
-
 _ASK = 10
-"""Several ranks ask each other at every so many steps whether to save: a GPU waits for the answer."""
+"""Steps after which several ranks ask each other whether to save: a GPU waits for the answer."""
 
 
 def gather(trainer: Trainer, mine: Any) -> list[Any]:
