@@ -13,6 +13,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Mapping
 from copy import deepcopy
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -84,9 +85,27 @@ def shipped(name: str) -> tuple[dict[str, Any], int]:
     return made, config["data"]["batch_size"]
 
 
-def bare(model: ColdStart, batch: Batch) -> Callable[[], None]:
+def own_adam(model: ColdStart) -> torch.optim.Optimizer:
+    """The one that the model is trained by."""
+    return model.configure_optimizers()
+
+
+def default_adam(model: ColdStart) -> torch.optim.Optimizer:
+    """The one that a bare loop would have."""
+    return torch.optim.Adam(model.parameters())
+
+
+FLOORS = {
+    "the same Adam": own_adam,
+    "PyTorch's default Adam": default_adam,
+}
+
+
+def bare(
+    model: ColdStart, batch: Batch, adam: Callable[[ColdStart], torch.optim.Optimizer]
+) -> Callable[[], None]:
     """A step, to be called again and again."""
-    optimizer = model.configure_optimizers()
+    optimizer = adam(model)
     model.train()
     values = {name: modality.values for name, modality in batch.inputs.items()}
     present = {name: modality.present for name, modality in batch.inputs.items()}
@@ -114,7 +133,12 @@ def made_batch(data: ColdStartData, model: ColdStart, size: int) -> Batch:
 
 
 def interleaved(
-    world: World, name: str, rounds: int, folder: Path, **options: Any
+    world: World,
+    name: str,
+    rounds: int,
+    folder: Path,
+    adam: Callable[[ColdStart], torch.optim.Optimizer] = own_adam,
+    **options: Any,
 ) -> list[tuple[float, float]]:
     """Seconds of a configuration's steps and of the floor's, in turn."""
     encoders, size = shipped(name)
@@ -124,7 +148,7 @@ def interleaved(
     data.batch = made_batch(data, model, size)
     steps = CONFIGS[name]
     data.steps = (1 + 2 * rounds) * steps
-    times = Interleaved(bare(deepcopy(model), data.batch), steps)
+    times = Interleaved(bare(deepcopy(model), data.batch, adam), steps)
     trainer = Trainer(
         max_epochs=1,
         limit_val_batches=0,
@@ -144,10 +168,10 @@ def measure(rounds: int = 3) -> list[Row]:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         world = attribute_world(Path(folder), 600, 400)
-        for name, steps in CONFIGS.items():
-            times = summary(interleaved(world, name, rounds, Path(folder)))
-            size = shipped(name)[1]
-            rows.append(times.row(f"{steps} training steps, {name}.yaml, batch {size}", "≤ 1.1"))
+        for (name, steps), (floor, adam) in product(CONFIGS.items(), FLOORS.items()):
+            times = summary(interleaved(world, name, rounds, Path(folder), adam))
+            what = f"{steps} training steps, {name}.yaml, batch {shipped(name)[1]} (floor: {floor})"
+            rows.append(times.row(what, "≤ 1.1"))
     return rows
 
 
