@@ -26,6 +26,7 @@ from coldstart.generators import drawn_from
 from coldstart.leaving_out import Keep, Lacks
 from coldstart.sample import Sample
 from coldstart.shards import Shards, folder_of
+from coldstart.sigterm import only_from_parent
 from coldstart.streams import (
     Batch,
     InMemory,
@@ -214,6 +215,7 @@ class ColdStartData(LightningDataModule):
                 OnceStream(pipeline, places, self.batch_size, rank, world),
                 batch_size=None,
                 num_workers=workers,
+                worker_init_fn=only_from_parent,
                 persistent_workers=workers > 0 and needs_target,  # validation comes again and again
                 pin_memory=torch.cuda.is_available(),
                 generator=torch.Generator(),  # else it would draw from dropout's

@@ -15,6 +15,7 @@ import torch
 from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from coldstart.sigterm import only_from_parent
 from coldstart.streams import Batch
 
 Key = tuple[int, int]
@@ -68,6 +69,7 @@ class TrainLoader:
             sampler=self._keys,
             batch_size=None,
             num_workers=workers,
+            worker_init_fn=only_from_parent,
             persistent_workers=workers > 0,
             collate_fn=_as_it_is,  # type: ignore[arg-type]  # batches come collated
             pin_memory=workers > 0 and torch.cuda.is_available(),

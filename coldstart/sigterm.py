@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from typing import Any
@@ -24,3 +25,20 @@ class Sigterm:
 
     def _hear(self, *_: Any) -> None:
         self.came = True
+
+
+def only_from_parent(_worker: int) -> None:
+    """For loader workers: end by a SIGTERM of the trainer's process, and of nobody else.
+
+    Schedulers send it to every process of a job, but the trainer needs its workers until it has
+    saved, and ends them itself. Where the system can't tell who sent it (macOS), they end.
+    """
+    if hasattr(signal, "sigwaitinfo"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_wait_for_parent, daemon=True).start()
+
+
+def _wait_for_parent() -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)

@@ -63,6 +63,7 @@ def begin(*args: str) -> "subprocess.Popen[str]":
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        start_new_session=True,
     )
 
 
@@ -164,7 +165,10 @@ def test_a_fit_that_was_cut_off_makes_the_very_weights_it_would_have_made(
     fit = [*FITS[kind], *flags(tiny_world, run)]
     process = begin(*fit)
     wait_for(midway(run, 3), process)
-    process.send_signal(sent)
+    if sent == signal.SIGTERM:
+        os.killpg(process.pid, sent)  # as schedulers do: to the loaders' workers too
+    else:
+        process.send_signal(sent)
     said = process.communicate(timeout=300)[0]
     if sent == signal.SIGTERM:
         assert process.returncode == 128 + signal.SIGTERM
