@@ -17,7 +17,7 @@ from scipy.sparse import csr_matrix
 
 from benchmarks.table import Row, clocked, in_turn, main
 from coldstart.evaluation import REPEATS
-from coldstart.metrics import MAP_K, rank_and_score, rank_and_score_dealt
+from coldstart.metrics import MAP_K, rank_and_score, score_users
 from coldstart.ranking import BLOCK_MB, dot_scores
 
 USERS = int(os.environ.get("USERS", 10_000))
@@ -51,7 +51,7 @@ def measure(rounds: int = 3) -> list[Row]:
     rows = [one.row(f"rank {size}", "≤ 1.5")]
     if rounds > 1:
         dealt = in_turn(
-            lambda: clocked(lambda: rank_and_score_dealt(scores, relevant, deals)), floor, rounds
+            lambda: clocked(lambda: score_users(scores, relevant, deals)), floor, rounds
         )
         rows.append(dealt.row(f"the same and {REPEATS} × shuffled content", "–"))
     return rows

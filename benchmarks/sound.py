@@ -13,7 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from benchmarks.table import Row
+from benchmarks.table import Row, markdown
 from coldstart.data import ColdStartData
 from coldstart.encoders.base import Encoder
 from coldstart.factors import VERSION, Factors
@@ -102,5 +102,4 @@ def print_rows(measure: Callable[..., list[Row]], about: str, **options: int) ->
     parser = argparse.ArgumentParser(description=about.splitlines()[0])
     for name, default in {"rounds": 3, **options}.items():
         parser.add_argument(f"--{name}", type=int, default=default)
-    for row in measure(**vars(parser.parse_args())):
-        print("| {} | {} | {} | {:.2f} | {} |".format(*row))
+    print(markdown(measure(**vars(parser.parse_args()))))

@@ -85,30 +85,7 @@ def rank_and_score(
         seed: breaks ties.
     """
     own_places = torch.arange(relevant.shape[1])
-    return rank_and_score_dealt(scores, relevant, [own_places], k, map_k, seed)[0]
-
-
-def rank_and_score_dealt(
-    scores: Scores,
-    relevant: csr_matrix,
-    deals: Sequence[Tensor],
-    k: int = K,
-    map_k: int = MAP_K,
-    seed: int = 0,
-) -> list[Figures]:
-    """As `rank_and_score` with the columns of the scores dealt to other candidates.
-
-    It ranks once for all deals, which change only what the ranked columns stand for.
-
-    Args:
-        scores: see `rank_and_score`.
-        relevant: see there.
-        deals: permutations [N]: candidate i gets the scores of column deal[i].
-        k: see `rank_and_score`.
-        map_k: see there.
-        seed: breaks ties, between candidates.
-    """
-    return [means(each) for each in score_users(scores, relevant, deals, k, map_k, seed)]
+    return means(score_users(scores, relevant, [own_places], k, map_k, seed)[0])
 
 
 def score_users(
@@ -119,9 +96,20 @@ def score_users(
     map_k: int = MAP_K,
     seed: int = 0,
 ) -> list[Tensor]:
-    """Recall, NDCG and average precision of each user: [3, U] float32 for each deal.
+    """Rank as `rank_and_score` does, with the columns of the scores dealt to other candidates.
 
-    Arguments as in `rank_and_score_dealt`.
+    It ranks once for all deals, which change only what the ranked columns stand for.
+
+    Args:
+        scores: see `rank_and_score`.
+        relevant: see there.
+        deals: permutations [N]: candidate i gets the scores of column deal[i].
+        k: see `rank_and_score`.
+        map_k: see there.
+        seed: breaks ties, between candidates.
+
+    Returns:
+        For each deal, Recall, NDCG and average precision of each user: [3, U] float32.
     """
     users, candidates = relevant.shape
     order = torch.randperm(candidates, generator=torch.Generator().manual_seed(seed))

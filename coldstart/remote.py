@@ -11,6 +11,8 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -92,34 +94,35 @@ def fetch(address: str, path: Path) -> None:
     with FileLock(f"{path}.lock"):
         if path.is_file():  # another process was faster
             return
-        try:
-            with (
-                atomic(path) as temporary,
-                fsspec.open(address, "rb") as source,
-                temporary.open("wb") as copy,
-            ):
-                shutil.copyfileobj(source, copy, 1 << 20)
-        except FileNotFoundError as error:
-            raise InputError(
-                f"{address}: there is no such file; is the upload complete?"
-            ) from error
-        except (OSError, ValueError, ImportError) as error:
-            raise InputError(f"{address}: can't be fetched ({error})") from error
+        with (
+            _explained(address, "there is no such file; is the upload complete?"),
+            atomic(path) as temporary,
+            fsspec.open(address, "rb") as source,
+            temporary.open("wb") as copy,
+        ):
+            shutil.copyfileobj(source, copy, 1 << 20)
     Path(f"{path}.lock").unlink(missing_ok=True)
+
+
+@contextmanager
+def _explained(address: str, absent: str) -> Iterator[None]:
+    """Say what went wrong where something is fetched from; `absent`: if nothing is there."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise InputError(f"{address}: {absent}") from error
+    except (OSError, ValueError, ImportError) as error:
+        raise InputError(f"{address}: can't be fetched ({error})") from error
 
 
 def _read(address: str) -> dict[str, Any]:
     """dataset.json of a remote dataset."""
     place = f"{address}/dataset.json"
-    try:
-        with fsspec.open(place, "rb") as file:
-            content = file.read()
-    except FileNotFoundError as error:
-        raise InputError(
-            f"{place}: there is no dataset at this address, or nobody answers"
-        ) from error
-    except (OSError, ValueError, ImportError) as error:
-        raise InputError(f"{place}: can't be fetched ({error})") from error
+    with (
+        _explained(place, "there is no dataset at this address, or nobody answers"),
+        fsspec.open(place, "rb") as file,
+    ):
+        content = file.read()
     try:
         about: dict[str, Any] = json.loads(content)
         names = [*about["modalities"], *about["splits"]]

@@ -168,12 +168,10 @@ class Decibels(nn.Module):
             if pad:
                 padded = F.pad(padded[:, None], (self.margin,) * 2, mode="reflect")[:, 0]
             # A CPU's caches hold a few patches: 64 of 35 s at once take it more than twice as long.
-            some = max(1, _CACHED // padded.shape[1]) if wave.device.type == "cpu" else len(padded)
-            levels = [
-                20 * torch.log10(self.transform(part).clamp_min(_FLOOR))
-                for part in padded.split(max(1, some))
-            ]
-        return torch.cat(levels)
+            few = max(1, _CACHED // padded.shape[1])
+            parts = padded.split(few) if wave.device.type == "cpu" else [padded]
+            levels = [20 * torch.log10(self.transform(part).clamp_min(_FLOOR)) for part in parts]
+        return levels[0] if len(levels) == 1 else torch.cat(levels)
 
 
 def below_loudest(level: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 
-from coldstart.metrics import expected_figures, rank_and_score, rank_and_score_dealt
+from coldstart.metrics import expected_figures, means, rank_and_score, score_users
 from coldstart.ranking import dot_scores, top_k
 
 
@@ -126,8 +126,8 @@ def test_dealing_ranked_columns_is_ranking_dealt_ones(
     truth[:, 0] = True
     relevant = csr_matrix(truth.numpy())
     deals = [torch.randperm(tracks, generator=generator) for _ in range(3)]
-    dealt = rank_and_score_dealt(lambda rows: scores[rows], relevant, deals, k, k, seed)
-    for deal, figures in zip(deals, dealt, strict=True):
+    dealt = score_users(lambda rows: scores[rows], relevant, deals, k, k, seed)
+    for deal, figures in zip(deals, map(means, dealt), strict=True):
         one = rank_and_score(lambda rows, deal=deal: scores[rows][:, deal], relevant, k, k, seed)
         assert figures == one
 
