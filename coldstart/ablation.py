@@ -14,7 +14,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 
@@ -24,6 +24,7 @@ from coldstart.files import fingerprint
 from coldstart.jobs import Job, run_jobs
 from coldstart.shards import Shards
 from coldstart.shipped import find_config
+from coldstart.wandb_view import Mode, run_logger
 
 Settings = dict[str, Any]
 
@@ -46,7 +47,7 @@ def ablate(
     settings: Settings | None = None,
     out: str = "runs/ablation",
     jobs: int = 1,
-    wandb: Literal["off", "offline", "online"] = "off",
+    wandb: Mode = "off",
     project: str = "coldstart",
     overwrite: bool = False,
 ) -> dict[str, Any]:
@@ -230,21 +231,8 @@ def _listen(
 
 
 def _logger(
-    root: Path, name: str, about: Mapping[str, Any], wandb: str, project: str
+    root: Path, name: str, about: Mapping[str, Any], mode: Mode, project: str
 ) -> dict[str, Any]:
     tags = [*about["input"].split("+"), *(str(v) for k, v in about.items() if k != "seed")]
     key = fingerprint(str(root.absolute()), name, about["seed"])
-    return {
-        "class_path": "WandbLogger",
-        "init_args": {
-            "project": project,
-            "name": f"{name}-s{about['seed']}",
-            "id": key,  # fit and test are one run there
-            "offline": wandb == "offline",
-        },
-        "dict_kwargs": {
-            "group": root.name,
-            "tags": list(dict.fromkeys(tags)),
-            "resume": "allow",
-        },
-    }
+    return run_logger(root, f"{name}-s{about['seed']}", key, tags, mode, project)

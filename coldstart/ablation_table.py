@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +15,7 @@ from coldstart.evaluation import HEADERS, OURS, PATCHES
 from coldstart.files import atomic, write_json
 from coldstart.jobs import Job
 from coldstart.metrics import MAP_K, K
+from coldstart.wandb_view import log_table
 
 FIGURES = [HEADERS[name] for name in ("cosine", "recall", "ndcg", "map")]
 NDCG = HEADERS["ndcg"]
@@ -230,19 +230,9 @@ def to_wandb(
     root: Path, content: dict[str, Any], project: str, mode: Literal["offline", "online"]
 ) -> None:
     """Log the table and a bar chart of it as one W&B run, in the group of the ablation's runs."""
-    os.environ.setdefault("WANDB_DATA_DIR", str((root / "wandb").absolute()))
-    import wandb
-
-    (root / "wandb").mkdir(parents=True, exist_ok=True)
-    table = content["table"]
-    columns = ["row", *table[0]]
-    rows = [[_name(row), *row.values()] for row in table]
-    with wandb.init(
-        project=project, group=root.name, name=f"{root.name} table", mode=mode, dir=str(root)
-    ) as run:
-        logged = wandb.Table(columns=columns, data=rows)
-        chart = wandb.plot.bar(logged, "row", NDCG, title=f"{NDCG} by input")
-        run.log({"ablation": logged, f"{NDCG} by input": chart})
+    rows = [{"row": _name(row), **row} for row in content["table"]]
+    chart = ("row", NDCG, f"{NDCG} by input")
+    log_table(root, "ablation", rows, chart, mode, project)
 
 
 def _name(row: dict[str, Any]) -> str:

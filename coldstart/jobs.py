@@ -7,19 +7,22 @@ import json
 import logging
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 from tqdm import tqdm
 
-from coldstart.errors import InputError
+from coldstart.errors import InputError, Preempted
 from coldstart.files import atomic, fingerprint, write_json
 
 
@@ -129,6 +132,12 @@ def _outcomes(jobs: Sequence[Job], processes: int) -> Iterator[tuple[Job, str, f
 
 
 def _settle(turn: Any, processes: int) -> None:
+    with turn.get_lock():
+        mine, turn.value = turn.value, turn.value + 1
+    _take_share(mine, processes)
+
+
+def _take_share(mine: int, processes: int) -> None:
     """Give a worker process its share of the cores, and one GPU, if there are any; end it with the
     process that started it: else it would write beside the one that goes on.
     """
@@ -136,8 +145,6 @@ def _settle(turn: Any, processes: int) -> None:
 
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // processes))
-    with turn.get_lock():
-        mine, turn.value = turn.value, turn.value + 1
     if gpus := torch.cuda.device_count():
         os.environ["CUDA_VISIBLE_DEVICES"] = str(mine % gpus)
 
@@ -146,6 +153,68 @@ def _end_with_parent() -> None:
     if parent := multiprocessing.parent_process():
         parent.join()
         os._exit(1)
+
+
+class Started(NamedTuple):
+    """A job in a process of its own, which may die without taking anything else down.
+
+    Attributes:
+        job: what runs.
+        slot: which share of the machine it has, from 0.
+        process: its process.
+        said: its end, when it has come to one: what went wrong, and seconds.
+        began: when, by `time.perf_counter`.
+    """
+
+    job: Job
+    slot: int
+    process: SpawnProcess
+    said: Connection[None, tuple[str, float]]
+    began: float
+
+    def stop(self) -> None:
+        """Let it save where training is, and end."""
+        self.process.terminate()
+        self.process.join()
+
+    @property
+    def preempted(self) -> bool:
+        """Whether a SIGTERM has ended it: then it can be gone on with."""
+        return self.process.exitcode in (-signal.SIGTERM, Preempted.status)
+
+    def outcome(self) -> tuple[str, float]:
+        """As `run_job` gave it, once the process has ended."""
+        self.process.join()
+        if self.said.poll():
+            with contextlib.suppress(EOFError):
+                return self.said.recv()
+        how = f"its process ended with status {self.process.exitcode}: out of memory, perhaps"
+        return how, time.perf_counter() - self.began
+
+
+def start(job: Job, slot: int, slots: int) -> Started:
+    """Start a job in a process of its own.
+
+    Args:
+        job: a fit, and its tests.
+        slot: which of the shares of the machine it gets, from 0.
+        slots: how many there are.
+    """
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe(duplex=False)
+    process = context.Process(target=_run_alone, args=(job, slot, slots, there))
+    process.start()
+    there.close()
+    return Started(job, slot, process, here, time.perf_counter())
+
+
+def _run_alone(job: Job, slot: int, slots: int, said: Connection[tuple[str, float], None]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it, and sends a SIGTERM
+    _take_share(slot, slots)
+    try:
+        said.send(run_job(job))
+    except Preempted:  # what it says is the parent's to say
+        sys.exit(Preempted.status)
 
 
 def run_job(job: Job) -> tuple[str, float]:

@@ -4,6 +4,7 @@ the trainer's `default_root_dir`.
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from pathlib import Path
@@ -26,11 +27,14 @@ from coldstart.targets import Attributes, TrackFactors, cosine_distance
 
 
 class FitReport(Callback):
-    """Writes how a fit went to `fit.json`: epochs, seconds an epoch, parameters."""
+    """Writes how a fit went to `fit.json`: epochs, seconds an epoch, parameters, and the figures of
+    each validation: whatever is logged then, whichever logger there is.
+    """
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Start anew."""
         self.seconds: list[float] = []
+        self.validations: list[dict[str, Any]] = []
         self.began: float | None = None
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -42,13 +46,26 @@ class FitReport(Callback):
         if self.began is not None:
             self.seconds.append(time.perf_counter() - self.began)
 
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep its figures; one that is not finite, as of a fit that diverged, is None."""
+        if trainer.sanity_checking:
+            return
+        figures = {
+            name: float(value) if math.isfinite(value) else None
+            for name, value in trainer.callback_metrics.items()
+            if not name.startswith("train")
+        }
+        at = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
+        self.validations.append({**at, **figures})
+
     def state_dict(self) -> dict[str, Any]:
         """What was measured before an interruption counts too."""
-        return {"seconds": self.seconds}
+        return {"seconds": self.seconds, "validations": self.validations}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on."""
         self.seconds = list(state_dict["seconds"])
+        self.validations = list(state_dict.get("validations", []))
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the file."""
@@ -59,6 +76,7 @@ class FitReport(Callback):
                 "parameters": sum(p.numel() for p in pl_module.parameters() if p.requires_grad),
                 "device": str(pl_module.device),
                 "processes": trainer.world_size,
+                "validations": self.validations,
             }
             write_json(Path(trainer.default_root_dir) / "fit.json", about)
 
