@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from coldstart.training import predict as predict
     from coldstart.training import test as test
     from coldstart.training import validate as validate
+    from coldstart.tuning import tune as tune
     from coldstart.walkthrough import demo as demo
 
 _HOME = {
@@ -97,6 +98,7 @@ _HOME = {
     "shard": "sharding",
     "split": "splits",
     "test": "training",
+    "tune": "tuning",
     "validate": "training",
 }
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import itertools
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
+from typing import Any
 
 from coldstart.errors import InputError, Preempted
 from coldstart.shipped import find_configs
@@ -36,6 +38,7 @@ VERBS = {
         "unheard tracks for a track, a file or a user",
     ),
     "ablate": ("coldstart.ablation", "ablate", "subsets of modalities, several seeds → one table"),
+    "tune": ("coldstart.tuning", "tune", "search for a fit's settings, on validation tracks"),
     "neighbours": (
         "coldstart.nearest",
         "neighbours",
@@ -125,7 +128,28 @@ def _call(verb: str, rest: list[str]) -> None:
 
     module, name, _ = VERBS[verb]
     function = getattr(importlib.import_module(module), name)
+    if verb == "tune":
+        _call_with_fit_flags(function, rest)
+        return
     auto_cli(function, args=find_configs(_as_python(rest)), prog=f"coldstart {verb}")
+
+
+def _call_with_fit_flags(function: Callable[..., Any], rest: list[str]) -> None:
+    """Call a function whose `config` is a fit's; flags that aren't its own are its `overrides`."""
+    from jsonargparse import ArgumentParser
+
+    own = [*inspect.signature(function).parameters, "help"]
+    args = []
+    for arg in rest:
+        if arg.startswith("--"):
+            (python,) = _as_python([arg])
+            mine = re.split("[.=]", python[2:])[0] in own
+            arg = python if mine else f"--overrides.{arg[2:]}"
+        args.append(arg)
+    about = (function.__doc__ or "").partition("Args:")[0]
+    parser = ArgumentParser(prog="coldstart tune", description=about)
+    parser.add_function_arguments(function, as_group=False)
+    function(**parser.parse_args(args).as_dict())
 
 
 def _as_python(args: list[str]) -> list[str]:

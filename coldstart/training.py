@@ -224,10 +224,7 @@ class _CLI(LightningCLI):
         config = self.config[self.subcommand]
         _must_be_plugins(config.model)
         root = config.trainer.default_root_dir
-        # A run must find its data from whatever folder it is opened.
-        for key in ("shards", "factors"):
-            if config.data[key] is not None and not is_remote(config.data[key]):
-                config.data[key] = str(Path(config.data[key]).absolute())
+        absolute_data(config.data)
         chosen = config.trainer.logger
         for logger in chosen if isinstance(chosen, list) else [chosen]:
             if hasattr(logger, "init_args") and logger.init_args.get("save_dir") in (None, "."):
@@ -284,6 +281,13 @@ class _CLI(LightningCLI):
                 version += f"-{sum(1 for _ in logs.glob('fit*')) + 1}"
             kwargs["logger"] = CSVLogger(config.default_root_dir, "logs", version)
         return super().instantiate_trainer(**kwargs)
+
+
+def absolute_data(data: Any) -> None:
+    """A run must find its data from whatever folder it is opened: make its paths absolute."""
+    for key in ("shards", "factors"):
+        if data[key] is not None and not is_remote(data[key]):
+            data[key] = str(Path(data[key]).absolute())
 
 
 def _must_be_plugins(model: Any) -> None:

@@ -1,0 +1,172 @@
+"""The settings that a search may choose: a YAML file, from a fit's dotted flags to distributions.
+
+model.encoders.mgp.hidden: {choices: [[512], [1024, 1024]]}
+model.encoders.mgp.dropout: {low: 0, high: 0.7}
+data.batch_size: {low: 64, high: 1024, log: true, int: true}
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from coldstart.errors import InputError
+from coldstart.files import StrPath
+from coldstart.shipped import find_config
+
+_HOW = "write {choices: [...]}, or {low: 0, high: 1} with log: true and int: true where wanted"
+_RESERVED = ("run", "config", "ckpt_path", "seed", "trainer.default_root_dir", "trainer.logger")
+
+
+class Choices(NamedTuple):
+    """One of several values.
+
+    Attributes:
+        choices: whatever a flag may have: a number, a name, a list, a class with its arguments.
+    """
+
+    choices: list[Any]
+
+    @property
+    def samples(self) -> list[Any]:
+        """Values that a config must accept: all of them."""
+        return self.choices
+
+
+class Range(NamedTuple):
+    """A number, both ends included.
+
+    Attributes:
+        low: the least.
+        high: the greatest.
+        log: all factors are as likely as each other, in the place of all differences.
+        int: whole numbers only.
+    """
+
+    low: float
+    high: float
+    log: bool = False
+    int: bool = False
+
+    @property
+    def samples(self) -> list[Any]:
+        """Values that a config must accept: the ends."""
+        return [self.low, self.high]
+
+
+Space = dict[str, Choices | Range]
+
+
+def read_space(name: StrPath) -> Space:
+    """Read a search space.
+
+    Args:
+        name: a YAML file, or the bare name of a shipped one.
+
+    Raises:
+        InputError: not a file, not YAML, or a distribution that makes no sense; the message names
+            the line.
+    """
+    path = Path(find_config(str(name)))
+    if not path.is_file():
+        raise InputError(f"{name}: there is no such search space")
+    try:
+        text = path.read_text(encoding="utf-8")
+        node, content = yaml.compose(text, yaml.SafeLoader), yaml.safe_load(text)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not YAML: {error}") from error
+    if not isinstance(content, dict) or not content or not isinstance(node, yaml.MappingNode):
+        raise InputError(f"{path}: a search space has lines such as `data.batch_size: ...`; {_HOW}")
+    space: Space = {}
+    for key, _ in node.value:
+        where = f"{path}, line {key.start_mark.line + 1}, {key.value}"
+        if key.value in space:
+            raise InputError(f"{where}: is there twice; keep one")
+        if key.value in _RESERVED:
+            raise InputError(f"{where}: is not for a search to choose; leave it out")
+        # As its own words: YAML would take `1: ...` or `on: ...` for something else.
+        if key.value not in content:
+            raise InputError(f"{where}: is no fit flag, such as data.batch_size")
+        space[key.value] = _dimension(where, content[key.value])
+    return space
+
+
+def _dimension(where: str, given: Any) -> Choices | Range:
+    if not isinstance(given, dict):
+        raise InputError(f"{where}: {given!r} is no distribution; {_HOW}")
+    if set(given) == {"choices"}:
+        return Choices(_choices(where, given["choices"]))
+    if not {"low", "high"} <= set(given) <= {"low", "high", "log", "int"}:
+        raise InputError(f"{where}: {given} is no distribution; {_HOW}")
+    flags = {name: given.get(name, False) for name in ("log", "int")}
+    for name, value in flags.items():
+        if not isinstance(value, bool):
+            raise InputError(f"{where}: {name} is true or false, not {value!r}")
+    low, high = (_number(where, name, given[name], flags["int"]) for name in ("low", "high"))
+    if not low < high:
+        raise InputError(f"{where}: low ({low}) must be below high ({high})")
+    if flags["log"] and low <= 0:
+        raise InputError(f"{where}: with log, low must be above 0, not {low}")
+    return Range(low, high, **flags)
+
+
+def _choices(where: str, given: Any) -> list[Any]:
+    if not isinstance(given, list) or not given:
+        raise InputError(f"{where}: choices is a list of at least one value, not {given!r}")
+    try:
+        written = [json.dumps(choice, allow_nan=False) for choice in given]
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{where}: choices has a value that JSON can't hold ({error})") from error
+    if len(set(written)) < len(written):
+        raise InputError(f"{where}: choices has a value twice; keep one")
+    return given
+
+
+def _number(where: str, name: str, given: Any, whole: bool) -> float:
+    """A number; YAML 1.1 takes `1e-4`, without a point, for a word."""
+    try:
+        number = float(given) if not isinstance(given, bool) else math.nan
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise InputError(f"{where}: {name} is a number, not {given!r}")
+    if not whole:
+        return number
+    if not number.is_integer():
+        raise InputError(f"{where}: with int, {name} is a whole number, not {given!r}")
+    return int(number)
+
+
+def as_flags(values: Mapping[str, Any]) -> list[str]:
+    """Settings as flags of `fit`: text as it is, anything else as JSON.
+
+    >>> as_flags({"model.fusion": "Gated", "optimizer.lr": 0.1, "model.encoders.mgp.hidden": [8]})
+    ['--model.fusion=Gated', '--optimizer.lr=0.1', '--model.encoders.mgp.hidden=[8]']
+    """
+    return [
+        f"--{key}={value if isinstance(value, str) else json.dumps(value)}"
+        for key, value in values.items()
+    ]
+
+
+def corners(space: Space) -> list[dict[str, Any]]:
+    """So few settings that each choice, and both ends of each range, are in one of them.
+
+    >>> corners({"a": Range(0, 1), "b": Choices(["x", "y", "z"])})
+    [{'a': 0, 'b': 'x'}, {'a': 1, 'b': 'y'}, {'a': 1, 'b': 'z'}]
+    """
+    most = max(len(dimension.samples) for dimension in space.values())
+    return [
+        {key: d.samples[min(i, len(d.samples) - 1)] for key, d in space.items()}
+        for i in range(most)
+    ]
+
+
+def plain(space: Space) -> dict[str, Any]:
+    """As JSON holds it."""
+    return {key: dimension._asdict() for key, dimension in space.items()}
