@@ -139,17 +139,23 @@ def _call_with_fit_flags(function: Callable[..., Any], rest: list[str]) -> None:
     from jsonargparse import ArgumentParser
 
     own = [*inspect.signature(function).parameters, "help"]
-    args = []
-    for arg in rest:
-        if arg.startswith("--"):
-            (python,) = _as_python([arg])
-            mine = re.split("[.=]", python[2:])[0] in own
-            arg = python if mine else f"--overrides.{arg[2:]}"
-        args.append(arg)
+    args, overrides = list[str](), dict[str, str]()
+    given = iter(rest)
+    for arg in given:
+        (python,) = _as_python([arg])
+        name, equals, value = arg.removeprefix("--").partition("=")
+        if not arg.startswith("--") or python[2:].partition("=")[0] in own:
+            args.append(python)
+            continue
+        if not equals:
+            value = next(given, "--")
+        if value.startswith("--"):
+            raise InputError(f"--{name}: needs a value, as any flag of fit that is given here")
+        overrides[name] = value
     about = (function.__doc__ or "").partition("Args:")[0]
     parser = ArgumentParser(prog="coldstart tune", description=about)
-    parser.add_function_arguments(function, as_group=False)
-    function(**parser.parse_args(args).as_dict())
+    parser.add_function_arguments(function, as_group=False, skip={"overrides"})
+    function(**parser.parse_args(args).as_dict(), overrides=overrides)
 
 
 def _as_python(args: list[str]) -> list[str]:

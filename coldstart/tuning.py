@@ -31,11 +31,11 @@ from tqdm import tqdm
 
 from coldstart import stages, tuning_table
 from coldstart.checkpoints import best_checkpoint, read_checkpoint
+from coldstart.data import ColdStartData
 from coldstart.errors import InputError, Preempted, one_of
 from coldstart.files import atomic, fingerprint
 from coldstart.jobs import Job, Started, start
 from coldstart.search_space import Choices, Space, as_flags, corners, plain, read_space
-from coldstart.shards import Shards
 from coldstart.shipped import find_config
 from coldstart.sigterm import Sigterm
 from coldstart.training import OWN_FLAGS, absolute_data, lightning_cli
@@ -164,7 +164,8 @@ def tune(
         tuning_table.to_wandb(root, content, project, wandb)
     joint = " --stages 1" if len(base["model"]["encoders"]) > 1 else ""
     print(f"wrote {root / 'results.json'}, results.csv and best.yaml")
-    print(f"again, with another seed: coldstart fit --config {root / 'best.yaml'}{joint} --seed 1")
+    best = f"--config {root / 'best.yaml'}{joint}"
+    print(f"again, with another seed: coldstart fit {best} --seed_everything 1")
     print(f"next: coldstart test --run {tuning_table.folder(root, content['best']['number'])}")
     return content
 
@@ -187,13 +188,16 @@ def _base(config: str, overrides: Mapping[str, Any], space: Space) -> Config:
             raise InputError(f"--{name} is not for tune, whose trials are runs of its own")
     given = [f"--config={find_config(config)}"]
     base = _resolve(given, overrides)
-    if overrides.get("stages") == 2 or ("stages" not in overrides and stages.wanted(base)):
+    joint = str(overrides.get("stages", 2 if stages.wanted(base) else 1))
+    if joint != "1":
         raise InputError(
             "a fit of several modalities has two stages, whose first writes vectors of all tracks, "
             "test tracks too, into the shards at each trial: search with --stages 1 (all encoders "
             "and the head together), or for one modality at a time"
         )
-    Shards(base["data"]["shards"])
+    data = ColdStartData(**base["data"])
+    if data.factors is not None:
+        data.known_factors()
     for values in corners(space):
         try:
             _resolve(given, {**overrides, **values})
@@ -258,13 +262,29 @@ def _open(optuna: Any, root: Path, plan: Mapping[str, Any]) -> Any:
         study.set_user_attr("plan", dict(plan))
     else:
         now = json.loads(json.dumps(plan))
-        differs = [key for key in now if before.get(key) != now[key]]
+        differs = _differing(before, now)
         if differs:
             raise InputError(
-                f"{root}: holds a search with another {' and '.join(differs)}; choose another "
+                f"{root}: holds a search with another {', '.join(differs)}; choose another "
                 "--out, or go on with the one that is there by its own command"
             )
     return study
+
+
+def _differing(one: Mapping[str, Any], two: Mapping[str, Any], where: str = "") -> list[str]:
+    """Dotted names of what differs.
+
+    >>> _differing({"seed": 0, "config": {"data": {"a": 1}}}, {"seed": 0, "config": {"data": {}}})
+    ['config.data.a']
+    """
+    names: list[str] = []
+    for key in [*one, *(key for key in two if key not in one)]:
+        a, b = one.get(key), two.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            names += _differing(a, b, f"{where}{key}.")
+        elif a != b:
+            names.append(where + key)
+    return names
 
 
 def _run(

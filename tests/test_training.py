@@ -24,6 +24,7 @@ from coldstart.streams import fold_of
 SHIPPED = {p.name: yaml.safe_load(p.read_text()) for p in configs_folder().glob("*.yaml")}
 CONFIGS = sorted(name for name, config in SHIPPED.items() if "model" in config)
 ABLATIONS = sorted(name for name, config in SHIPPED.items() if "parts" in config)
+SPACES = sorted(name for name in SHIPPED if name.startswith("space_"))
 SMALL_FLAGS = [f"--{key}={value}" for key, value in SMALL_AUDIO.items()]
 QUICK = ["--trainer.max_epochs=2", "--trainer.enable_progress_bar=false", "--data.workers=0"]
 
@@ -276,8 +277,8 @@ def test_every_shipped_config_parses_and_prints(
         assert encoder["init_args"]["dropout"] == 0.5
 
 
-def test_every_shipped_config_is_a_fit_s_or_an_ablation_s() -> None:
-    assert set(CONFIGS) | set(ABLATIONS) == set(SHIPPED)
+def test_every_shipped_config_is_a_fit_s_an_ablation_s_or_a_search_s() -> None:
+    assert set(CONFIGS) | set(ABLATIONS) | set(SPACES) == set(SHIPPED)
 
 
 @pytest.mark.parametrize("name", ABLATIONS)

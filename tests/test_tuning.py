@@ -1,0 +1,500 @@
+"""The verb `tune`: the space, the search, going on after a kill, and what it never reads."""
+
+import csv
+import json
+import math
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import yaml
+from conftest import World
+from hypothesis import given
+from hypothesis import strategies as st
+from test_resume import begin, midway, wait_for
+
+from coldstart import tuning
+from coldstart.cli import main
+from coldstart.errors import InputError
+from coldstart.jobs import Job, Started
+from coldstart.search_space import Choices, Range, Space, as_flags, corners, plain, read_space
+from coldstart.shipped import configs_folder
+
+pytest.importorskip("optuna")
+LR = "optimizer.lr"
+DROPOUT = "model.encoders.mgp.dropout"
+QUICK = ["--data.workers=0", "--optimizer=Adam", "--model.encoders.mgp.hidden=[16]"]
+
+
+def write(path: Path, content: Any) -> Path:
+    path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
+    return path
+
+
+# The space
+
+
+def test_a_space_is_read(tmp_path: Path) -> None:
+    text = """
+model.encoders.mgp.hidden: {choices: [[512], [1024, 1024]]}
+model.fusion.dropout: {low: 0, high: 0.7}
+optimizer.lr: {low: 1e-4, high: 1e-2, log: true}
+data.batch_size: {low: 64, high: 1024, log: true, int: true}
+"""
+    assert read_space(write(tmp_path / "space.yaml", text)) == {
+        "model.encoders.mgp.hidden": Choices([[512], [1024, 1024]]),
+        "model.fusion.dropout": Range(0, 0.7),
+        "optimizer.lr": Range(1e-4, 1e-2, log=True),
+        "data.batch_size": Range(64, 1024, log=True, int=True),
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "has lines such as"),
+        ("- a", "has lines such as"),
+        ("a: {low: 0", "not YAML"),
+        ("a: 3", "line 1, a: 3 is no distribution; write"),
+        ("a: [1, 2]", "is no distribution; write {choices"),
+        ("\nb.c: {low: 0}", "line 2, b.c"),
+        ("a: {low: 0, high: 1, step: 2}", "is no distribution"),
+        ("a: {low: 0, high: 1, choices: [1]}", "is no distribution"),
+        ("a: {low: 1, high: 1}", "must be below high"),
+        ("a: {low: x, high: 1}", "low is a number, not 'x'"),
+        ("a: {low: true, high: 2}", "low is a number"),
+        ("a: {low: 0, high: .inf}", "high is a number"),
+        ("a: {low: 0, high: 1, log: true}", "low must be above 0"),
+        ("a: {low: 0, high: 1, log: 1}", "log is true or false"),
+        ("a: {low: 0.5, high: 2, int: true}", "low is a whole number"),
+        ("a: {choices: []}", "at least one value"),
+        ("a: {choices: 1}", "at least one value"),
+        ("a: {choices: [1, 1]}", "a value twice"),
+        ("a: {choices: [2020-01-01]}", "JSON can't hold"),
+        ("a: {choices: [1]}\na: {choices: [2]}", "line 2, a: is there twice"),
+        ("trainer.logger: {choices: [true]}", "not for a search to choose"),
+        ("1: {choices: [true]}", "is no fit flag"),
+    ],
+)
+def test_a_wrong_space_gets_one_message(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        read_space(write(tmp_path / "space.yaml", text))
+    assert message in str(caught.value)
+    assert "space.yaml" in str(caught.value)
+
+
+values = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-1000, 1000),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.lists(st.integers(1, 99), max_size=3),
+)
+ranges = st.tuples(st.floats(1e-9, 1e9), st.floats(1e-9, 1e9), st.booleans(), st.booleans()).map(
+    lambda t: (
+        Range(math.floor(min(t[:2])) + 1, math.ceil(max(t[:2])) + 2, t[2], True)
+        if t[3]
+        else Range(min(t[:2]), max(t[:2]) + 1, t[2])
+    )
+)
+choices = st.lists(values, min_size=1, max_size=4, unique_by=json.dumps).map(Choices)
+names = st.from_regex(r"(model|data)\.[a-z_]{3,8}", fullmatch=True)
+
+
+@given(space=st.dictionaries(names, st.one_of(ranges, choices), min_size=1, max_size=4))
+def test_a_space_that_is_written_is_read_again(
+    space: Space, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = write(tmp_path_factory.getbasetemp() / "space.yaml", plain(space))
+    assert read_space(path) == space
+    tried = corners(space)
+    for key, dimension in space.items():
+        assert all(any(t[key] is sample for t in tried) for sample in dimension.samples)
+    for row in tried:  # a flag's value is the very same after YAML
+        read = {f.partition("=")[0]: json.loads(f.partition("=")[2]) for f in as_flags(row)}
+        assert read == {f"--{key}": value for key, value in row.items()}
+
+
+@pytest.mark.parametrize("path", sorted(configs_folder().glob("space_*.yaml")), ids=str)
+def test_every_shipped_space_fits_its_config(path: Path) -> None:
+    config = path.name.removeprefix("space_")
+    for values in corners(read_space(path.name)):
+        tuning._resolve([f"--config={configs_folder() / config}"], values)
+
+
+# The search, with trials that take no time
+
+
+class Ended:
+    """In the place of a job's process: it has ended when it begins."""
+
+    exitcode = 0
+
+    def __init__(self) -> None:
+        self.sentinel, other = os.pipe()
+        os.close(other)
+
+    def join(self) -> None:
+        pass
+
+    terminate = join
+
+
+class NoTime(NamedTuple):
+    job: Job
+    slot: int
+    process: Ended
+    said: tuple[str, float]
+    began: float = 0.0
+    preempted: bool = False
+
+    def outcome(self) -> tuple[str, float]:
+        return self.said
+
+    def stop(self) -> None:
+        pass
+
+
+Outcome = Callable[[dict[str, Any]], "float | str | None"]
+
+
+@pytest.fixture
+def searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+    """A search for which `outcome` says a trial's figure, or what went wrong."""
+
+    def search(outcome: Outcome, space: Any, out: str = "out", **options: Any) -> dict[str, Any]:
+        def start(job: Job, slot: int, slots: int) -> NoTime:
+            assert slot in range(slots)
+            said = outcome(job.about["params"])
+            failure = said if isinstance(said, str) else ""
+            value = None if failure else said
+            job.folder.mkdir(parents=True, exist_ok=True)
+            (job.folder / "said").write_text(json.dumps(value))
+            return NoTime(job, slot, Ended(), (failure, 1.0))
+
+        def measured(run: Path, _: str) -> tuple[dict[str, Any], float | None]:
+            return {"epochs": 1}, json.loads((run / "said").read_text())
+
+        monkeypatch.setattr(tuning, "start", start)
+        monkeypatch.setattr(tuning, "_measured", measured)
+        monkeypatch.setattr(tuning, "_base", base)
+        path = write(tmp_path / "space.yaml", space)
+        options = {"config": "mgp.yaml", "space": str(path), **options}
+        return tuning.tune(out=str(tmp_path / out), **options)
+
+    return search
+
+
+def base(config: str, overrides: dict[str, Any], _: Space) -> dict[str, Any]:
+    return tuning._resolve([f"--config={configs_folder() / config}"], {**overrides, **ADAM})
+
+
+ADAM = {"optimizer": "Adam"}
+BOWL = {LR: {"low": 1e-6, "high": 1.0, "log": True}, DROPOUT: {"low": 0, "high": 1}}
+
+
+def bowl(params: dict[str, Any]) -> float:
+    """Its lowest point is at a learning rate of 0.001 and a dropout of 0.25."""
+    return (math.log10(params[LR]) + 3) ** 2 + 9 * (params[DROPOUT] - 0.25) ** 2
+
+
+Searched = Callable[..., dict[str, Any]]
+
+
+def test_a_known_optimum_is_found(searched: Searched) -> None:
+    found = searched(bowl, BOWL, trials=60)
+    assert found["best"]["val_loss"] < 0.1
+    assert abs(math.log10(found["best"]["params"][LR]) + 3) < 0.4
+    first, last = found["trials"][:10], found["trials"][-10:]
+    # It learns from what it has seen: later trials are better than the first, drawn blindly.
+    assert sum(t["val_loss"] for t in last) < 0.5 * sum(t["val_loss"] for t in first)
+    other = searched(lambda p: -bowl(p), BOWL, out="max", trials=1, figure="f", direction="max")
+    assert other["best"]["f"] == -bowl(other["best"]["params"])
+
+
+def test_max_takes_the_highest(searched: Searched, tmp_path: Path) -> None:
+    options = {"trials": 5, "figure": "val_ndcg", "direction": "max"}
+    found = searched(lambda p: p[DROPOUT], {DROPOUT: {"low": 0, "high": 1}}, **options)
+    assert found["best"]["val_ndcg"] == max(t["val_ndcg"] for t in found["trials"])
+    made = yaml.safe_load((tmp_path / "out" / "best.yaml").read_text())
+    chosen = made["model"]["encoders"]["mgp"]["init_args"]["dropout"]
+    assert chosen == found["best"]["params"][DROPOUT]
+
+
+def test_an_interrupted_search_proposes_what_it_would_have_proposed(
+    searched: Searched, tmp_path: Path
+) -> None:
+    whole = searched(bowl, BOWL, out="whole", trials=16)
+    count = 0
+
+    def cut_off(params: dict[str, Any]) -> float:
+        nonlocal count
+        count += 1
+        if count in (3, 13):
+            raise KeyboardInterrupt
+        return bowl(params)
+
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            searched(cut_off, BOWL, trials=16)
+        with (tmp_path / "out" / "study.journal").open("a") as journal:
+            journal.write('{"op_code": 4, "work')  # a line that was cut off
+        (tmp_path / "out" / "study.journal.lock").symlink_to("gone")
+    found = searched(cut_off, BOWL, trials=16)
+    assert count == 18
+    for key in ("number", "state", "params", "val_loss"):
+        assert [t[key] for t in found["trials"]] == [t[key] for t in whole["trials"]]
+    more = searched(bowl, BOWL, trials=18)
+    assert more["trials"][:16] == found["trials"]
+    assert more["budget"]["wall_seconds"] >= found["budget"]["wall_seconds"]
+    with pytest.raises(InputError, match=r"another seed, space.optimizer.lr.high; choose another"):
+        searched(bowl, {**BOWL, LR: {**BOWL[LR], "high": 2.0}}, trials=16, seed=1)
+
+
+def test_failed_trials_are_listed_and_all_failing_is_an_error(
+    searched: Searched, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space = {DROPOUT: {"choices": [0.0, 0.5, 0.9]}}
+
+    def outcome(params: dict[str, Any]) -> float | str | None:
+        return {0.0: 1.0, 0.5: "it blew up", 0.9: None}[params[DROPOUT]]
+
+    found = searched(outcome, space, trials=12, jobs=2)
+    states = {(t["params"][DROPOUT], t["state"]) for t in found["trials"]}
+    assert states == {(0.0, "complete"), (0.5, "failed"), (0.9, "failed")}
+    failed = [t for t in found["trials"] if t["state"] == "failed"]
+    shown = capsys.readouterr().out
+    assert f"12 of 12 trials ended, {len(failed)} failed" in shown
+    for trial in failed:
+        why = "it blew up" if trial["params"][DROPOUT] else "val_loss is not finite"
+        assert f"trial {trial['number']} failed: {trial['failure']}" in shown
+        assert f"trials/{trial['number']:04}.log" in trial["failure"]
+        assert trial["failure"].startswith(("it blew up", "val_loss is not finite")), why
+    with (tmp_path / "out" / "results.csv").open() as file:
+        assert [row["state"] for row in csv.DictReader(file)] == [
+            t["state"] for t in found["trials"]
+        ]
+    with pytest.raises(InputError, match="no trial of 2 succeeded"):
+        searched(lambda _: "no", space, out="none", trials=2)
+    written = json.loads((tmp_path / "none" / "results.json").read_text())
+    assert (written["best"], len(written["trials"])) == (None, 2)
+
+
+def test_no_trial_begins_after_the_timeout(searched: Searched) -> None:
+    def slow(params: dict[str, Any]) -> float:
+        time.sleep(0.2)
+        return bowl(params)
+
+    found = searched(slow, BOWL, trials=100, timeout=0.01)
+    assert 1 <= len(found["trials"]) <= 4
+    assert found["budget"]["timeout_minutes"] == 0.01
+
+
+def test_a_process_that_dies_is_a_failed_trial_and_a_sigterm_is_not(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe(duplex=False)
+    dead = context.Process(target=os._exit, args=(7,))
+    dead.start()
+    there.close()
+    started = Started(Job(tmp_path, {}, [], {}, {}), 0, dead, here, time.perf_counter())
+    assert "ended with status 7" in started.outcome()[0]
+    assert not started.preempted
+    ended = context.Process(target=time.sleep, args=(60,))
+    ended.start()
+    started = started._replace(process=ended)
+    started.stop()
+    assert started.preempted
+
+
+# What is refused before anything runs
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"trials": 0}, "at least 1"),
+        ({"timeout": 0.0}, "timeout > 0"),
+        ({"figure": "val_ndcg"}, "say --direction"),
+        ({"direction": "up"}, "none of min, max"),
+        ({"wandb": "on"}, "none of off"),
+        ({"space": "nowhere.yaml"}, "nowhere.yaml"),
+        ({"config": "nowhere.yaml"}, "nowhere.yaml"),
+        ({"config": "mgp_genres.yaml"}, "--stages 1"),
+        ({"overrides": {"run": "x"}}, "--run is not for tune"),
+        ({"overrides": {"data.shards": "nowhere"}}, "nowhere"),
+    ],
+)
+def test_a_wrong_search_is_refused_before_anything_runs(
+    change: dict[str, Any], message: str, tiny_world: World, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "space.yaml", {DROPOUT: {"low": 0, "high": 0.5}})
+    data = {"data.shards": str(tiny_world.shards), "data.factors": str(tiny_world.factors)}
+    options: dict[str, Any] = {"config": "mgp.yaml", "space": str(path), "trials": 1}
+    options |= {"out": str(tmp_path / "out"), **change}
+    options["overrides"] = {**data, **change.get("overrides", {})}
+    with pytest.raises(InputError) as caught:
+        tuning.tune(**options)
+    assert message in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        ({"model.encoders.mgp.hiden": {"choices": [[8]]}}, "hiden"),
+        ({"data.batch_size": {"low": 8, "high": 9.5}}, "data.batch_size"),
+        ({"optimizer": {"choices": ["Adam", "Adman"]}}, "Adman"),
+        ({"stages": {"choices": [1, 2]}}, "--stages is not for tune"),
+    ],
+)
+def test_what_a_fit_doesn_t_accept_is_refused_too(
+    space: dict[str, Any], message: str, tiny_world: World, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "space.yaml", space)
+    data = {"data.shards": str(tiny_world.shards), "data.factors": str(tiny_world.factors)}
+    with pytest.raises(InputError) as caught:
+        tuning._base("mgp.yaml", data, read_space(path))
+    assert message in str(caught.value)
+
+
+def test_without_optuna_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(InputError, match=r"pip install coldstart\[tune\]"):
+        tuning._optuna()
+
+
+def test_a_flag_of_fit_needs_its_value(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tune", "--config=mgp.yaml", "--data.shards", "--trials=1"]) == 2
+    assert "--data.shards: needs a value" in capsys.readouterr().err
+
+
+def test_a_figure_that_is_not_logged_is_refused_with_those_that_are(
+    tiny_world: World, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    data = [f"--data.shards={tiny_world.shards}", f"--data.factors={tiny_world.factors}"]
+    fit = ["fit", "--config=mgp.yaml", f"--run={run}", "--trainer.max_epochs=3", *data, *QUICK]
+    assert main([*fit, "--trainer.val_check_interval=0.5", "--data.batch_size=8"]) == 0
+    validations = json.loads((run / "fit.json").read_text())["validations"]
+    facts, value = tuning._measured(run, "val_loss")
+    assert value == min(row["val_loss"] for row in validations)  # what the checkpoint monitors
+    assert len(validations) > facts["epochs"] == 3
+    with pytest.raises(InputError, match="no such figure, but val_loss"):
+        tuning._measured(run, "val_ndcg")
+
+
+# Real trials, from the command line
+
+
+class Tuned(NamedTuple):
+    """A finished search, and its command."""
+
+    out: Path
+    args: list[str]
+    results: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def tuned(tiny_world: World, tmp_path_factory: pytest.TempPathFactory) -> Tuned:
+    """Its dataset has test shards that can't be read."""
+    root = tmp_path_factory.mktemp("tuning")
+    shutil.copytree(tiny_world.shards, root / "shards")
+    for path in (root / "shards" / "test").rglob("*.tar"):
+        path.write_bytes(b"this is no tar")
+    # Nothing is learnt at the one rate; a dropout of 2 can't be.
+    about = {LR: {"choices": [1e-9, 0.02]}, DROPOUT: {"choices": [0.0, 2.0]}}
+    space, out = write(root / "space.yaml", about), root / "out"
+    args = ["tune", "--config", "mgp.yaml", f"--space={space}", f"--out={out}", "--seed=0"]
+    args += ["--data.shards", str(root / "shards"), f"--data.factors={tiny_world.factors}"]
+    args += ["--trainer.max_epochs=5", "--jobs=2", *QUICK]
+    assert main([*args, "--trials=4"]) == 0
+    return Tuned(out, args, json.loads((out / "results.json").read_text()))
+
+
+def test_the_planted_rate_wins_and_failures_are_kept(tuned: Tuned, tiny_world: World) -> None:
+    trials, best = tuned.results["trials"], tuned.results["best"]
+    assert {t["params"][LR] for t in trials if t["state"] == "complete"} == {1e-9, 0.02}
+    assert best["params"] == {LR: 0.02, DROPOUT: 0.0}
+    assert best["val_loss"] == min(t["val_loss"] for t in trials if t["val_loss"] is not None)
+    for trial in trials:
+        assert (trial["state"] == "failed") == (trial["params"][DROPOUT] == 2.0)
+    assert any(t["state"] == "failed" for t in trials)
+    run = tuned.out / "trials" / f"{best['number']:04}"
+    assert (run / "checkpoints" / "best.ckpt").is_file()
+    log = (tuned.out / "trials" / f"{best['number']:04}.log").read_text()
+    assert "Trainer.fit" in log
+    assert not list(tuned.out.rglob("trials/*/results*"))  # no test was made
+    for key in ("space", "seed", "sampler", "figure", "direction", "budget"):
+        assert key in tuned.results
+
+
+def test_the_best_settings_are_a_config(tuned: Tuned, tmp_path: Path) -> None:
+    run = tmp_path / "again"
+    assert main(["fit", f"--config={tuned.out / 'best.yaml'}", f"--run={run}"]) == 0
+    best = tuned.results["best"]
+    fit = json.loads((run / "fit.json").read_text())
+    least = min(row["val_loss"] for row in fit["validations"])
+    assert least == pytest.approx(best["val_loss"], abs=1e-5)
+
+
+def test_more_trials_go_on_and_wandb_is_a_view(
+    tuned: Tuned, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*tuned.args, "--trials=5", "--wandb=offline"]) == 0
+    said = capsys.readouterr()
+    assert "4 of 5 trials are there already" in said.err
+    now = json.loads((tuned.out / "results.json").read_text())
+    assert now["trials"][:4] == tuned.results["trials"]
+    tables = [json.loads(path.read_text()) for path in tuned.out.rglob("*.table.json")]
+    assert any({"trial", "val_loss", LR} <= set(table["columns"]) for table in tables)
+    assert main([*tuned.args, "--trials=5", "--trainer.max_epochs=6"]) == 2
+    assert "another config.trainer.max_epochs; choose another" in capsys.readouterr().err
+
+
+def test_a_search_that_is_stopped_or_killed_goes_on_with_its_trials(
+    tiny_world: World, tmp_path: Path
+) -> None:
+    space = write(tmp_path / "space.yaml", {LR: {"low": 1e-3, "high": 1e-2, "log": True}})
+    out = tmp_path / "out"
+    args = ["tune", "--config=mgp.yaml", f"--space={space}", f"--out={out}", "--trials=2"]
+    args += [f"--data.shards={tiny_world.shards}", f"--data.factors={tiny_world.factors}"]
+    args += ["--checkpoint.minutes=0", "--data.batch_size=5", "--trainer.max_epochs=16", *QUICK]
+    first, second = (out / "trials" / f"{number:04}" for number in range(2))
+
+    process = begin(*args)
+    wait_for(midway(first, 3), process)
+    process.send_signal(signal.SIGTERM)
+    said = process.communicate(timeout=60)[0]
+    assert process.returncode == 128 + signal.SIGTERM, said
+    assert "give the same command again" in said
+    assert "Traceback" not in said
+    began = (first / "begun").stat().st_mtime_ns
+
+    process = begin(*args)
+    wait_for(midway(second, 3), process)
+    process.kill()
+    process.communicate()
+    kept = (first / "fit.json").stat().st_mtime_ns
+
+    assert main(args) == 0
+    trials = json.loads((out / "results.json").read_text())["trials"]
+    assert [trial["state"] for trial in trials] == ["complete", "complete"]
+    assert (first / "begun").stat().st_mtime_ns == began
+    assert (first / "fit.json").stat().st_mtime_ns == kept
+    for run, trial in ((first, trials[0]), (second, trials[1])):
+        assert (run / "logs" / "fit-2").is_dir()  # gone on with, and not begun again
+        # What it measured before it was cut off counts: as if it never had been.
+        alone = ["fit", f"--config={run}.yaml", f"--run={tmp_path / run.name}"]
+        assert main([*alone, *as_flags(trial["params"])]) == 0
+        whole = json.loads((tmp_path / run.name / "fit.json").read_text())["validations"]
+        again = json.loads((run / "fit.json").read_text())["validations"]
+        assert [row["step"] for row in again] == [row["step"] for row in whole]
+        for one, two in zip(again, whole, strict=True):
+            assert one["val_loss"] == pytest.approx(two["val_loss"], abs=1e-5)
