@@ -141,15 +141,17 @@ def tune(
         sampler = {"name": "TPE", "optuna": optuna.__version__, "seed": seed}
         budget = {"trials": trials, "timeout_minutes": timeout, "jobs": jobs}
         about = {**plan, "fit": config, "sampler": sampler, "budget": budget}
-        earlier = tuning_table.wall_seconds(root)
+        earlier, written = tuning_table.wall_seconds(root), dict[str, int]()
 
         def so_far() -> dict[str, Any]:
             budget["wall_seconds"] = round(earlier + time.perf_counter() - began, 1)
             content = tuning_table.write(root, study, list(wanted), about)
-            if content["best"]:
-                best = _resolve([f"--config={root / 'base.yaml'}"], content["best"]["params"])
-                said = f"trial {content['best']['number']}, {figure} {content['best'][figure]:.6g}"
-                _write(root / "best.yaml", best, f"# Found by coldstart tune: {said}\n")
+            best = content["best"]
+            if best and best["number"] != written.get("best"):
+                resolved = _resolve([f"--config={root / 'base.yaml'}"], best["params"])
+                said = f"trial {best['number']}, {figure} {best[figure]:.6g}"
+                _write(root / "best.yaml", resolved, f"# Found by coldstart tune: {said}\n")
+                written["best"] = best["number"]
             return content
 
         deadline = time.monotonic() + 60 * timeout if timeout is not None else None

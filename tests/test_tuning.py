@@ -209,7 +209,7 @@ Searched = Callable[..., dict[str, Any]]
 
 
 def test_a_known_optimum_is_found(searched: Searched) -> None:
-    found = searched(bowl, BOWL, trials=60)
+    found = searched(bowl, BOWL, trials=40)
     assert found["best"]["val_loss"] < 0.1
     assert abs(math.log10(found["best"]["params"][LR]) + 3) < 0.4
     first, last = found["trials"][:10], found["trials"][-10:]
@@ -254,7 +254,7 @@ def test_an_interrupted_search_proposes_what_it_would_have_proposed(
     more = searched(bowl, BOWL, trials=18)
     assert more["trials"][:16] == found["trials"]
     assert more["budget"]["wall_seconds"] >= found["budget"]["wall_seconds"]
-    with pytest.raises(InputError, match=r"another seed, space.optimizer.lr.high; choose another"):
+    with pytest.raises(InputError, match=r"another space.optimizer.lr.high, seed; choose another"):
         searched(bowl, {**BOWL, LR: {**BOWL[LR], "high": 2.0}}, trials=16, seed=1)
 
 
@@ -273,10 +273,10 @@ def test_failed_trials_are_listed_and_all_failing_is_an_error(
     shown = capsys.readouterr().out
     assert f"12 of 12 trials ended, {len(failed)} failed" in shown
     for trial in failed:
-        why = "it blew up" if trial["params"][DROPOUT] else "val_loss is not finite"
+        why = {0.5: "it blew up", 0.9: "val_loss is not finite"}[trial["params"][DROPOUT]]
         assert f"trial {trial['number']} failed: {trial['failure']}" in shown
         assert f"trials/{trial['number']:04}.log" in trial["failure"]
-        assert trial["failure"].startswith(("it blew up", "val_loss is not finite")), why
+        assert trial["failure"].startswith(why)
     with (tmp_path / "out" / "results.csv").open() as file:
         assert [row["state"] for row in csv.DictReader(file)] == [
             t["state"] for t in found["trials"]
