@@ -197,6 +197,13 @@ def _base(config: str, overrides: Mapping[str, Any], space: Space) -> Config:
             "test tracks too, into the shards at each trial: search with --stages 1 (all encoders "
             "and the head together), or for one modality at a time"
         )
+    devices = base["trainer"]["devices"]
+    one = len(devices) == 1 if isinstance(devices, list) else str(devices) in ("auto", "1", "-1")
+    if not one or base["trainer"]["num_nodes"] != 1:
+        raise InputError(
+            f"trainer.devices {devices}: a trial is one process on one device; use several by "
+            "--jobs, a trial on each"
+        )
     data = ColdStartData(**base["data"])
     if data.factors is not None:
         data.known_factors()

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import yaml
 from conftest import World
@@ -24,8 +25,10 @@ from test_resume import begin, midway, wait_for
 from coldstart import tuning
 from coldstart.cli import main
 from coldstart.errors import InputError
+from coldstart.factors import Factors
 from coldstart.jobs import Job, Started
 from coldstart.search_space import Choices, Range, Space, as_flags, corners, plain, read_space
+from coldstart.shards import Shards
 from coldstart.shipped import configs_folder
 
 pytest.importorskip("optuna")
@@ -330,6 +333,7 @@ def test_a_process_that_dies_is_a_failed_trial_and_a_sigterm_is_not(tmp_path: Pa
         ({"config": "nowhere.yaml"}, "nowhere.yaml"),
         ({"config": "mgp_genres.yaml"}, "--stages 1"),
         ({"overrides": {"run": "x"}}, "--run is not for tune"),
+        ({"overrides": {"trainer.devices": 2}}, "use several by --jobs"),
         ({"overrides": {"data.shards": "nowhere"}}, "nowhere"),
     ],
 )
@@ -372,6 +376,12 @@ def test_without_optuna_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch)
         tuning._optuna()
 
 
+def test_two_searches_at_once_are_refused(tmp_path: Path) -> None:
+    refused = pytest.raises(InputError, match="another tune is at work")
+    with tuning._alone(tmp_path), refused, tuning._alone(tmp_path):
+        pass
+
+
 def test_a_flag_of_fit_needs_its_value(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["tune", "--config=mgp.yaml", "--data.shards", "--trials=1"]) == 2
     assert "--data.shards: needs a value" in capsys.readouterr().err
@@ -405,16 +415,22 @@ class Tuned(NamedTuple):
 
 @pytest.fixture(scope="module")
 def tuned(tiny_world: World, tmp_path_factory: pytest.TempPathFactory) -> Tuned:
-    """Its dataset has test shards that can't be read."""
+    """Its test tracks can't be read, and whatever is learnt from their factors is NaN."""
     root = tmp_path_factory.mktemp("tuning")
     shutil.copytree(tiny_world.shards, root / "shards")
     for path in (root / "shards" / "test").rglob("*.tar"):
         path.write_bytes(b"this is no tar")
+    splits = {track["track_id"]: track["split"] for track in Shards(root / "shards").all_tracks()}
+    factors = Factors.load(tiny_world.factors)
+    of_test = np.array([splits[track] == "test" for track in factors.track_ids])
+    assert of_test.any()
+    factors.tracks[of_test] = np.nan
+    factors.save(root / "factors")
     # Nothing is learnt at the one rate; a dropout of 2 can't be.
     about = {LR: {"choices": [1e-9, 0.02]}, DROPOUT: {"choices": [0.0, 2.0]}}
     space, out = write(root / "space.yaml", about), root / "out"
     args = ["tune", "--config", "mgp.yaml", f"--space={space}", f"--out={out}", "--seed=2"]
-    args += ["--data.shards", str(root / "shards"), f"--data.factors={tiny_world.factors}"]
+    args += ["--data.shards", str(root / "shards"), f"--data.factors={root / 'factors'}"]
     args += ["--trainer.max_epochs=5", "--jobs=2", *QUICK]
     assert main([*args, "--trials=3"]) == 0
     return Tuned(out, args, json.loads((out / "results.json").read_text()))
