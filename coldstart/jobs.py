@@ -172,11 +172,6 @@ class Started(NamedTuple):
     said: Connection[None, tuple[str, float]]
     began: float
 
-    def stop(self) -> None:
-        """Let it save where training is, and end."""
-        self.process.terminate()
-        self.process.join()
-
     @property
     def preempted(self) -> bool:
         """Whether a SIGTERM has ended it: then it can be gone on with."""

@@ -348,8 +348,10 @@ def _run(
                     raise Preempted(search.root)
         finally:
             bar.close()
+            for _, started in running.values():
+                started.process.terminate()  # all of them at once: each saves where it is
             for trial, started in running.values():
-                started.stop()
+                started.process.join()
                 _add_seconds(trial, time.perf_counter() - started.began)
 
 

@@ -162,9 +162,6 @@ class NoTime(NamedTuple):
     def outcome(self) -> tuple[str, float]:
         return self.said
 
-    def stop(self) -> None:
-        pass
-
 
 Outcome = Callable[[dict[str, Any]], "float | str | None"]
 
@@ -314,7 +311,8 @@ def test_a_process_that_dies_is_a_failed_trial_and_a_sigterm_is_not(tmp_path: Pa
     ended = context.Process(target=time.sleep, args=(60,))
     ended.start()
     started = started._replace(process=ended)
-    started.stop()
+    ended.terminate()
+    ended.join()
     assert started.preempted
 
 
