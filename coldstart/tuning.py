@@ -437,7 +437,7 @@ def _measured(run: Path, figure: str) -> tuple[dict[str, Any], float | None]:
     kept = read_checkpoint(best_checkpoint(run))["global_step"]
     *_, at = [row for row in fit["validations"] if row["step"] <= kept]
     if figure not in at:
-        names = ", ".join(name for name in at if name not in ("epoch", "step"))
+        names = ", ".join(sorted(set(at) - {"epoch", "step"}))
         raise InputError(
             f"--figure {figure}: a validation of this fit logs no such figure, but {names}; "
             "choose one of them and another --out"

@@ -20,6 +20,7 @@ import yaml
 from conftest import World
 from hypothesis import given
 from hypothesis import strategies as st
+from lightning.pytorch import Callback, LightningModule, Trainer
 from test_resume import begin, midway, wait_for
 
 from coldstart import tuning
@@ -30,6 +31,7 @@ from coldstart.jobs import Job, Started
 from coldstart.search_space import Choices, Range, Space, as_flags, corners, plain, read_space
 from coldstart.shards import Shards
 from coldstart.shipped import configs_folder
+from coldstart.training import lightning_cli
 
 pytest.importorskip("optuna")
 LR = "optimizer.lr"
@@ -385,19 +387,27 @@ def test_a_flag_of_fit_needs_its_value(capsys: pytest.CaptureFixture[str]) -> No
     assert "--data.shards: needs a value" in capsys.readouterr().err
 
 
-def test_a_figure_that_is_not_logged_is_refused_with_those_that_are(
-    tiny_world: World, tmp_path: Path
-) -> None:
+class Ranks(Callback):
+    """Logs one more figure at each validation, as anybody's callback may."""
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.log("val_ndcg", float(trainer.global_step))
+
+
+def test_any_figure_that_a_validation_logs_may_be_judged(tiny_world: World, tmp_path: Path) -> None:
     run = tmp_path / "run"
     data = [f"--data.shards={tiny_world.shards}", f"--data.factors={tiny_world.factors}"]
     fit = ["fit", "--config=mgp.yaml", f"--run={run}", "--trainer.max_epochs=3", *data, *QUICK]
-    assert main([*fit, "--trainer.val_check_interval=0.5", "--data.batch_size=8"]) == 0
+    half = ["--trainer.val_check_interval=0.5", "--data.batch_size=8"]
+    lightning_cli("fit", [*fit[1:], *half], [Ranks()])
     validations = json.loads((run / "fit.json").read_text())["validations"]
     facts, value = tuning._measured(run, "val_loss")
     assert value == min(row["val_loss"] for row in validations)  # what the checkpoint monitors
     assert len(validations) > facts["epochs"] == 3
-    with pytest.raises(InputError, match="no such figure, but val_loss"):
-        tuning._measured(run, "val_ndcg")
+    (kept,) = [row["step"] for row in validations if row["val_loss"] == value]
+    assert tuning._measured(run, "val_ndcg")[1] == kept  # of the model that one gets
+    with pytest.raises(InputError, match="no such figure, but val_loss, val_ndcg"):
+        tuning._measured(run, "val_map")
 
 
 # Real trials, from the command line
