@@ -18,13 +18,11 @@ import signal
 import sys
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
 import yaml
 from filelock import FileLock, Timeout
 from tqdm import tqdm
@@ -35,15 +33,14 @@ from coldstart.data import ColdStartData
 from coldstart.errors import InputError, Preempted, one_of
 from coldstart.files import atomic, fingerprint
 from coldstart.jobs import Job, Started, start
-from coldstart.search_space import Choices, Space, as_flags, corners, plain, read_space
+from coldstart.search_space import Space, as_flags, corners, plain, read_space
 from coldstart.shipped import find_config
 from coldstart.sigterm import Sigterm
+from coldstart.study import Trial, ask, need_optuna, open_study
 from coldstart.training import OWN_FLAGS, absolute_data, lightning_cli
 from coldstart.wandb_view import Mode, run_logger
 
 Config = dict[str, Any]
-Trial = Any
-"""Optuna's, which need not be installed."""
 
 
 class Search(NamedTuple):
@@ -118,7 +115,7 @@ def tune(
         raise InputError(f"--figure {figure}: say --direction min or --direction max")
     direction = direction or "min"
     one_of("direction", direction, ("min", "max"))
-    wanted, optuna = read_space(space), _optuna()
+    wanted, optuna = read_space(space), need_optuna()
     base = _base(config, overrides or {}, wanted)
     plan = {
         "config": base,
@@ -135,7 +132,7 @@ def tune(
         return run_logger(root, name, key, list(base["model"]["encoders"]), wandb, project)
 
     with _alone(root):
-        study = _open(optuna, root, plan)
+        study = open_study(optuna, root, plan)
         _write(root / "base.yaml", base)
         search = Search(root, study, base, wanted, figure, seed, logger)
         sampler = {"name": "TPE", "optuna": optuna.__version__, "seed": seed}
@@ -170,17 +167,6 @@ def tune(
     print(f"again, with another seed: coldstart fit {best} --seed_everything 1")
     print(f"next: coldstart test --run {tuning_table.folder(root, content['best']['number'])}")
     return content
-
-
-def _optuna() -> Any:
-    try:
-        import optuna
-    except ImportError as error:
-        raise InputError("tune needs Optuna, which is not here: pip install coldstart[tune]") from (
-            error
-        )
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return optuna
 
 
 def _base(config: str, overrides: Mapping[str, Any], space: Space) -> Config:
@@ -244,56 +230,6 @@ def _alone(root: Path) -> Iterator[None]:
             yield
     except Timeout as error:
         raise InputError(f"{root}: another tune is at work here") from error
-
-
-def _open(optuna: Any, root: Path, plan: Mapping[str, Any]) -> Any:
-    """Optuna's study, begun or gone on with; whoever has the folder's lock is alone with it.
-
-    Raises:
-        InputError: the folder is of another search.
-    """
-    path = root / "study.journal"
-    if path.is_file():  # a line that was cut off is nothing that anybody has acted on
-        whole = path.read_bytes().rpartition(b"\n")
-        if whole[2]:
-            with path.open("r+b") as file:
-                file.truncate(len(whole[0]) + len(whole[1]))
-    path.with_name(f"{path.name}.lock").unlink(missing_ok=True)  # left by one that was killed
-    backend = optuna.storages.journal.JournalFileBackend(str(path))
-    study = optuna.create_study(
-        storage=optuna.storages.JournalStorage(backend),
-        study_name="tune",
-        direction=f"{plan['direction']}imize",
-        load_if_exists=True,
-    )
-    before = study.user_attrs.get("plan")
-    if before is None:
-        study.set_user_attr("plan", dict(plan))
-    else:
-        now = json.loads(json.dumps(plan))
-        differs = _differing(before, now)
-        if differs:
-            raise InputError(
-                f"{root}: holds a search with another {', '.join(differs)}; choose another "
-                "--out, or go on with the one that is there by its own command"
-            )
-    return study
-
-
-def _differing(one: Mapping[str, Any], two: Mapping[str, Any], where: str = "") -> list[str]:
-    """Dotted names of what differs.
-
-    >>> _differing({"seed": 0, "config": {"data": {"a": 1}}}, {"seed": 0, "config": {"data": {}}})
-    ['config.data.a']
-    """
-    names: list[str] = []
-    for key in [*one, *(key for key in two if key not in one)]:
-        a, b = one.get(key), two.get(key)
-        if isinstance(a, dict) and isinstance(b, dict):
-            names += _differing(a, b, f"{where}{key}.")
-        elif a != b:
-            names.append(where + key)
-    return names
 
 
 def _run(
@@ -369,30 +305,7 @@ def _sigterm() -> Iterator[Sigterm]:
 
 def _job(search: Search, number: int) -> tuple[Trial, Job]:
     """A trial that was begun, or a new one, and the fit that it stands for."""
-    from optuna.samplers import TPESampler
-    from optuna.trial import Trial as OptunaTrial
-
-    # A sampler for each trial, seeded by its number: what a search proposes depends on what has
-    # ended before, and not on whether it was interrupted. Optuna itself doesn't keep its state.
-    own = int(np.random.SeedSequence([search.seed, number]).generate_state(1)[0])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the option is called experimental
-        search.study.sampler = TPESampler(seed=own, constant_liar=True)
-    begun = search.study.get_trials(deepcopy=False)
-    known = number < len(begun)
-    # Asked again, a trial gives what it was given, and draws what it hasn't got yet.
-    trial = OptunaTrial(search.study, begun[number]._trial_id) if known else search.study.ask()
-    values = {}
-    for key, dimension in search.space.items():
-        if isinstance(dimension, Choices):
-            written = [json.dumps(choice) for choice in dimension.choices]
-            values[key] = json.loads(trial.suggest_categorical(key, written))
-        elif dimension.int:
-            values[key] = trial.suggest_int(
-                key, int(dimension.low), int(dimension.high), log=dimension.log
-            )
-        else:
-            values[key] = trial.suggest_float(key, dimension.low, dimension.high, log=dimension.log)
+    trial, values = ask(search.study, search.space, search.seed, number)
     config = json.loads(json.dumps(search.base))
     if config["trainer"].get("enable_progress_bar") is None:
         config["trainer"]["enable_progress_bar"] = False

@@ -31,6 +31,7 @@ from coldstart.jobs import Job, Started
 from coldstart.search_space import Choices, Range, Space, as_flags, corners, plain, read_space
 from coldstart.shards import Shards
 from coldstart.shipped import configs_folder
+from coldstart.study import need_optuna
 from coldstart.training import lightning_cli
 
 pytest.importorskip("optuna")
@@ -373,7 +374,7 @@ def test_what_a_fit_doesn_t_accept_is_refused_too(
 def test_without_optuna_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(InputError, match=r"pip install coldstart\[tune\]"):
-        tuning._optuna()
+        need_optuna()
 
 
 def test_two_searches_at_once_are_refused(tmp_path: Path) -> None:
