@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from coldstart import evaluation
+from coldstart import evaluation, figures
 from coldstart.callbacks import merged, parts_of
 from coldstart.encoders.base import WholeTrack
 from coldstart.files import write_json
@@ -138,19 +138,23 @@ class TestReport(Callback):
         patches = None
         if patched and losses[1]:
             patches = evaluation.Patches(float(losses[0] / losses[1]), drawn)
-        about, rows = evaluation.evaluate(predictions, patches, describe, data, name, self.rivals)
+        about, rows, by_user = evaluation.evaluate(
+            predictions, patches, describe, data, name, self.rivals
+        )
         about["best_epoch"] = model.best_epoch
         about["weights"] = weights_id(model)
         about["parameters"] = sum(p.numel() for p in model.parameters())
         root = Path(trainer.default_root_dir)
-        evaluation.write_results(root, about, rows, self.name)
+        figures.write_results(root, about, rows, self.name, by_user)
         ours = {f"test_{key}": v for key, v in rows[0]._asdict().items() if isinstance(v, float)}
         for logger in trainer.loggers:
             logger.log_metrics(ours)
         print()  # a progress bar may have left its line open
-        print(evaluation.table(rows))
-        print(evaluation.caption(about))
-        print(f"wrote {root / self.name}.json and {self.name}.csv")
+        print(figures.table(rows))
+        print(figures.caption(about))
+        print(f"\n{figures.spread_table(rows)}\n{figures.spread_caption(about)}")
+        beside = f"{self.name}.csv and {figures.by_user_name(self.name)}"
+        print(f"wrote {root / self.name}.json, {beside}")
         if (root / "config.yaml").is_file():  # else a trainer made in Python, and no run
             print(f"next: coldstart recommend --run {root} --like TRACK_ID")
 
