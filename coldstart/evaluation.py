@@ -6,7 +6,7 @@ k, the candidate set and what happens to users without a relevant track stand be
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import polars as pl
 import torch
@@ -26,16 +26,17 @@ from coldstart.figures import (
 )
 from coldstart.metrics import MAP_K, K, means, relevant_by_part
 from coldstart.predictions import Predictions
-from coldstart.rivals import Line, floor_lines, mean_line, rival_lines
+from coldstart.rivals import Line, floor_lines, mean_line, mixed_floor_lines, rival_lines
 from coldstart.streams import Batch
 from coldstart.targets import cosine_distance
-from coldstart.tasks import Task, ranking_task
+from coldstart.tasks import Lengths, Task, mixed_task, ranking_task
 
 __all__ = [
     "HEADERS",
     "OURS",
     "PATCHES",
     "REPEATS",
+    "Candidates",
     "Evaluation",
     "Line",
     "Patches",
@@ -49,6 +50,8 @@ __all__ = [
     "table",
     "write_results",
 ]
+
+Candidates = Literal["cold", "mixed"]
 
 OURS, PATCHES = "coldstart", "coldstart, single patches"
 """Methods: the model, and the same weights with one patch a track in the place of all."""
@@ -89,6 +92,8 @@ def evaluate(
     name: str,
     rivals: bool = True,
     seed: int = 0,
+    candidates: Candidates = "cold",
+    lengths: Lengths = "unit",
 ) -> Evaluation:
     """Figures of predicted factors for the test tracks, and of the floors and rivals.
 
@@ -100,9 +105,15 @@ def evaluate(
         name: of the model's input, such as `audio+mlg`.
         rivals: without them, only the model's row and the floors that need no content.
         seed: of the random rows and of ties.
+        candidates: `cold`: the test tracks; `mixed`: among all factorised ones.
+        lengths: for mixed candidates, what ranks; see `mixed_task`.
     """
-    factors = data.known_factors()
-    task = ranking_task(factors, predictions.track_ids)
+    factors, mixed = data.known_factors(), candidates == "mixed"
+    task = (
+        mixed_task(factors, predictions.track_ids, lengths)
+        if mixed
+        else ranking_task(factors, predictions.track_ids)
+    )
     rows_of = factors.rows(predictions.track_ids)
     has_vector = torch.from_numpy(rows_of >= 0)
     truth = torch.from_numpy(factors.tracks[rows_of[rows_of >= 0]])
@@ -126,7 +137,10 @@ def evaluate(
     lines = [dealt[0]]
     if patches:
         lines.append(line(PATCHES, patches.drawn.values)._replace(cosine=patches.distance))
-    lines += floor_lines(task, factors, predictions.track_ids, data)
+    if mixed:
+        lines += mixed_floor_lines(task, factors)
+    else:
+        lines += floor_lines(task, factors, predictions.track_ids, data)
     lines.append(mean_line("shuffled content", dealt[1:]))
     if rivals:
         lines += rival_lines(factors, predictions.track_ids, describe_content, data, line)
@@ -136,6 +150,7 @@ def evaluate(
         "k": K,
         "map_k": MAP_K,
         **task.counts,
+        **({"lengths": lengths} if mixed else {}),
         "parts": _parts(task),
         "tracks_with_vector": int(has_vector.sum()),
         "tracks_nothing_known": int((~predictions.values.any(1)).sum()),

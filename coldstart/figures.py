@@ -20,8 +20,9 @@ REPEATS = 5
 class Row(NamedTuple):
     """One line of the results: a method and its figures; None where one makes no sense.
 
-    Low and high are the ends of the bootstrap's 95 % interval over users. Head, middle and tail
-    count a part of the candidates as relevant; coverage and gini are of the users' first 20.
+    Low and high are the ends of the bootstrap's 95 % interval over users. Head, middle and tail,
+    or cold and warm, count a part of the candidates as relevant; coverage and gini are of what is
+    among the users' first 20.
     """
 
     method: str
@@ -42,6 +43,10 @@ class Row(NamedTuple):
     ndcg_head: float | None = None
     ndcg_middle: float | None = None
     ndcg_tail: float | None = None
+    recall_cold: float | None = None
+    recall_warm: float | None = None
+    ndcg_cold: float | None = None
+    ndcg_warm: float | None = None
     coverage: float | None = None
     gini: float | None = None
 
@@ -61,13 +66,22 @@ HEADERS |= {
 }
 HEADERS |= {
     f"{name}_{part}": f"{HEADERS[name]} {part}"
+    for parts in (("head", "middle", "tail"), ("cold", "warm"))
     for name in ("recall", "ndcg")
-    for part in ("head", "middle", "tail")
+    for part in parts
 }
 HEADERS |= {"coverage": f"coverage@{K}", "gini": f"Gini@{K}"}
 
 MAIN = ("method", "input", "cosine", "recall", "ndcg", "map")
-SPREAD = ("method", "input", "ndcg_head", "ndcg_middle", "ndcg_tail", "coverage", "gini")
+PARTS = ("ndcg_head", "ndcg_middle", "ndcg_tail", "ndcg_cold", "ndcg_warm")
+SPREAD = ("method", "input", *PARTS, "coverage", "gini")
+
+
+RANKED_BY = {
+    "unit": "cosine",
+    "typical": "dot product, cold ones of a typical length",
+    "own": "dot product",
+}
 
 
 def table(rows: list[Row], form: str = "github") -> str:
@@ -134,7 +148,9 @@ def caption(about: dict[str, Any]) -> str:
     left_out = f"{about['users_without_relevant']:,} without one"
     if about["users_without_training_listens"]:
         left_out += f" and {about['users_without_training_listens']:,} without training listens"
-    tracks = f"{about['candidates']:,} cold candidates"
+    tracks = f"{about.get('cold_candidates', about['candidates']):,} cold candidates"
+    if "warm_candidates" in about:
+        tracks += f" among {about['warm_candidates']:,} warm ones, by {RANKED_BY[about['lengths']]}"
     if about["tracks_nothing_known"]:
         tracks += f" ({about['tracks_nothing_known']:,} have none of the model's inputs)"
     beside = about["beside_the_best_rival"]
@@ -162,8 +178,12 @@ def spread_caption(about: dict[str, Any]) -> str:
         f"{name} {part['candidates']:,} candidates ({part['users']:,} users)"
         for name, part in parts.items()
     )
+    if "head" in parts:
+        told += ": the most played third of the candidates' listens, the next, the last"
+    else:
+        told += "; a user's own training listens are left out of the ranking"
     return (
-        f"{told}: the most played third of the candidates' listens, the next, the last;\n"
+        f"{told};\n"
         f"coverage: share of the candidates among some user's first {K}; Gini: 0 if all are there "
         f"equally often"
     )

@@ -125,6 +125,7 @@ def score_parts(
     k: int = K,
     map_k: int = MAP_K,
     seed: int = 0,
+    rankable: Tensor | None = None,
 ) -> list[Scored]:
     """Rank as `rank_and_score` does, with the columns of the scores dealt to other candidates.
 
@@ -139,6 +140,8 @@ def score_parts(
         k: see `rank_and_score`.
         map_k: see there.
         seed: breaks ties, between candidates.
+        rankable: [U] how many candidates each user has, if some are left out for some (by a score
+            of -inf); else all N.
 
     Returns:
         One for each deal.
@@ -167,7 +170,10 @@ def score_parts(
             each.by_user[1, rows] = ndcg_at_k(hits, counts, k)
             each.by_user[2, rows] = average_precision_at_k(hits, counts, map_k)
             first, found = best[:, :k], hits[:, :k]
-            each.exposure.add_(torch.bincount(first.flatten(), minlength=candidates))
+            shown = first.flatten()
+            if rankable is not None:
+                shown = first[torch.arange(first.shape[1]) < rankable[rows, None]]
+            each.exposure.add_(torch.bincount(shown, minlength=candidates))
             for number in range(parts):
                 here = found & (part[first] == number)
                 counts = in_part[number, rows]
@@ -259,6 +265,40 @@ def expected_of_users(
         precision / np.minimum(total, map_k),
     )
     return torch.from_numpy(np.stack(parts))
+
+
+def expected_at_random(found: Tensor, candidates: Tensor, k: int = K, map_k: int = MAP_K) -> Tensor:
+    """As `expected_of_users` in random order, where each user has candidates of their own.
+
+    Args:
+        found: [U] int64 how many of a user's candidates are relevant; of 0 everything is NaN.
+        candidates: [U] int64 how many candidates there are, at least as many.
+        k: cut-off of Recall and NDCG.
+        map_k: cut-off of MAP.
+
+    Returns:
+        [3, U] float64.
+
+    >>> expected_at_random(torch.tensor([1]), torch.tensor([4]), k=2)[0].tolist()
+    [0.5]
+    """
+    r, n = found.double(), candidates.double()
+    place = torch.arange(1, max(k, map_k) + 1, dtype=torch.float64)
+    zero = torch.zeros(1, dtype=torch.float64)
+    gain, harmonic = (
+        torch.cat([zero, part.cumsum(0)]) for part in (1 / (place + 1).log2(), 1 / place)
+    )
+    first, deep = candidates.clamp(max=k), candidates.clamp(max=map_k)
+    # As in `expected_of_users`: others of its kind stand before a relevant one.
+    others = (r - 1) / (n - 1).clamp(min=1)
+    precise = harmonic[deep] * (1 - others) + others * deep
+    return torch.stack(
+        [
+            r / n * first / r.clamp(max=k),
+            r / n * gain[first] / gain[found.clamp(max=k)],
+            r / n * precise / r.clamp(max=map_k),
+        ]
+    )
 
 
 def _hits(relevant: csr_matrix, best: Tensor, blank: Tensor) -> tuple[Tensor, Tensor]:

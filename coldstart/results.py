@@ -23,6 +23,7 @@ from coldstart.pretrained import weights_id
 from coldstart.run_checkpoint import gather
 from coldstart.streams import Batch
 from coldstart.targets import Attributes, TrackFactors, cosine_distance
+from coldstart.tasks import Lengths
 
 
 class FitReport(Callback):
@@ -69,7 +70,12 @@ class TestReport(Callback):
     __test__ = False  # pytest: not a test
 
     def __init__(
-        self, rivals: bool = True, name: str = "results", content: ColdStart | None = None
+        self,
+        rivals: bool = True,
+        name: str = "results",
+        content: ColdStart | None = None,
+        candidates: evaluation.Candidates = "cold",
+        lengths: Lengths = "unit",
     ) -> None:
         """A report.
 
@@ -78,8 +84,11 @@ class TestReport(Callback):
             name: of the files, without their endings.
             content: whose encoders describe the content to the rivals; the model's own by
                 default. A second stage reads what single nets made of it, and rivals must not.
+            candidates: `cold`, or `mixed` with warm ones.
+            lengths: for mixed ones, what ranks: `unit`, `typical` or `own`.
         """
         self.rivals, self.name, self.content = rivals, name, content
+        self.candidates, self.lengths = candidates, lengths
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start anew."""
@@ -139,7 +148,14 @@ class TestReport(Callback):
         if patched and losses[1]:
             patches = evaluation.Patches(float(losses[0] / losses[1]), drawn)
         about, rows, by_user = evaluation.evaluate(
-            predictions, patches, describe, data, name, self.rivals
+            predictions,
+            patches,
+            describe,
+            data,
+            name,
+            self.rivals,
+            candidates=self.candidates,
+            lengths=self.lengths,
         )
         about["best_epoch"] = model.best_epoch
         about["weights"] = weights_id(model)

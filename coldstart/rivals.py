@@ -13,7 +13,15 @@ from coldstart import baselines
 from coldstart.data import ColdStartData
 from coldstart.exposure import Exposure, expected_exposure, exposure
 from coldstart.factors import Factors
-from coldstart.metrics import K, Scored, expected_of_users, expected_parts, means
+from coldstart.metrics import (
+    K,
+    Scored,
+    expected_at_random,
+    expected_of_users,
+    expected_parts,
+    means,
+    relevant_by_part,
+)
 from coldstart.predictions import by_track
 from coldstart.streams import Batch
 from coldstart.tasks import Task, ranking_task
@@ -67,6 +75,45 @@ def mean_line(method: str, lines: list[Line]) -> Line:
             mean([line.exposure.gini for line in lines]),
         ),
     )
+
+
+def mixed_floor_lines(task: Task, factors: Factors) -> list[Line]:
+    """Random order, exact (but for Gini), and the popularity of warm tracks, cold ones last.
+
+    Equals in popularity, and so all cold tracks, stand in one random order.
+    """
+    assert task.warm is not None
+    counts = task.rankable
+    found = torch.from_numpy(np.diff(task.relevant.indptr).astype(np.int64))
+    inside = relevant_by_part(task.relevant, task.part, len(task.parts))
+    parts = torch.stack([expected_at_random(part, counts)[:2] for part in inside])
+    random = Line(
+        "random",
+        "–",
+        None,
+        expected_at_random(found, counts).float(),
+        torch.where(inside[:, None] > 0, parts, torch.nan).float(),
+        Exposure(_expected_coverage(task, counts), None),
+    )
+    explicit = factors.about["algorithm"] == "explicit"  # then by how many rated a track
+    level = factors.listens.getnnz(axis=0) if explicit else factors.plays
+    plays = torch.from_numpy(level[~factors.folded].astype(np.float32))[:, None]
+    popular = task._replace(
+        users=torch.ones(len(task.users), 1), warm=task.warm._replace(vectors=plays, length=None)
+    )
+    cold = torch.zeros(task.counts["cold_candidates"], 1)
+    (scored,) = popular.scored(cold, [torch.arange(len(cold))])
+    return [random, Line.of("popularity", "plays", None, scored)]
+
+
+def _expected_coverage(task: Task, counts: Tensor) -> float | None:
+    """Share of candidates that are to be expected in someone's first k, all orders being equal."""
+    if task.warm is None or not len(counts):
+        return None
+    away = np.log1p(-np.minimum(K / counts.clamp(min=1).double().numpy(), 1 - 1e-15))
+    heard = task.warm.heard.astype(np.float64)
+    nobody = np.exp(away.sum() - heard.T @ away)
+    return float(1 - nobody.mean())
 
 
 def floor_lines(
