@@ -151,6 +151,8 @@ def lightning_cli(verb: str, args: Sequence[str], extra: Sequence[Callback] = ()
         )
     if mine.drop:
         rest += [f"--data.drop=[{mine.drop}]"]
+    if mine.lengths != "unit" and mine.candidates == "cold":
+        raise InputError("--lengths says what ranks warm beside cold: it needs --candidates mixed")
     kind = "_mixed" if mine.candidates == "mixed" else ""
     name = mine.results or "results" + kind + (f"_without_{mine.drop}" if mine.drop else "")
     if mine.write:

@@ -182,6 +182,8 @@ def test_the_verb_writes_mixed_results_beside_the_others(withheld: World, tmp_pa
     data = {"data.shards": withheld.shards, "data.factors": withheld.factors}
     run = fit("mgp.yaml", run=str(tmp_path / "run"), overrides={**data, "trainer.max_epochs": 1})
     lightning_cli("test", ["--run", str(run)])
+    with pytest.raises(InputError, match="needs --candidates mixed"):
+        lightning_cli("test", ["--run", str(run), "--lengths", "own"])
     flags = ["--candidates", "mixed", "--lengths", "typical", "--no-rivals"]
     lightning_cli("test", ["--run", str(run), *flags])
     cold, mixed = (
