@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tabulate import tabulate
 
 from coldstart.errors import InputError
-from coldstart.evaluation import Row, caption, table
+from coldstart.figures import Row, caption, table
 from coldstart.files import StrPath
 from coldstart.pretrained import weights_id
 from coldstart.runs import read_config

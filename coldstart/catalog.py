@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -156,20 +157,69 @@ def read_listens(path: StrPath, value: str = "plays", broken: Broken | None = No
     Returns:
         Table of user_id (text), track_id (text), `value` (float64), sorted by both ids.
     """
-    table = read_table(path, ["user_id", "track_id", value])
-    check = _Checker(
-        path, table.select("user_id", "track_id", value), broken or Broken(), "track_id"
-    )
+    return _pairs(path, _listens(path, value, broken), value)
+
+
+def read_listens_before(
+    path: StrPath, day: date, value: str = "plays", broken: Broken | None = None
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Read a log with a column `timestamp`: all of it, and what is from before a day (in UTC).
+
+    A timestamp is a date, a date with a time, or a number of seconds since 1970 (from 1973 on).
+
+    Returns:
+        Two tables as `read_listens` gives; the second is of the rows before `day` alone.
+
+    Raises:
+        InputError: as `read_listens`; no column `timestamp`, or nothing from before the day.
+    """
+    log = _listens(path, value, broken, ("timestamp",))
+    before = log.filter(pl.col("timestamp") < day)
+    if before.is_empty():
+        raise InputError(f"{path}: no listen is from before {day}")
+    return _pairs(path, log, value), _pairs(path, before, value)
+
+
+def _listens(
+    path: StrPath, value: str, broken: Broken | None, more: Sequence[str] = ()
+) -> pl.DataFrame:
+    """The rows of a log, checked."""
+    columns = ["user_id", "track_id", value, *more]
+    table = read_table(path, columns)
+    check = _Checker(path, table.select(columns), broken or Broken(), "track_id")
     check.ids("track_id")
     check.ids("user_id")
     check.numbers(value)
-    if value == "rating":
-        combine = pl.col(value).mean()
-    else:
+    if value != "rating":
         check.rule(value, pl.col(value) < 0, "is negative")
         check.rule(value, pl.col(value) > MAX_PLAYS, f"is absurd (more than {MAX_PLAYS:,} plays)")
-        combine = pl.col(value).sum()
-    log = check.done()
+    if "timestamp" in more:
+        _days(check)
+    return check.done()
+
+
+def _days(check: _Checker) -> None:
+    """Make `timestamp` a day."""
+    held, column = check.table.schema["timestamp"], pl.col("timestamp")
+    if isinstance(held, pl.Datetime):
+        day = (column.dt.convert_time_zone("UTC") if held.time_zone else column).dt.date()
+    elif held == pl.Date:
+        day = column
+    else:
+        check.text("timestamp")
+        text = column.str.strip_chars()
+        seconds = text.str.extract(r"^(\d{9,11})(?:\.\d*)?$").cast(pl.Int64)
+        written = text.str.extract(r"^(\d{4}-\d\d-\d\d)(?:[T ].*)?$")
+        day = pl.coalesce(
+            written.str.to_date("%Y-%m-%d", strict=False), pl.from_epoch(seconds).dt.date()
+        )
+    check.rule("timestamp", day.is_null(), "is no time (YYYY-MM-DD, or seconds since 1970)")
+    check.table = check.table.with_columns(timestamp=day)
+
+
+def _pairs(path: StrPath, log: pl.DataFrame, value: str) -> pl.DataFrame:
+    """One row a pair of user and track."""
+    combine = pl.col(value).mean() if value == "rating" else pl.col(value).sum()
     # A pair as one number: grouping and sorting texts would take several times as long.
     users, tracks = (log[column].unique().sort() for column in ("user_id", "track_id"))
     number = _places(log["user_id"], users) * len(tracks) + _places(log["track_id"], tracks)

@@ -10,7 +10,7 @@ from typing import Any
 from tabulate import tabulate
 
 from coldstart.errors import InputError
-from coldstart.evaluation import HEADERS
+from coldstart.figures import HEADERS
 from coldstart.files import write_json
 from coldstart.runs import read_config
 

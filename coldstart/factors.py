@@ -6,6 +6,8 @@ factors/
   folded.safetensors     tracks [m, K]: held-out tracks, solved afterwards (strict cold start)
   listens.safetensors    all plays as a sparse matrix; held-out tracks' plays are in it for
                          evaluation, and never reached the vectors in factors.safetensors
+  withheld.safetensors   plays of factorised tracks that are kept for a test, if any: neither the
+                         vectors nor listens.safetensors have them
   tracks.parquet         track_id, split, folded: rows of the two track tables, in that order
   users.parquet          user_id
 """
@@ -27,10 +29,11 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from scipy.sparse import csr_matrix
 
-from coldstart.catalog import read_listens, read_splits, write_table
+from coldstart.catalog import read_listens, read_listens_before, read_splits, write_table
 from coldstart.errors import Broken, InputError, one_of
 from coldstart.files import StrPath, atomic, write_json
 from coldstart.mf import explicit_als, fold_in, implicit_als
+from coldstart.withholding import cut_day, withhold
 
 VERSION = 1
 Array = NDArray[np.float32]
@@ -50,6 +53,8 @@ class Factors:
         split: [N] of train, val, test, or "" where no split was given.
         listens: [U, N] sparse plays (or ratings), held-out tracks included.
         about: how they were made, as in factors.json.
+        withheld: [U, N] sparse plays (or ratings) of factorised tracks that neither the vectors
+            nor `listens` know of; None: there are none.
     """
 
     track_ids: list[str]
@@ -60,6 +65,7 @@ class Factors:
     split: NDArray[np.str_]
     listens: csr_matrix
     about: dict[str, Any]
+    withheld: csr_matrix | None = None
 
     @property
     def dim(self) -> int:
@@ -91,12 +97,11 @@ class Factors:
         parts: dict[str, dict[str, Any]] = {
             "factors": {"tracks": self.tracks[~self.folded], "users": self.users},
             "folded": {"tracks": self.tracks[self.folded]},
-            "listens": {
-                "indptr": self.listens.indptr.astype(np.int64),
-                "indices": self.listens.indices.astype(np.int32),
-                "data": self.listens.data.astype(np.float32),
-            },
+            "listens": _arrays(self.listens),
         }
+        (folder / "withheld.safetensors").unlink(missing_ok=True)
+        if self.withheld is not None:
+            parts["withheld"] = _arrays(self.withheld)
         for name, arrays in parts.items():
             with atomic(folder / f"{name}.safetensors") as temporary:
                 save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, temporary)
@@ -149,11 +154,13 @@ class Factors:
         made = load_file(folder / "factors.safetensors")
         folded = load_file(folder / "folded.safetensors")["tracks"]
         sparse = load_file(folder / "listens.safetensors")
+        held = load_file(folder / "withheld.safetensors") if about.get("withheld") else None
         tracks = pl.read_parquet(folder / "tracks.parquet")
         users = pl.read_parquet(folder / "users.parquet")["user_id"].to_list()
         rows = [len(made["users"]), len(made["tracks"]), len(folded), len(sparse["indptr"]) - 1]
         mask = tracks["folded"].to_numpy()
-        if rows != [len(users), (~mask).sum(), mask.sum(), len(users)]:
+        expected = [len(users), (~mask).sum(), mask.sum(), len(users)]
+        if rows != expected or (held and len(held["indptr"]) != rows[-1] + 1):
             raise InputError(f"{folder}: vectors and ids don't match in number; factorise again")
         return cls(
             track_ids=tracks["track_id"].to_list(),
@@ -162,12 +169,23 @@ class Factors:
             users=made["users"],
             folded=mask,
             split=tracks["split"].to_numpy().astype(str),
-            listens=csr_matrix(
-                (sparse["data"], sparse["indices"], sparse["indptr"]),
-                shape=(len(users), len(tracks)),
-            ),
+            listens=_sparse(sparse, len(users), len(tracks)),
             about=about,
+            withheld=_sparse(held, len(users), len(tracks)) if held else None,
         )
+
+
+def _arrays(matrix: csr_matrix) -> dict[str, Any]:
+    return {
+        "indptr": matrix.indptr.astype(np.int64),
+        "indices": matrix.indices.astype(np.int32),
+        "data": matrix.data.astype(np.float32),
+    }
+
+
+def _sparse(arrays: dict[str, Any], users: int, tracks: int) -> csr_matrix:
+    parts = (arrays["data"], arrays["indices"], arrays["indptr"])
+    return csr_matrix(parts, shape=(users, tracks))
 
 
 def factorize(
@@ -183,6 +201,8 @@ def factorize(
     weighting: Literal["log", "linear"] = "log",
     alpha: float = 2.0,
     seed: int = 0,
+    hold_out: float = 0.0,
+    until: str | None = None,
     skip_broken: bool = False,
 ) -> Factors:
     """Factorise a listening log into one vector a track and one a user.
@@ -207,7 +227,13 @@ def factorize(
         weighting: confidence from plays: `log`: alpha · (1 + ln(1 + plays)); `linear`:
             1 + alpha · plays.
         alpha: scale of the confidence.
-        seed: of the random start.
+        seed: of the random start, and of what is withheld.
+        hold_out: this share of each user's training listens is withheld for a test (`test
+            --candidates mixed`), never a user's or a track's last one.
+        until: YYYY-MM-DD: of training tracks, only listens from before that day count (`listens`
+            then has a column timestamp); later ones, of tracks that the user hadn't played before,
+            are withheld for a test. `auto`: the day of the first held-out track, of a temporal
+            split. Held-out tracks' listens stay, for evaluation alone.
         skip_broken: leave broken rows out and list them in `out`/broken.csv.
 
     Returns:
@@ -217,9 +243,17 @@ def factorize(
         raise InputError("factors and iterations are at least 1, regularization ≥ 0, alpha > 0")
     one_of("algorithm", algorithm, ("implicit", "explicit"))
     one_of("weighting", weighting, ("log", "linear"))
+    if not 0 <= hold_out < 1:
+        raise InputError(f"hold_out is a share from 0 to below 1, not {hold_out}")
+    if (hold_out or until) and not strict:
+        raise InputError("hold_out and until keep listens from the factorisation: they need strict")
     broken = Broken(skip_broken)
     value = "rating" if algorithm == "explicit" else "plays"
-    log = read_listens(listens, value, broken)
+    day = cut_day(until, splits) if until else None
+    if day:
+        log, early = read_listens_before(listens, day, value, broken)
+    else:
+        log = early = read_listens(listens, value, broken)
     side: dict[str, str] = {}
     unknown = 0
     if splits is not None:
@@ -229,6 +263,13 @@ def factorize(
         if known.is_empty():
             raise InputError(f"{listens}: no listen is of a track that {splits} lists")
         log = known
+    later: pl.DataFrame | None = None
+    if day:
+        held = pl.col("track_id").is_in([t for t, its in side.items() if its != "train"])
+        listed = pl.col("track_id").is_in(log["track_id"].unique().to_list())
+        known_early = early.filter(~held & listed)
+        later = log.filter(~held).join(known_early, on=["user_id", "track_id"], how="anti")
+        log = pl.concat([known_early, log.filter(held)]).sort("user_id", "track_id")
     matrix, user_ids, track_ids = _matrix(log, value)
     split = np.array([side.get(track, "") for track in track_ids])
     folded = np.isin(split, ["val", "test"]) if strict else np.zeros(len(split), dtype=bool)
@@ -239,6 +280,10 @@ def factorize(
     order = np.argsort(folded, kind="stable")
     matrix, split, folded = matrix[:, order].tocsr(), split[order], folded[order]
     warm = int((~folded).sum())
+    track_ids = [track_ids[i] for i in order]
+    matrix, withheld = withhold(matrix, hold_out, seed, warm)
+    if later is not None:
+        withheld = withheld + _placed(later, value, user_ids, track_ids)
 
     options: dict[str, Any] = {
         "factors": factors,
@@ -263,7 +308,7 @@ def factorize(
         [tracks, fold_in(seen[:, warm:].T.tocsr(), users, regularization, algorithm)]
     )
     result = Factors(
-        track_ids=[track_ids[i] for i in order],
+        track_ids=track_ids,
         user_ids=user_ids,
         tracks=vectors,
         users=users,
@@ -272,7 +317,9 @@ def factorize(
         listens=matrix,
         about={
             "version": VERSION,
-            "protocol": _protocol(splits is not None, strict),
+            "protocol": _protocol(splits is not None, strict)
+            + (f", training listens from before {day} alone" if day else "")
+            + (f", {hold_out:.0%} of the training listens withheld" if hold_out else ""),
             "algorithm": algorithm,
             **options,
             **({"weighting": weighting, "alpha": alpha} if algorithm == "implicit" else {}),
@@ -283,7 +330,11 @@ def factorize(
             "tracks_factorised": warm,
             "tracks_folded_in": len(split) - warm,
             "listens_of_unknown_tracks": unknown,
+            **({"until": str(day)} if day else {}),
+            **({"hold_out": hold_out} if hold_out else {}),
+            **({"withheld": withheld.nnz} if withheld.nnz else {}),
         },
+        withheld=withheld if withheld.nnz else None,
     )
     result.save(out)
     print(_sentence(result, out, broken))
@@ -309,6 +360,15 @@ def _matrix(log: pl.DataFrame, value: str) -> tuple[csr_matrix, list[str], list[
     return matrix, ids["user_id"].to_list(), ids["track_id"].to_list()
 
 
+def _placed(log: pl.DataFrame, value: str, user_ids: list[str], track_ids: list[str]) -> csr_matrix:
+    """Listens of those users and tracks that are known, as a matrix of their rows and columns."""
+    user, track = ({name: i for i, name in enumerate(ids)} for ids in (user_ids, track_ids))
+    known = log.filter(pl.col("user_id").is_in(user_ids), pl.col("track_id").is_in(track_ids))
+    at = ([user[u] for u in known["user_id"]], [track[t] for t in known["track_id"]])
+    amounts = known[value].to_numpy().astype(np.float32)
+    return csr_matrix((amounts, at), shape=(len(user), len(track)))
+
+
 def _sentence(made: Factors, out: StrPath, broken: Broken) -> str:
     about = made.about
     lines = [
@@ -316,6 +376,8 @@ def _sentence(made: Factors, out: StrPath, broken: Broken) -> str:
         f"{made.dim} factors ({about['algorithm']}; {about['protocol']})",
         f"folded in {about['tracks_folded_in']:,} held-out tracks from their own plays",
     ]
+    if made.withheld is not None:
+        lines.append(f"withheld {made.withheld.nnz:,} listens of factorised tracks, for a test")
     if about["listens_of_unknown_tracks"]:
         n = about["listens_of_unknown_tracks"]
         lines.append(f"left out {n:,} listens of tracks that the splits don't list")

@@ -88,6 +88,21 @@ def rank_and_score(
     return means(score_users(scores, relevant, [own_places], k, map_k, seed)[0])
 
 
+class Scored(NamedTuple):
+    """What ranking for all users gave.
+
+    Attributes:
+        by_user: [3, U] float32: Recall, NDCG and average precision of each user.
+        parts: [P, 2, U] float32: Recall and NDCG of each user where only a part's candidates count
+            as relevant; all stay in the ranking. NaN for users who have none there.
+        exposure: [N] int64: how many users have each candidate among their first k.
+    """
+
+    by_user: Tensor
+    parts: Tensor
+    exposure: Tensor
+
+
 def score_users(
     scores: Scores,
     relevant: csr_matrix,
@@ -96,6 +111,22 @@ def score_users(
     map_k: int = MAP_K,
     seed: int = 0,
 ) -> list[Tensor]:
+    """`by_user` alone of what `score_parts` gives for each deal: [3, U] float32."""
+    whole = torch.zeros(relevant.shape[1], dtype=torch.int64)
+    return [made.by_user for made in score_parts(scores, relevant, deals, whole, 0, k, map_k, seed)]
+
+
+def score_parts(
+    scores: Scores,
+    relevant: csr_matrix,
+    deals: Sequence[Tensor],
+    part: Tensor,
+    parts: int,
+    k: int = K,
+    map_k: int = MAP_K,
+    seed: int = 0,
+    rankable: Tensor | None = None,
+) -> list[Scored]:
     """Rank as `rank_and_score` does, with the columns of the scores dealt to other candidates.
 
     It ranks once for all deals, which change only what the ranked columns stand for.
@@ -104,27 +135,74 @@ def score_users(
         scores: see `rank_and_score`.
         relevant: see there.
         deals: permutations [N]: candidate i gets the scores of column deal[i].
+        part: [N] int64: the part of each candidate, from 0.
+        parts: P, how many parts there are; 0 if they aren't wanted.
         k: see `rank_and_score`.
         map_k: see there.
         seed: breaks ties, between candidates.
+        rankable: [U] how many candidates each user has, if some are left out for some (by a score
+            of -inf); else all N.
 
     Returns:
-        For each deal, Recall, NDCG and average precision of each user: [3, U] float32.
+        One for each deal.
     """
     users, candidates = relevant.shape
     order = torch.randperm(candidates, generator=torch.Generator().manual_seed(seed))
     holders = [deal.argsort() for deal in deals]
-    made = [torch.empty(3, users) for _ in deals]
+    made = [
+        Scored(
+            torch.empty(3, users),
+            torch.empty(parts, 2, users),
+            torch.zeros(candidates, dtype=torch.int64),
+        )
+        for _ in deals
+    ]
     orders = [deal[order] for deal in deals]
+    in_part = relevant_by_part(relevant, part, parts)
     blank: Tensor | None = None  # made of the first block, which is the largest
     for rows, ranked in top_k_by(scores, users, orders, max(k, map_k)):
         block = relevant[rows]
         blank = torch.zeros(block.shape, dtype=torch.bool) if blank is None else blank
         for each, holder, columns in zip(made, holders, ranked, strict=True):
-            hits, counts = _hits(block, holder[columns], blank)
-            each[0, rows] = recall_at_k(hits, counts, k)
-            each[1, rows] = ndcg_at_k(hits, counts, k)
-            each[2, rows] = average_precision_at_k(hits, counts, map_k)
+            best = holder[columns]
+            hits, counts = _hits(block, best, blank)
+            each.by_user[0, rows] = recall_at_k(hits, counts, k)
+            each.by_user[1, rows] = ndcg_at_k(hits, counts, k)
+            each.by_user[2, rows] = average_precision_at_k(hits, counts, map_k)
+            first, found = best[:, :k], hits[:, :k]
+            shown = first.flatten()
+            if rankable is not None:
+                shown = first[torch.arange(first.shape[1]) < rankable[rows, None]]
+            each.exposure.add_(torch.bincount(shown, minlength=candidates))
+            for number in range(parts):
+                here = found & (part[first] == number)
+                counts = in_part[number, rows]
+                nobody = torch.where(counts > 0, 0.0, torch.nan)
+                counts = counts.clamp(min=1)
+                each.parts[number, 0, rows] = recall_at_k(here, counts, k) + nobody
+                each.parts[number, 1, rows] = ndcg_at_k(here, counts, k) + nobody
+    return made
+
+
+def relevant_by_part(relevant: csr_matrix, part: Tensor, parts: int) -> Tensor:
+    """How many relevant candidates each user has in each part. [U, N], [N] → [P, U] int64."""
+    counts = [
+        relevant.astype(bool) @ (part == number).numpy().astype(int) for number in range(parts)
+    ]
+    return torch.from_numpy(np.array(counts, dtype=np.int64).reshape(parts, relevant.shape[0]))
+
+
+def expected_parts(
+    level: Tensor, relevant: csr_matrix, part: Tensor, parts: int, k: int = K
+) -> Tensor:
+    """As `expected_figures`, of each user and part, as in `Scored.parts`. → [P, 2, U] float32."""
+    made = torch.full((parts, 2, relevant.shape[0]), torch.nan)
+    for number in range(parts):
+        inside = csr_matrix(relevant.multiply((part == number).numpy()))
+        inside.eliminate_zeros()
+        has = np.diff(inside.indptr) > 0
+        exact = expected_of_users(level, inside[has], k)[:2].float()
+        made[number, :, torch.from_numpy(has)] = exact
     return made
 
 
@@ -187,6 +265,40 @@ def expected_of_users(
         precision / np.minimum(total, map_k),
     )
     return torch.from_numpy(np.stack(parts))
+
+
+def expected_at_random(found: Tensor, candidates: Tensor, k: int = K, map_k: int = MAP_K) -> Tensor:
+    """As `expected_of_users` in random order, where each user has candidates of their own.
+
+    Args:
+        found: [U] int64 how many of a user's candidates are relevant; of 0 everything is NaN.
+        candidates: [U] int64 how many candidates there are, at least as many.
+        k: cut-off of Recall and NDCG.
+        map_k: cut-off of MAP.
+
+    Returns:
+        [3, U] float64.
+
+    >>> expected_at_random(torch.tensor([1]), torch.tensor([4]), k=2)[0].tolist()
+    [0.5]
+    """
+    r, n = found.double(), candidates.double()
+    place = torch.arange(1, max(k, map_k) + 1, dtype=torch.float64)
+    zero = torch.zeros(1, dtype=torch.float64)
+    gain, harmonic = (
+        torch.cat([zero, part.cumsum(0)]) for part in (1 / (place + 1).log2(), 1 / place)
+    )
+    first, deep = candidates.clamp(max=k), candidates.clamp(max=map_k)
+    # As in `expected_of_users`: others of its kind stand before a relevant one.
+    others = (r - 1) / (n - 1).clamp(min=1)
+    precise = harmonic[deep] * (1 - others) + others * deep
+    return torch.stack(
+        [
+            r / n * first / r.clamp(max=k),
+            r / n * gain[first] / gain[found.clamp(max=k)],
+            r / n * precise / r.clamp(max=map_k),
+        ]
+    )
 
 
 def _hits(relevant: csr_matrix, best: Tensor, blank: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from coldstart import evaluation
+from coldstart import evaluation, figures
 from coldstart.callbacks import merged, parts_of
 from coldstart.encoders.base import WholeTrack
 from coldstart.files import write_json
@@ -24,6 +24,7 @@ from coldstart.pretrained import weights_id
 from coldstart.run_checkpoint import gather
 from coldstart.streams import Batch
 from coldstart.targets import Attributes, TrackFactors, cosine_distance
+from coldstart.tasks import Lengths
 
 
 class FitReport(Callback):
@@ -87,7 +88,12 @@ class TestReport(Callback):
     __test__ = False  # pytest: not a test
 
     def __init__(
-        self, rivals: bool = True, name: str = "results", content: ColdStart | None = None
+        self,
+        rivals: bool = True,
+        name: str = "results",
+        content: ColdStart | None = None,
+        candidates: evaluation.Candidates = "cold",
+        lengths: Lengths = "unit",
     ) -> None:
         """A report.
 
@@ -96,8 +102,11 @@ class TestReport(Callback):
             name: of the files, without their endings.
             content: whose encoders describe the content to the rivals; the model's own by
                 default. A second stage reads what single nets made of it, and rivals must not.
+            candidates: `cold`, or `mixed` with warm ones.
+            lengths: for mixed ones, what ranks: `unit`, `typical` or `own`.
         """
         self.rivals, self.name, self.content = rivals, name, content
+        self.candidates, self.lengths = candidates, lengths
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start anew."""
@@ -156,19 +165,30 @@ class TestReport(Callback):
         patches = None
         if patched and losses[1]:
             patches = evaluation.Patches(float(losses[0] / losses[1]), drawn)
-        about, rows = evaluation.evaluate(predictions, patches, describe, data, name, self.rivals)
+        about, rows, by_user = evaluation.evaluate(
+            predictions,
+            patches,
+            describe,
+            data,
+            name,
+            self.rivals,
+            candidates=self.candidates,
+            lengths=self.lengths,
+        )
         about["best_epoch"] = model.best_epoch
         about["weights"] = weights_id(model)
         about["parameters"] = sum(p.numel() for p in model.parameters())
         root = Path(trainer.default_root_dir)
-        evaluation.write_results(root, about, rows, self.name)
+        figures.write_results(root, about, rows, self.name, by_user)
         ours = {f"test_{key}": v for key, v in rows[0]._asdict().items() if isinstance(v, float)}
         for logger in trainer.loggers:
             logger.log_metrics(ours)
         print()  # a progress bar may have left its line open
-        print(evaluation.table(rows))
-        print(evaluation.caption(about))
-        print(f"wrote {root / self.name}.json and {self.name}.csv")
+        print(figures.table(rows))
+        print(figures.caption(about))
+        print(f"\n{figures.spread_table(rows)}\n{figures.spread_caption(about)}")
+        beside = f"{self.name}.csv and {figures.by_user_name(self.name)}"
+        print(f"wrote {root / self.name}.json, {beside}")
         if (root / "config.yaml").is_file():  # else a trainer made in Python, and no run
             print(f"next: coldstart recommend --run {root} --like TRACK_ID")
 

@@ -62,6 +62,9 @@ def split(
             table.with_columns(split=result["split"]), Path(tracks).parent if hash_audio else None
         ),
     }
+    if method == "temporal":
+        held = table.filter(result["split"] != "train")["release_date"]
+        report["held_out_from"] = str(held.min()) if len(held) else None
     write_table(out, result)
     write_json(f"{out}.report.json", report)
     if skipped := broken.write(f"{out}.broken.csv"):

@@ -36,6 +36,8 @@ OWN_FLAGS: dict[str, dict[str, Any]] = {
     "--no-rivals": {"action": "store_true"},  # test: only the model and the floors
     "--write": {},  # predict: into the shards, as this modality
     "--what": {"choices": ("factors", "embedding"), "default": "factors"},
+    "--candidates": {"choices": ("cold", "mixed"), "default": "cold"},  # test: warm ones too
+    "--lengths": {"choices": ("unit", "typical", "own"), "default": "unit"},  # of mixed ones
     "--results": {},  # test: name of the files, `results` by default
     "--drop": {},  # test: as if no track had these modalities, such as genres,mlg
     "--drop-each": {"action": "store_true"},  # test: also without each modality in turn
@@ -149,7 +151,10 @@ def lightning_cli(verb: str, args: Sequence[str], extra: Sequence[Callback] = ()
         )
     if mine.drop:
         rest += [f"--data.drop=[{mine.drop}]"]
-    name = mine.results or "results" + (f"_without_{mine.drop}" if mine.drop else "")
+    if mine.lengths != "unit" and mine.candidates == "cold":
+        raise InputError("--lengths says what ranks warm beside cold: it needs --candidates mixed")
+    kind = "_mixed" if mine.candidates == "mixed" else ""
+    name = mine.results or "results" + kind + (f"_without_{mine.drop}" if mine.drop else "")
     if mine.write:
         extra = [*extra, callbacks.WriteVectors(mine.write, mine.what)]
     rivals = verb == "test" and not mine.no_rivals
@@ -171,7 +176,9 @@ def lightning_cli(verb: str, args: Sequence[str], extra: Sequence[Callback] = ()
         trainer_defaults={
             "callbacks": [
                 results.FitReport(),
-                results.TestReport(not mine.no_rivals, name, content),
+                results.TestReport(
+                    not mine.no_rivals, name, content, mine.candidates, mine.lengths
+                ),
                 callbacks.PredictionWriter(),
                 *extra,
             ]

@@ -12,10 +12,20 @@ from test_data import data_for
 
 from coldstart import baselines
 from coldstart.encoders.attributes import MGP
-from coldstart.evaluation import Row, caption, evaluate, ranking_task, table, write_results
+from coldstart.evaluation import evaluate
 from coldstart.factors import Factors, factorize
+from coldstart.figures import (
+    Row,
+    caption,
+    spread_caption,
+    spread_table,
+    table,
+    write_results,
+)
+from coldstart.metrics import rank_and_score
 from coldstart.predictions import OnePiece, Predictions, TrackMeans
 from coldstart.shards import Shards
+from coldstart.tasks import ranking_task
 
 
 def test_ridge_recovers_a_planted_linear_map() -> None:
@@ -53,7 +63,7 @@ def perfect(tiny_world: World) -> Predictions:
 
 def test_the_truth_beats_every_floor_and_rival(tiny_world: World, perfect: Predictions) -> None:
     data = data_for(tiny_world, {"mgp": MGP(hidden=(4,))})
-    about, rows = evaluate(
+    about, rows, _ = evaluate(
         perfect, None, lambda batch: batch.inputs["mgp"].values, data, "truth", seed=3
     )
     ours, *others = rows
@@ -87,7 +97,7 @@ def test_artists_of_one_track_are_no_better_than_random(
     monkeypatch.setattr(Shards, "all_tracks", lambda *_: alone)
     world = tiny_world._replace(factors=tmp_path / "f")
     data = data_for(world, {"mgp": MGP(hidden=(4,))})
-    _, rows = evaluate(perfect, None, lambda batch: batch.target.values, data, "truth", False)
+    _, rows, _ = evaluate(perfect, None, lambda batch: batch.target.values, data, "truth", False)
     figures = {row.method: row.ndcg for row in rows}
     # Neither one lucky order for all users nor the test tracks' own plays: those are off by more.
     assert figures["artist's popularity"] == pytest.approx(figures["random"], abs=0.03)
@@ -114,6 +124,42 @@ def test_a_candidate_that_nobody_played_is_ranked_but_never_relevant(tiny_world:
     task = ranking_task(made, [*played, "nobody played this"])
     assert task.relevant.shape[1] == len(played) + 1
     assert task.relevant[:, -1].nnz == 0
+
+
+def test_parts_and_users_of_a_test_say_what_its_table_says(
+    tiny_world: World, perfect: Predictions, tmp_path: Path
+) -> None:
+    data = data_for(tiny_world, {"mgp": MGP(hidden=(4,))})
+    about, rows, by_user = evaluate(
+        perfect, None, lambda batch: batch.inputs["mgp"].values, data, "truth"
+    )
+    means = by_user.group_by("method").agg(pl.col("recall", "ndcg", "map").mean())
+    assert len(by_user) == len(rows) * about["users"]
+    assert "ridge" in means["method"].to_list()  # without its λ, to be found again in other runs
+    for row in rows:
+        (mean,) = means.filter(method=row.method.split(" (")[0]).iter_rows(named=True)
+        for figure in ("recall", "ndcg", "map"):
+            assert mean[figure] == pytest.approx(getattr(row, figure), abs=1e-5)
+        assert row.coverage is not None
+        assert 0 <= row.coverage <= 1
+    assert sum(part["candidates"] for part in about["parts"].values()) == about["candidates"]
+    ours = rows[0]
+    task = ranking_task(Factors.load(tiny_world.factors), perfect.track_ids)
+    for number, part in enumerate(task.parts):
+        inside = task.relevant.multiply((task.part == number).numpy()).tocsr()
+        inside.eliminate_zeros()
+        has = np.diff(inside.indptr) > 0
+        assert about["parts"][part]["users"] == has.sum()
+        if has.any():
+            scores = task.users[has] @ perfect.values.T
+            apart = rank_and_score(lambda rows, scores=scores: scores[rows], inside[has])
+            assert getattr(ours, f"ndcg_{part}") == pytest.approx(apart.ndcg, abs=1e-5)
+            assert getattr(ours, f"recall_{part}") == pytest.approx(apart.recall, abs=1e-5)
+    assert "coverage@20" in spread_table(rows)
+    assert "head" in spread_caption(about)
+    write_results(tmp_path, about, rows, by_user=by_user)
+    assert pl.read_parquet(tmp_path / "by_user.parquet").equals(by_user)
+    assert "NDCG@20 tail" in pl.read_csv(tmp_path / "results.csv").columns
 
 
 def test_results_are_written_with_everything_they_must_be_read_with(tmp_path: Path) -> None:

@@ -1,11 +1,14 @@
 """The bootstrap: what is known of means of many users."""
 
+from itertools import product
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coldstart.uncertainty import difference, interval, resampled_means
+from coldstart.errors import InputError
+from coldstart.uncertainty import difference, interval, pooled, resampled_means, sign_flip_p
 
 
 def drawn(users: int, seed: int = 0) -> torch.Tensor:
@@ -46,7 +49,7 @@ def test_pairing_sees_what_single_intervals_cannot() -> None:
 def test_equal_methods_are_not_ahead() -> None:
     users = drawn(50)
     gap = difference(users, users, resampled_means(torch.stack([users, users])))
-    assert tuple(gap) == (0, 0, 0, 1)
+    assert tuple(gap) == (0, 0, 0, 1, 1)
 
 
 @settings(deadline=None, max_examples=30)
@@ -67,3 +70,70 @@ def test_memory_is_bounded_and_makes_no_difference(monkeypatch: pytest.MonkeyPat
     whole = resampled_means(users, 30)
     monkeypatch.setattr("coldstart.uncertainty._AT_ONCE", 700)
     torch.testing.assert_close(whole, resampled_means(users, 30))
+
+
+def test_a_flipped_sign_says_what_all_flips_say() -> None:
+    gaps = torch.tensor([0.4, 0.3, -0.1, 0.2, 0.0, 0.05])
+    there = gaps[gaps != 0]
+    signs = torch.tensor(list(product((-1.0, 1.0), repeat=len(there))))
+    exact = float(((signs @ there).abs() >= there.sum().abs() - 1e-6).float().mean())
+    assert sign_flip_p(gaps) == pytest.approx(exact, abs=0.02)
+    assert sign_flip_p(-gaps) == sign_flip_p(gaps)
+    assert sign_flip_p(gaps, seed=1) == sign_flip_p(gaps, seed=1) != sign_flip_p(gaps, seed=2)
+
+
+def test_equal_methods_get_small_p_as_seldom_as_p_says() -> None:
+    found = [sign_flip_p(drawn(60, seed) - 0.5, flips=199, seed=seed) for seed in range(300)]
+    assert 3 <= sum(p <= 0.05 for p in found) <= 30  # 15 are to be expected
+    assert sign_flip_p(torch.full((60,), 0.01)) == 1 / 10_000
+
+
+def test_memory_of_flips_is_bounded_and_draws_stay_valid(monkeypatch: pytest.MonkeyPatch) -> None:
+    gaps = drawn(100) - 0.4
+    whole = sign_flip_p(gaps)
+    monkeypatch.setattr("coldstart.uncertainty._AT_ONCE", 700)
+    assert sign_flip_p(gaps) == pytest.approx(whole, abs=0.02)
+
+
+def test_pooling_one_split_is_that_split() -> None:
+    users, ids = torch.stack([drawn(400), drawn(400, 1)]), [f"u{i}" for i in range(400)]
+    alone = pooled([ids], [users])
+    torch.testing.assert_close(alone.mean, users.double().mean(1))
+    once, plain = alone.interval(0), interval(resampled_means(users)[:, 0])
+    assert once.low == pytest.approx(plain.low, abs=0.01)
+    assert once.high == pytest.approx(plain.high, abs=0.01)
+
+
+def test_splits_weigh_alike_and_a_user_of_all_of_them_is_drawn_as_one() -> None:
+    small, large = torch.tensor([[1.0, 0.0]]), torch.zeros(1, 200)
+    ids = [f"u{i}" for i in range(200)]
+    assert pooled([ids[:2], ids], [small, large]).mean.tolist() == [0.25]
+    # The same users five times tell no more than once; 5 × as many users would.
+    same = drawn(200)[None]
+    once, often = pooled([ids], [same]), pooled([ids] * 5, [same] * 5)
+    torch.testing.assert_close(once.resampled, often.resampled)
+    others = [[f"{number}/{user}" for user in ids] for number in range(5)]
+    apart = pooled(others, [drawn(200, seed)[None] for seed in range(5)])
+    wide, narrow = once.interval(0), apart.interval(0)
+    assert narrow.high - narrow.low < 0.6 * (wide.high - wide.low)
+
+
+def test_a_pooled_difference_is_paired() -> None:
+    ids = [f"u{i}" for i in range(300)]
+    splits = [
+        torch.stack([easy + 0.01 + 0.01 * (drawn(300, seed + 9) - 0.5), easy])
+        for seed, easy in ((seed, drawn(300, seed)) for seed in range(3))
+    ]
+    made = pooled([ids, ids[::-1], ids], [splits[0], splits[1].flip(1), splits[2]])
+    gap = made.difference(0, 1)
+    assert 0 < gap.low < gap.mean < gap.high
+    assert gap.mean == pytest.approx(0.01, abs=0.001)
+    assert gap.p == 1 / 10_000
+    assert made.difference(1, 0).mean == pytest.approx(-gap.mean)
+    torch.testing.assert_close(made.by_user.sum(1), made.mean)
+
+
+def test_pooling_refuses_what_does_not_fit() -> None:
+    for ids, figures in [([], []), ([["a"]], [drawn(2)[None]]), ([["a", "a"]], [drawn(2)[None]])]:
+        with pytest.raises(InputError, match="pooling"):
+            pooled(ids, figures)

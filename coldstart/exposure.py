@@ -1,0 +1,110 @@
+"""Who is recommended: head, middle and tail of the candidates, catalogue coverage, concentration.
+
+A ranking can be accurate by showing the same few tracks to everybody. These figures tell.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+THIRDS = ("head", "middle", "tail")
+
+
+class Exposure(NamedTuple):
+    """How a method spreads its users' first k over the candidates; None where nothing is known.
+
+    Attributes:
+        coverage: share of the candidates that are in at least one user's first k, 0..1.
+        gini: of how often each candidate is there: 0 if all are equally often, towards 1 if a few
+            take all places.
+    """
+
+    coverage: float | None
+    gini: float | None
+
+
+def thirds(listens: NDArray[np.integer | np.floating]) -> Tensor:
+    """Which candidates are head (0), middle (1) and tail (2), by share of interactions.
+
+    The most played ones come first. A candidate is in the head if those played more than it make
+    up less than a third of all interactions, in the middle if less than two thirds, else in the
+    tail. So equals are never parted, and the track in which a third is reached belongs to it.
+
+    Args:
+        listens: [N] interactions (listener and track, counted once) of each candidate, ≥ 0.
+
+    Returns:
+        [N] int64.
+
+    >>> thirds(np.array([1, 5, 2, 0, 4, 3])).tolist()  # of 15: 5 | 4 + 3 | 2 + 1 + 0
+    [2, 0, 2, 2, 1, 1]
+    """
+    counts, group = np.unique(-np.asarray(listens, dtype=np.int64), return_inverse=True)
+    sums = np.bincount(group, listens, len(counts))
+    before = np.cumsum(sums) - sums
+    # In whole numbers: a third of the sum is not always a float.
+    label = (3 * before >= sums.sum()).astype(np.int64) + (3 * before >= 2 * sums.sum())
+    return torch.from_numpy(label[group])
+
+
+def exposure(times: Tensor) -> Exposure:
+    """Coverage and concentration, from how many users have each candidate [N] in their first k.
+
+    >>> exposure(torch.tensor([2, 2, 0, 0]))
+    Exposure(coverage=0.5, gini=0.5)
+    >>> exposure(torch.zeros(4))
+    Exposure(coverage=None, gini=None)
+    """
+    n, total = len(times), float(times.sum())
+    if not total:
+        return Exposure(None, None)
+    place = torch.arange(1, n + 1, dtype=torch.float64)
+    gini = ((2 * place - n - 1) * times.double().sort().values).sum() / (n * total)
+    return Exposure(float((times > 0).double().mean()), float(gini))
+
+
+def expected_exposure(level: Tensor, users: int, k: int) -> Exposure:
+    """What `exposure` is on average if equals stand in an order of each user's own; exact.
+
+    Args:
+        level: [N], the same for every user; the higher comes first.
+        users: U.
+        k: cut-off.
+
+    >>> expected_exposure(torch.zeros(4), 1, 2)  # one user: two candidates once, two never
+    Exposure(coverage=0.5, gini=0.5)
+    """
+    n, k = len(level), min(k, len(level))
+    if not users or not k:
+        return Exposure(None, None)
+    limit = float(level.sort(descending=True).values[k - 1])
+    surely, equal = int((level > limit).sum()), int((level == limit).sum())
+    never, places = n - surely - equal, k - surely
+    chance = places / equal
+    coverage = (surely + equal * (1 - (1 - chance) ** users)) / n
+    # The Gini coefficient sums |difference| over all pairs, here of three kinds of candidates.
+    apart = surely * equal * (1 - chance) + surely * never + equal * never * chance
+    between = 0.0
+    if equal > 1:
+        one_ahead = places * (equal - places) / (equal * (equal - 1))
+        between = equal * (equal - 1) / 2 * _mean_distance(one_ahead, users)
+    return Exposure(coverage, (users * apart + between) / (n * users * k))
+
+
+def _mean_distance(q: float, steps: int) -> float:
+    """E |S| of a walk that steps +1 and -1 with chance q each, else stays.
+
+    Only from 0 does a step change the mean of |S|, by 2q; so it is 2q · Σ P(S = 0) over the steps
+    before. P(S = 0) is the mean of the characteristic function's power over the circle, and this
+    many points on it give that mean exactly.
+    """
+    angle = np.pi * (np.arange(steps) + 0.5) / steps
+    away = 2 * q * (1 - np.cos(angle))
+    if not q:
+        return 0.0
+    return float(2 * q * np.mean((1 - (1 - away) ** steps) / away))
