@@ -15,6 +15,7 @@ from coldstart.shipped import find_configs
 
 VERBS = {
     "demo": ("coldstart.walkthrough", "demo", "the whole path on an invented catalogue"),
+    "dataset": ("coldstart.datasets", "LOADERS", "a public data set → tables"),
     "factorize": ("coldstart.factors", "factorize", "a listening log → track and user vectors"),
     "split": ("coldstart.splits", "split", "tracks → train, val and test; reports what leaks"),
     "shard": ("coldstart.sharding", "shard", "tracks, audio and attributes → shards"),
@@ -50,7 +51,7 @@ VERBS = {
 }
 """Verb → module, function, and what it is for."""
 LIGHTNING_VERBS = ("fit", "validate", "test", "predict")
-FLAGS = ("--json", "--skip_broken", "--overwrite", "--all_subsets", "--why")
+FLAGS = ("--json", "--skip_broken", "--overwrite", "--all_subsets", "--why", "--binary")
 
 
 def usage() -> str:
