@@ -51,7 +51,8 @@ VERBS = {
 }
 """Verb → module, function, and what it is for."""
 LIGHTNING_VERBS = ("fit", "validate", "test", "predict")
-FLAGS = ("--json", "--skip_broken", "--overwrite", "--all_subsets", "--why", "--binary")
+DATASET_FLAGS = ("--binary", "--timestamps", "--vectors", "--features", "--mismatches")
+FLAGS = ("--json", "--skip_broken", "--overwrite", "--all_subsets", "--why", *DATASET_FLAGS)
 
 
 def usage() -> str:

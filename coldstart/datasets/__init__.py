@@ -6,13 +6,19 @@ import difflib
 from collections.abc import Callable
 from typing import Any
 
-from coldstart.datasets.hetrec import hetrec_lastfm
+from coldstart.datasets import fma, hetrec, jamendo, msda, music4all, tasteprofile, yambda
 from coldstart.datasets.originals import Source
 from coldstart.errors import InputError
 from coldstart.files import StrPath
 
 LOADERS: dict[str, Callable[..., None]] = {
-    "hetrec-lastfm": hetrec_lastfm,
+    "hetrec-lastfm": hetrec.hetrec_lastfm,
+    "music4all-onion": music4all.music4all_onion,
+    "yambda": yambda.yambda,
+    "taste-profile": tasteprofile.taste_profile,
+    "msd-a": msda.msd_a,
+    "mtg-jamendo": jamendo.mtg_jamendo,
+    "fma": fma.fma,
 }
 """Name of a data set → the function that makes its tables."""
 
@@ -21,7 +27,7 @@ def dataset(name: str, *, out: StrPath, source: Source = None, **options: Any) -
     """Turn a public data set into tables.
 
     Args:
-        name: `hetrec-lastfm`, … : a key of `coldstart.datasets.LOADERS`.
+        name: `hetrec-lastfm`, `yambda`, …: a key of `coldstart.datasets.LOADERS`.
         out: folder for the tables.
         source: folder, file or archive that is here already, or a list of them; None: download.
         options: the data set's own, see `coldstart dataset NAME --help`.

@@ -182,9 +182,21 @@ class Originals:
             raise InputError(f"{place}: damaged archive ({error}); fetch it again") from error
 
     def matching(self, part: str) -> list[Original]:
-        """All files whose path has `part` in it, in the order of their names."""
-        found = [original for original in self.files if part in str(original)]
+        """Files that have `part` in their own, their folder's or their archive's name.
+
+        The archive itself isn't among them. In the order of their names.
+        """
+        found = [
+            original
+            for original in self.files
+            if part in f"{original.path.parent.name}/{original.path.name}/{original.member}"
+            and (original.member or not _is_archive(original.path))
+        ]
         return sorted(found, key=str)
+
+
+def _is_archive(path: Path) -> bool:
+    return path.suffix == ".zip" or path.name.endswith(TARS)
 
 
 def _members(path: Path) -> Sequence[str]:

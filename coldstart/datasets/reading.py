@@ -88,7 +88,7 @@ def pieces(
         if not names:
             first, _, block = block.partition(b"\n")
             names = _cells(first, separator)
-            _require(original, names, columns)
+            require(original, names, columns)
         if block:
             first_row, before = before, before + block.count(b"\n")
             yield _table(original, block, names, separator, first_row, broken)
@@ -113,7 +113,8 @@ def _cells(line: bytes, separator: str) -> list[str]:
     return line.decode("utf-8-sig", "replace").rstrip("\r").split(separator)
 
 
-def _require(original: Original, names: Sequence[str], columns: Sequence[str]) -> None:
+def require(original: Original, names: Sequence[str], columns: Sequence[str]) -> None:
+    """Raise InputError unless all `columns` are among the file's `names`."""
     for column in columns:
         if column not in names:
             raise InputError(
