@@ -68,8 +68,13 @@ def music4all_onion(
     files, broken = Originals(about, source), Broken(skip_broken)
     tables = Tables(out, about, broken)
     rows = _events(files, broken) if timestamps else _counts(files, broken, min_plays)
-    tables.stream("listens", rows, lambda listens: often_heard(listens, min_listeners))
-    heard = pl.scan_parquet(tables.path("listens")).select("track_id").unique().collect()
+    tables.stream("listens", rows, lambda log: often_heard(log, min_listeners, not timestamps))
+    heard = (
+        pl.scan_parquet(tables.path("listens"))
+        .select("track_id")
+        .unique()
+        .collect(engine="streaming")
+    )
     heard = heard.sort("track_id")
     tables.write("tracks", _tracks(files, heard, broken))
     for kind, names in (("embeddings", embeddings or []), ("attributes", attributes or [])):

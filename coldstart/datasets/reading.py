@@ -18,7 +18,7 @@ from coldstart.datasets.originals import About, Original
 from coldstart.errors import Broken, Fault, InputError
 from coldstart.files import StrPath, atomic
 
-PIECE = 64 << 20
+PIECE = 16 << 20
 """Bytes of text read at a time."""
 
 
@@ -256,10 +256,18 @@ class Tables:
         print(f"next: coldstart shard {tracks} --splits {splits}{more} --out {self.out / 'shards'}")
 
 
-def often_heard(listens: pl.LazyFrame, listeners: int) -> pl.LazyFrame:
-    """The listens of tracks that at least so many users have heard."""
+def often_heard(listens: pl.LazyFrame, listeners: int, each_once: bool = True) -> pl.LazyFrame:
+    """The listens of tracks that at least so many users have heard, in their order.
+
+    Args:
+        listens: user_id and track_id, and more.
+        listeners: how many.
+        each_once: whether a user and track stand in one row at most; counting needs little memory
+            then, else it grows with the users and tracks.
+    """
     if listeners <= 1:
         return listens
-    heard_by = listens.group_by("track_id").agg(pl.col("user_id").n_unique().alias("n"))
-    kept = heard_by.filter(pl.col("n") >= listeners).select("track_id")
-    return listens.join(kept, on="track_id", how="semi", maintain_order="left")
+    pairs = listens if each_once else listens.select("user_id", "track_id").unique()
+    counts = pairs.group_by("track_id").len().filter(pl.col("len") >= listeners)
+    kept = counts.select("track_id").collect(engine="streaming")["track_id"]
+    return listens.filter(pl.col("track_id").is_in(kept.implode()))

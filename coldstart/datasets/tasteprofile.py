@@ -73,15 +73,17 @@ def taste_profile(
         # ERROR: <SOUMNSI12AB0182807 TRMMGKQ128F9325E10> what it is  !=  what it should be
         wrong = pl.Series(text.splitlines()).str.extract(r"<(SO\w+) ").drop_nulls()
         names = names.filter(~pl.col("track_id").is_in(wrong.implode()))
-    known = names.select("track_id").lazy()
     tables.stream(
         "listens",
-        _triplets(files, broken),
-        lambda rows: often_heard(
-            rows.join(known, on="track_id", how="semi", maintain_order="left"), min_listeners
-        ),
+        _triplets(files, names.select("track_id"), broken),
+        lambda log: often_heard(log, min_listeners),
     )
-    heard = pl.scan_parquet(tables.path("listens")).select("track_id").unique().collect()
+    heard = (
+        pl.scan_parquet(tables.path("listens"))
+        .select("track_id")
+        .unique()
+        .collect(engine="streaming")
+    )
     tables.write("tracks", names.join(heard, on="track_id", how="semi", maintain_order="left"))
     tables.finish()
 
@@ -101,11 +103,11 @@ def _songs(files: Originals, broken: Broken) -> pl.DataFrame:
     return songs.select("track_id", shown, pl.col("artist").fill_null(""), "msd_track_id")
 
 
-def _triplets(files: Originals, broken: Broken) -> Iterator[pl.DataFrame]:
+def _triplets(files: Originals, known: pl.DataFrame, broken: Broken) -> Iterator[pl.DataFrame]:
     original = files.need("train_triplets.txt", ZIP)
     for piece in pieces(original, ["user_id", "track_id", "plays"], broken, header=False):
         rows = Rows(original, piece, broken)
         rows.ids("track_id")
         rows.ids("user_id")
         rows.count("plays", 1)
-        yield rows.rest()
+        yield rows.rest().join(known, on="track_id", how="semi", maintain_order="left")

@@ -87,7 +87,7 @@ def yambda(
     if timestamps:
         plays = pl.lit(1, pl.Int64).alias("plays")
         listens = log.select(user, track, plays, "timestamp")
-        tables.sink("listens", often_heard(listens, min_listeners))
+        tables.sink("listens", often_heard(listens, min_listeners, each_once=False))
     else:
         tables.stream(
             "listens",
@@ -108,7 +108,7 @@ def yambda(
         audio = _scan(files, EMBEDDINGS, ["item_id", "embed"]).select(track, vector="embed")
         tables.sink(
             "audio",
-            audio.join(heard, on="track_id", how="semi", maintain_order="left"),
+            audio.filter(pl.col("track_id").is_in(tracks["track_id"].implode())),
             "embeddings",
         )
     tables.finish()
@@ -161,7 +161,12 @@ def _added_up(log: pl.LazyFrame) -> Iterator[pl.DataFrame]:
 
 def _tracks(files: Originals, tables: Tables) -> pl.DataFrame:
     """Tracks that somebody has heard, in the order of their numbers."""
-    heard = pl.scan_parquet(tables.path("listens")).select("track_id").unique().collect()
+    heard = (
+        pl.scan_parquet(tables.path("listens"))
+        .select("track_id")
+        .unique()
+        .collect(engine="streaming")
+    )
     by = (
         _scan(files, ARTISTS, ["artist_id", "item_id"])
         .group_by("item_id")
