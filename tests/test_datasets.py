@@ -120,6 +120,20 @@ def test_hetrec_from_a_folder_or_its_zip(made: Made, tmp_path: Path) -> None:
     assert binary["mgp"].columns == ["track_id", "indie pop", "rock", "sk\u00e4"]
 
 
+def test_the_real_hetrec_gives_the_tables_that_the_figures_come_from(
+    shared_data: Path, made: Made
+) -> None:
+    """Sums over the tables that the example's script made before the loader took its place."""
+    got = made("hetrec-lastfm", shared_data / "lastfm")
+    assert (len(got["listens"]), got["listens"]["plays"].sum()) == (71_365, 60_218_777)
+    assert got["tracks"].row(0)[:2] == ("2", "Diary of Dreams")
+    assert (len(got["tracks"]), got["tracks"]["genres"].list.len().sum()) == (2818, 7746)
+    assert got["mgp"].columns[:5] == ["track_id", "rock", "alternative", "pop", "indie"]
+    grades = got["mgp"].drop("track_id").to_numpy()
+    assert grades.shape == (2818, 400)
+    assert grades.sum(dtype=float) == pytest.approx(40407.121, abs=0.01)
+
+
 def test_a_hetrec_sample_goes_through_split_factorize_and_shard(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -254,8 +268,8 @@ def yandex(folder: Path) -> Path:
         folder / "flat" / "50m" / "listens.parquet"
     )
     table(artist_id=[4, 3, 5], item_id=[7, 7, 8]).write_parquet(folder / yambda.ARTISTS)
-    vectors = [[0.5, 1.0], [2.0, 3.0], [4.0, 5.0]]
-    table(item_id=[7, 9, 1], embed=vectors, normalized_embed=vectors).write_parquet(
+    vectors = [[0.5, 1.0], [2.0, 3.0], [4.0, 5.0], None]
+    table(item_id=[7, 9, 1, 8], embed=vectors, normalized_embed=vectors).write_parquet(
         folder / yambda.EMBEDDINGS
     )
     return folder

@@ -56,10 +56,9 @@ class Zenodo(Remote):
         """
         record = re.sub(r"/records?/(\d+)/.*", r"/api/records/\1", self.address)
         name = self.address.rpartition("/")[2].partition("?")[0]
+        answer = _text(record)
         try:
-            files = {
-                file["key"]: str(file["checksum"]) for file in json.loads(_text(record))["files"]
-            }
+            files = {file["key"]: str(file["checksum"]) for file in json.loads(answer)["files"]}
         except (ValueError, LookupError, TypeError) as error:
             raise InputError(f"{record}: doesn't list files and checksums ({error!r})") from error
         if name not in files:

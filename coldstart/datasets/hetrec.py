@@ -100,7 +100,7 @@ def _attributes(
     counts = assigned.group_by("artistID", "tagID").len()
     totals = counts.group_by("tagID").agg(pl.col("len").sum())
     top = totals.sort("len", "tagID", descending=[True, False]).head(tags)
-    top = top.join(names, on="tagID", how="left", maintain_order="left")
+    top = top.join(names, on="tagID", maintain_order="left")
     grade = (pl.col("len") > 0) if binary else pl.col("len").log1p()
     wide = (
         counts.join(top.select("tagID", "tagValue"), on="tagID")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from tqdm import tqdm
 
 from coldstart.catalog import _Checker, write_table
 from coldstart.datasets.originals import About, Original
@@ -98,7 +99,9 @@ def pieces(
 
 def _whole_lines(original: Original, size: int) -> Iterator[bytes]:
     rest = b""
-    for block in original.blocks(size):
+    for block in tqdm(
+        original.blocks(size), desc=original.name, unit="piece", leave=False, disable=None
+    ):
         cut = block.rfind(b"\n") + 1
         if cut:
             yield (rest + block[:cut]).replace(b"\r\n", b"\n")

@@ -105,7 +105,8 @@ def yambda(
         )
         tables.write("splits", _split(first.collect(engine="streaming"), cold_days))
     if vectors:
-        audio = _scan(files, EMBEDDINGS, ["item_id", "embed"]).select(track, vector="embed")
+        audio = _scan(files, EMBEDDINGS, ["item_id", "embed"]).drop_nulls()
+        audio = audio.select(track, vector="embed")
         tables.sink(
             "audio",
             audio.filter(pl.col("track_id").is_in(tracks["track_id"].implode())),
