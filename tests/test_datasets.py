@@ -240,6 +240,18 @@ def test_music4all_onion(made: Made, tmp_path: Path) -> None:
     assert len(made("music4all-onion", folder, min_plays=3)["listens"]) == 2
 
 
+def test_features_that_are_no_numbers_are_named(made: Made, tmp_path: Path) -> None:
+    folder = onion(tmp_path / "onion")
+    text = "id\t0\t1\nAA\t0.5\tnan\nBB\t1\t1\nCC\t\t1e300\nZZ\tx\t1\n"
+    (folder / "id_musicnn.tsv.bz2").write_bytes(bz2.compress(text.encode()))
+    with pytest.raises(InputError, match=r"id_musicnn\.tsv, row 3, id 'CC', field '0': None is no"):
+        made("music4all-onion", folder, embeddings=["musicnn"])
+    got = made("music4all-onion", folder, embeddings=["musicnn"], skip_broken=True)
+    assert got["musicnn"].rows() == [("BB", [1.0, 1.0])]
+    faults = pl.read_csv(tmp_path / "tables" / "broken.csv").select("row", "field").rows()
+    assert faults == [(3, 0), (1, 1), (3, 1)]  # nobody hears ZZ
+
+
 def test_music4all_onion_with_times(made: Made, tmp_path: Path) -> None:
     got = made("music4all-onion", onion(tmp_path / "onion"), timestamps=True)["listens"]
     assert got["plays"].to_list() == [1, 1, 1]
@@ -522,6 +534,10 @@ def test_pieces_are_the_whole_file_whatever_their_size(tmp_path: Path) -> None:
     assert whole["__row"].to_list() == list(range(1, 51))
     for size in (1, 7, 64, 1000):
         assert pl.concat(pieces(Original(path), ["a"], Broken(), size=size)).equals(whole)
+    path.write_text("x\ny\na\tb\n1\t2\n\n3\t4\n\n")
+    for size in (1, 100):
+        some = pl.concat(pieces(Original(path), ["a"], Broken(), skip=2, size=size))
+        assert some.rows() == [("1", "2", 1), ("3", "4", 3)]
     path.write_text("a\tb\n")
     with pytest.raises(InputError, match="the file has no rows"):
         list(pieces(Original(path), ["a"], Broken()))

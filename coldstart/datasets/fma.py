@@ -179,11 +179,9 @@ def _numbers(
         rows = Rows(original, piece.select("__row", "track_id", *chosen), broken)
         rows.ids("track_id")
         rows.table = rows.table.join(kept, on="track_id", how="semi", maintain_order="left")
-        for name in chosen:
-            rows.numbers(name)
+        rows.vectors(chosen)
         short = {name: name.rpartition(".")[2] for name in chosen} if group else {}
-        values = pl.col(chosen).cast(pl.Float32)
-        yield rows.rest().select("track_id", values).rename(short)
+        yield rows.rest().select("track_id", *chosen).rename(short)
 
 
 def _head(original: Original) -> list[bytes]:

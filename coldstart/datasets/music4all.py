@@ -156,10 +156,10 @@ def _features(
             raise InputError(f"{original}: there is no feature beside 'id'")
         rows = Rows(original, piece, broken, "id")
         rows.ids("id")
-        for name in names:
-            rows.numbers(name)
-        table = rows.rest().rename({"id": "track_id"}).join(heard, on="track_id", how="semi")
-        values = pl.col(names).cast(pl.Float32)
+        rows.table = rows.table.filter(pl.col("id").is_in(heard["track_id"].implode()))
+        rows.vectors(names)
+        table = rows.rest().rename({"id": "track_id"})
+        values = pl.col(names)
         yield table.select(
             "track_id", pl.concat_list(values).alias("vector") if as_list else values
         )

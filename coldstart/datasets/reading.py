@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 from tqdm import tqdm
 
-from coldstart.catalog import _Checker, write_table
+from coldstart.catalog import MAX_NUMBER, _Checker, write_table
 from coldstart.datasets.originals import About, Original
 from coldstart.errors import Broken, Fault, InputError
 from coldstart.files import StrPath, atomic
@@ -47,6 +47,31 @@ class Rows(_Checker):
         whole = pl.col(column) == pl.col(column).floor()
         self.rule(column, ~whole | (pl.col(column) < least), f"is no whole number from {least} on")
         self.table = self.table.with_columns(pl.col(column).cast(pl.Int64))
+
+    def vectors(self, columns: Sequence[str]) -> None:
+        """Convert to float32, all at once: there may be thousands of columns.
+
+        What is no number, not finite or too large is a fault.
+        """
+        numbers = self.table.select(pl.col(columns).cast(pl.Float64, strict=False))
+        good = pl.col(columns).is_finite().fill_null(False) & (pl.col(columns).abs() <= MAX_NUMBER)
+        whole = numbers.select(pl.all_horizontal(good)).to_series()
+        if not whole.all():
+            for column in columns:
+                faulty = ~numbers.select(pl.col(column).is_finite().fill_null(False)).to_series()
+                faulty |= numbers[column].fill_null(0.0).abs() > MAX_NUMBER
+                self.broken.add(
+                    Fault(
+                        self.path.name,
+                        row["__row"],
+                        f"{self.item.removesuffix('_id')} {row[self.item]!r}",
+                        column,
+                        f"{row[column]!r} is no finite number, or too large",
+                    )
+                    for row in self.table.filter(faulty).iter_rows(named=True)
+                )
+        as_float32 = numbers.select(pl.all().cast(pl.Float32))
+        self.table = self.table.with_columns(as_float32).filter(whole)
 
     def rest(self) -> pl.DataFrame:
         """What is left; there may be nothing."""
@@ -83,10 +108,10 @@ def pieces(
     names: list[str] = [] if header else list(columns)
     before = 0
     for block in _whole_lines(original, size):
-        for _ in range(skip):
+        while skip and block:
             _, _, block = block.partition(b"\n")
-        skip = 0
-        if not names:
+            skip -= 1
+        if block and not names:
             first, _, block = block.partition(b"\n")
             names = _cells(first, separator)
             require(original, names, columns)
@@ -141,7 +166,7 @@ def _table(
         block = block.replace(separator.encode(), sign.encode())
     lines = block.split(b"\n")[:-1]
     cells = sign.encode()
-    wrong = [i for i, line in enumerate(lines) if line.count(cells) != len(names) - 1]
+    wrong = [i for i, line in enumerate(lines) if line.count(cells) != len(names) - 1 or not line]
     if wrong:
         broken.add(
             Fault(
@@ -152,8 +177,11 @@ def _table(
                 f"has {lines[i].count(cells) + 1} cells instead of {len(names)}",
             )
             for i in wrong
+            if lines[i]  # an empty line is no row, and no fault
         )
         bad = set(wrong)
+        if len(bad) == len(lines):
+            return pl.DataFrame(schema={**dict.fromkeys(names, pl.String()), "__row": pl.Int64()})
         block = b"\n".join(line for i, line in enumerate(lines) if i not in bad) + b"\n"
     table = pl.read_csv(
         io.BytesIO(block),
