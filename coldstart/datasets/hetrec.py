@@ -82,7 +82,7 @@ def hetrec_lastfm(
         tracks = tracks.join(genres, on="track_id", how="left", maintain_order="left")
 
     tables = Tables(out, ABOUT, broken)
-    heard = listens.filter(pl.col("artistID").is_in(kept["artistID"].implode()))
+    heard = listens.join(kept, on="artistID", how="semi", maintain_order="left")
     tables.write(
         "listens",
         heard.select(pl.col("userID").cast(pl.String).alias("user_id"), track, plays="weight"),
@@ -96,7 +96,7 @@ def _attributes(
     kept: pl.DataFrame, tagged: pl.DataFrame, names: pl.DataFrame, tags: int, binary: bool
 ) -> pl.DataFrame:
     """A row an artist, a column a tag, the most used first."""
-    assigned = tagged.filter(pl.col("artistID").is_in(kept["artistID"].implode()))
+    assigned = tagged.join(kept, on="artistID", how="semi")
     counts = assigned.group_by("artistID", "tagID").len()
     totals = counts.group_by("tagID").agg(pl.col("len").sum())
     top = totals.sort("len", "tagID", descending=[True, False]).head(tags)

@@ -156,7 +156,9 @@ def _features(
             raise InputError(f"{original}: there is no feature beside 'id'")
         rows = Rows(original, piece, broken, "id")
         rows.ids("id")
-        rows.table = rows.table.filter(pl.col("id").is_in(heard["track_id"].implode()))
+        rows.table = rows.table.join(
+            heard, left_on="id", right_on="track_id", how="semi", maintain_order="left"
+        )
         rows.vectors(names)
         table = rows.rest().rename({"id": "track_id"})
         values = pl.col(names)

@@ -300,5 +300,5 @@ def often_heard(listens: pl.LazyFrame, listeners: int, each_once: bool = True) -
         return listens
     pairs = listens if each_once else listens.select("user_id", "track_id").unique()
     counts = pairs.group_by("track_id").len().filter(pl.col("len") >= listeners)
-    kept = counts.select("track_id").collect(engine="streaming")["track_id"]
-    return listens.filter(pl.col("track_id").is_in(kept.implode()))
+    kept = counts.select("track_id").collect(engine="streaming").lazy()
+    return listens.join(kept, on="track_id", how="semi", maintain_order="left")

@@ -71,8 +71,8 @@ def taste_profile(
     if not mismatches:
         text = files.need("sid_mismatches.txt").bytes().decode("utf-8", "replace")
         # ERROR: <SOUMNSI12AB0182807 TRMMGKQ128F9325E10> what it is  !=  what it should be
-        wrong = pl.Series(text.splitlines()).str.extract(r"<(SO\w+) ").drop_nulls()
-        names = names.filter(~pl.col("track_id").is_in(wrong.implode()))
+        ids = pl.Series("track_id", text.splitlines(), pl.String).str.extract(r"<(SO\w+) ")
+        names = names.join(ids.to_frame(), on="track_id", how="anti", maintain_order="left")
     tables.stream(
         "listens",
         _triplets(files, names.select("track_id"), broken),

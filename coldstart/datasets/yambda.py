@@ -107,11 +107,8 @@ def yambda(
     if vectors:
         audio = _scan(files, EMBEDDINGS, ["item_id", "embed"]).drop_nulls()
         audio = audio.select(track, vector="embed")
-        tables.sink(
-            "audio",
-            audio.filter(pl.col("track_id").is_in(tracks["track_id"].implode())),
-            "embeddings",
-        )
+        known = audio.join(heard, on="track_id", how="semi", maintain_order="left")
+        tables.sink("audio", known, "embeddings")
     tables.finish()
 
 
