@@ -89,7 +89,7 @@ def _lists(files: Originals, items: str) -> dict[str, list[str]]:
         name = f"items_index_{side}_{items}.tsv"
         original = files.find(name) if side == "val" else files.need(name, "dlrs-data")
         if original:
-            lists[side] = original.bytes().decode().split()
+            lists[side] = original.bytes().decode("utf-8", "replace").split()
     return lists
 
 
@@ -113,7 +113,7 @@ def _splits(lists: dict[str, list[str]]) -> pl.DataFrame:
 
 def _triplets(files: Originals, items: str, part: str) -> Original:
     """The one file of triplets that fits."""
-    word = part or ("artist" if "artist" in items else "(song|track)")
+    word = re.escape(part) or ("artist" if "artist" in items else "(song|track)")
     if not (found := files.matching("triplets")):
         files.need(TRIPLETS)
         found = files.matching("triplets")

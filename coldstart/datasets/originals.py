@@ -26,10 +26,10 @@ from coldstart.remote import cache_folder
 Source = str | os.PathLike[str] | list[str] | None
 """A folder, a file or archive, or several of them; None: download."""
 
-
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 PACKED: dict[str, Callable[[IO[bytes]], Any]] = {".bz2": bz2.open, ".gz": gzip.open}
-DAMAGED = (OSError, EOFError, zlib.error, zipfile.BadZipFile, tarfile.TarError, NotImplementedError)
+# RuntimeError: an encrypted .zip, or one packed in a way that Python doesn't know.
+DAMAGED = (OSError, EOFError, zlib.error, zipfile.BadZipFile, tarfile.TarError, RuntimeError)
 
 
 @dataclass(frozen=True)
