@@ -71,8 +71,7 @@ def msd_a(
     lists = _lists(files, items)
     ids = [item for members in lists.values() for item in members]
     known = pl.DataFrame({"track_id": ids}).unique(maintain_order=True)
-    rows = _plays(_triplets(files, items, triplets), known, broken)
-    tables.stream("listens", rows, lambda plays: plays)
+    tables.stream("listens", _plays(_triplets(files, items, triplets), known, broken))
     tables.write("tracks", _named(files, known, broken))
     tables.write("splits", _splits(lists))
     for name in embeddings or []:
