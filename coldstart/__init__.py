@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from coldstart.ablation import ablate as ablate
     from coldstart.data import ColdStartData as ColdStartData
+    from coldstart.datasets import dataset as dataset
     from coldstart.encoders.artist import Artist as Artist
     from coldstart.encoders.attributes import MGP as MGP
     from coldstart.encoders.attributes import MachineListened as MachineListened
@@ -85,6 +86,7 @@ _HOME = {
     "TrackFactors": "targets",
     "Waveform": "encoders.waveform",
     "ablate": "ablation",
+    "dataset": "datasets",
     "demo": "walkthrough",
     "factorize": "factors",
     "fit": "training",

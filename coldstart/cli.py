@@ -17,6 +17,7 @@ from coldstart.shipped import find_configs
 
 VERBS = {
     "demo": ("coldstart.walkthrough", "demo", "the whole path on an invented catalogue"),
+    "dataset": ("coldstart.datasets", "LOADERS", "a public data set → tables"),
     "factorize": ("coldstart.factors", "factorize", "a listening log → track and user vectors"),
     "split": ("coldstart.splits", "split", "tracks → train, val and test; reports what leaks"),
     "shard": ("coldstart.sharding", "shard", "tracks, audio and attributes → shards"),
@@ -53,7 +54,8 @@ VERBS = {
 }
 """Verb → module, function, and what it is for."""
 LIGHTNING_VERBS = ("fit", "validate", "test", "predict")
-FLAGS = ("--json", "--skip_broken", "--overwrite", "--all_subsets", "--why")
+DATASET_FLAGS = ("--binary", "--timestamps", "--vectors", "--features", "--mismatches")
+FLAGS = ("--json", "--skip_broken", "--overwrite", "--all_subsets", "--why", *DATASET_FLAGS)
 
 
 def usage() -> str:

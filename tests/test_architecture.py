@@ -20,6 +20,7 @@ FORBIDDEN = {
     "coldstart.data": {"coldstart.model", "coldstart.evaluation", "coldstart.cli"},
     "coldstart.model": {"coldstart.evaluation", "coldstart.callbacks", "coldstart.training"},
     "coldstart.metrics": {"coldstart.data", "coldstart.model", "polars"},
+    "coldstart.datasets": {"torch", "lightning", "coldstart.shards", "coldstart.cli"},
     "coldstart.cli": {"torch", "lightning", "polars"},  # `coldstart --help` must be quick
 }
 

@@ -6,7 +6,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 data=$(cd "$1" && pwd)
 mkdir -p "$2" && cd "$2"
 
-[ -f tables/listens.parquet ] || python "$here/prepare.py" "$data" --out tables
+[ -f tables/listens.parquet ] || coldstart dataset hetrec-lastfm --out tables --source "$data"
 for seed in 0 1 2; do
   [ -f s$seed/splits.parquet ] || coldstart split tables/tracks.parquet --out s$seed/splits.parquet --seed $seed
   [ -f s$seed/factors/factors.json ] ||

@@ -1,0 +1,185 @@
+"""MSD-A, the data of Oramas et al. (DLRS 2017) → tables: the authors' split and their vectors.
+
+Zenodo publishes an md5 of each file, which is asked for. We know the names of three archives of
+the record and, from the authors' code (github.com/sergiooramas/tartarus), those of the files in the
+folder `dlrs-data`; how its archive is called we don't know, so fetch that one by hand.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+from collections.abc import Iterator
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from coldstart.datasets.fetching import Zenodo
+from coldstart.datasets.originals import About, Original, Originals, Source
+from coldstart.datasets.reading import Rows, Tables, pieces
+from coldstart.errors import Broken, InputError
+from coldstart.files import StrPath
+
+RECORD = "https://zenodo.org/record/831348/files"
+TRIPLETS = "triplets_msd-a.tar.gz"
+SETS = ("train", "val", "test")
+TRAIN = 0.8
+"""Share of the authors' training list that their nets see; the rest is for early stopping."""
+ABOUT = About(
+    name="msd-a",
+    title="MSD-A (Oramas et al., DLRS 2017)",
+    page="https://doi.org/10.5281/zenodo.831348",
+    terms="see the record; its plays come from the Taste Profile: research only, non-commercial",
+    citation=(
+        "Oramas, Nieto, Sordo, Serra: A Deep Multimodal Approach for Cold-start Music "
+        "Recommendation, DLRS 2017, arXiv:1706.09739"
+    ),
+    remotes=(Zenodo(TRIPLETS, f"{RECORD}/{TRIPLETS}?download=1"),),
+)
+
+
+def msd_a(
+    *,
+    out: StrPath,
+    source: Source = None,
+    items: str = "MSD-A-songs",
+    triplets: str = "",
+    embeddings: list[str] | None = None,
+    skip_broken: bool = False,
+) -> None:
+    """MSD-A: artists' biographies, songs' sound, plays from the Taste Profile; the DLRS 2017 split.
+
+    Writes listens.parquet, tracks.parquet, splits.parquet and a table for each embedding asked for.
+    Titles and artists of songs come along if the Million Song Dataset's unique_tracks.txt is in the
+    source, else the id stands in their place.
+
+    Args:
+        out: folder for the tables.
+        source: folder with dlrs-data (splits, train_data) and triplets_msd-a.tar.gz, or these.
+        items: `MSD-A-songs` or `MSD-A-artists`; artists stand where tracks would.
+        triplets: file of user, item and plays, by a part of its name, where several fit.
+        embeddings: the authors' vectors, `audio-emb` for train_data/X_train_audio-emb_ITEMS.npy.
+        skip_broken: leave broken rows out and list them in `<out>/broken.csv`.
+
+    Raises:
+        InputError: a file is missing or damaged, or a row is broken.
+    """
+    files, broken = Originals(ABOUT, source), Broken(skip_broken)
+    tables = Tables(out, ABOUT, broken)
+    lists = _lists(files, items)
+    ids = [item for members in lists.values() for item in members]
+    known = pl.DataFrame({"track_id": ids}).unique(maintain_order=True)
+    tables.stream("listens", _plays(_triplets(files, items, triplets), known, broken))
+    tables.write("tracks", _named(files, known, broken))
+    tables.write("splits", _splits(lists))
+    for name in embeddings or []:
+        tables.stream(
+            name.replace("-", "_"), _vectors(files, items, name, lists), kind="embeddings"
+        )
+    tables.finish()
+
+
+def _lists(files: Originals, items: str) -> dict[str, list[str]]:
+    """The authors' lists of ids, one for each of train, val (if there is one) and test."""
+    lists = {}
+    for side in SETS:
+        name = f"items_index_{side}_{items}.tsv"
+        original = files.find(name) if side == "val" else files.need(name, "dlrs-data")
+        if original:
+            lists[side] = original.bytes().decode("utf-8", "replace").split()
+    return lists
+
+
+def _splits(lists: dict[str, list[str]]) -> pl.DataFrame:
+    """The authors' split. Without a validation list, the end of the training list is it."""
+    sides = dict(lists)
+    if "val" not in sides:
+        cut = int(TRAIN * len(sides["train"]))
+        sides = {"train": sides["train"][:cut], "val": sides["train"][cut:], "test": sides["test"]}
+    table = pl.concat(
+        pl.DataFrame({"track_id": ids}, schema={"track_id": pl.String}).with_columns(
+            split=pl.lit(side)
+        )
+        for side, ids in sides.items()
+    )
+    twice = table.filter(~pl.col("track_id").is_first_distinct())
+    if len(twice):
+        raise InputError(f"items_index_*.tsv: {twice['track_id'][0]!r} is there twice")
+    return table
+
+
+def _triplets(files: Originals, items: str, part: str) -> Original:
+    """The one file of triplets that fits."""
+    word = re.escape(part) or ("artist" if "artist" in items else "(song|track)")
+    if not (found := files.matching("triplets")):
+        files.need(TRIPLETS)
+        found = files.matching("triplets")
+    fits = [original for original in found if re.search(word, original.name)] or found
+    if len(fits) != 1:
+        names = ", ".join(original.name for original in found) or "none"
+        raise InputError(
+            f"{TRIPLETS}: can't tell which file holds the plays of {items}; there are: {names}. "
+            "Name it with --triplets"
+        )
+    return fits[0]
+
+
+def _plays(original: Original, known: pl.DataFrame, broken: Broken) -> Iterator[pl.DataFrame]:
+    for piece in pieces(original, ["user_id", "track_id", "plays"], broken, header=False):
+        rows = Rows(original, piece, broken)
+        rows.ids("track_id")
+        rows.ids("user_id")
+        rows.count("plays", 1)
+        yield rows.rest().join(known, on="track_id", how="semi", maintain_order="left")
+
+
+def _named(files: Originals, known: pl.DataFrame, broken: Broken) -> pl.DataFrame:
+    track = pl.col("track_id")
+    names = files.find("unique_tracks.txt")
+    if not names:
+        return known.with_columns(title=track, artist=track)
+    columns = ["track_id", "song_id", "artist", "title"]
+    read = pieces(names, columns, broken, separator="<SEP>", header=False)
+    table = pl.concat(piece.select("track_id", "title", "artist") for piece in read)
+    joined = known.join(
+        table.unique("track_id", keep="first"), on="track_id", how="left", maintain_order="left"
+    )
+    return joined.select(
+        track, pl.coalesce("title", track).alias("title"), pl.coalesce("artist", track)
+    )
+
+
+def _vectors(
+    files: Originals, items: str, name: str, lists: dict[str, list[str]]
+) -> Iterator[pl.DataFrame]:
+    """The authors' matrices, whose rows are their lists'."""
+    for side, ids in lists.items():
+        stem = f"X_{side}_{name}_{items}"
+        original = files.find(f"{stem}.npy") or files.find(f"{stem}.npz")
+        if original is None:
+            raise InputError(f"there is no file {stem}.npy or .npz for the embedding {name!r}")
+        matrix = _matrix(original)
+        if matrix.ndim != 2 or len(matrix) != len(ids):
+            raise InputError(
+                f"{original}: has shape {matrix.shape}; the list of {side} has {len(ids):,} items"
+            )
+        yield pl.DataFrame(
+            {"track_id": ids, "vector": matrix.astype(np.float32)},
+            schema={"track_id": pl.String, "vector": pl.Array(pl.Float32, matrix.shape[1])},
+        ).with_columns(pl.col("vector").arr.to_list())
+
+
+def _matrix(original: Original) -> NDArray[np.generic]:
+    """Dense rows of an .npy, or of the sparse matrix that an .npz holds; never a pickle."""
+    try:
+        loaded = np.load(io.BytesIO(original.bytes()), allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return loaded
+        from scipy.sparse import csr_matrix
+
+        parts = (loaded["data"], loaded["indices"], loaded["indptr"])
+        return np.asarray(csr_matrix(parts, shape=tuple(loaded["shape"])).toarray())
+    except (ValueError, LookupError, OSError, zipfile.BadZipFile) as error:
+        raise InputError(f"{original}: not a readable matrix ({error})") from error

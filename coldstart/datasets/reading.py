@@ -1,0 +1,304 @@
+"""Reading original text files piece by piece, checking them, and writing tables piece by piece.
+
+However large the original, a piece of it is in memory at a time.
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from tqdm import tqdm
+
+from coldstart.catalog import MAX_NUMBER, _Checker, write_table
+from coldstart.datasets.originals import About, Original
+from coldstart.errors import Broken, Fault, InputError
+from coldstart.files import StrPath, atomic
+
+PIECE = 16 << 20
+"""Bytes of text read at a time."""
+
+
+class Rows(_Checker):
+    """The rows of a piece, with the rules that they must keep; those that don't are dropped."""
+
+    def __init__(
+        self, original: Original, table: pl.DataFrame, broken: Broken, item: str = "track_id"
+    ) -> None:
+        """Take a piece.
+
+        Args:
+            original: the file.
+            table: the piece, from `pieces`, or a whole table.
+            broken: collects broken rows; without skipping, the first one raises.
+            item: the column that names a row.
+        """
+        numbered = table if "__row" in table.columns else table.with_row_index("__row", offset=1)
+        self.path, self.broken, self.item = Path(original.name), broken, item
+        self.table = numbered
+
+    def count(self, column: str, least: int = 0) -> None:
+        """Convert to whole numbers of at least `least`."""
+        self.numbers(column)
+        whole = pl.col(column) == pl.col(column).floor()
+        self.rule(column, ~whole | (pl.col(column) < least), f"is no whole number from {least} on")
+        self.table = self.table.with_columns(pl.col(column).cast(pl.Int64))
+
+    def vectors(self, columns: Sequence[str]) -> None:
+        """Convert to float32, all at once: there may be thousands of columns.
+
+        What is no number, not finite or too large is a fault.
+        """
+        numbers = self.table.select(pl.col(columns).cast(pl.Float64, strict=False))
+        good = pl.col(columns).is_finite().fill_null(False) & (pl.col(columns).abs() <= MAX_NUMBER)
+        whole = numbers.select(pl.all_horizontal(good)).to_series()
+        if not whole.all():
+            for column in columns:
+                faulty = ~numbers.select(pl.col(column).is_finite().fill_null(False)).to_series()
+                faulty |= numbers[column].fill_null(0.0).abs() > MAX_NUMBER
+                self.broken.add(
+                    Fault(
+                        self.path.name,
+                        row["__row"],
+                        f"{self.item.removesuffix('_id')} {row[self.item]!r}",
+                        column,
+                        f"{row[column]!r} is no finite number, or too large",
+                    )
+                    for row in self.table.filter(faulty).iter_rows(named=True)
+                )
+        as_float32 = numbers.select(pl.all().cast(pl.Float32))
+        self.table = self.table.with_columns(as_float32).filter(whole)
+
+    def rest(self) -> pl.DataFrame:
+        """What is left; there may be nothing."""
+        return self.table.drop("__row")
+
+
+def pieces(
+    original: Original,
+    columns: Sequence[str],
+    broken: Broken,
+    *,
+    separator: str = "\t",
+    header: bool = True,
+    skip: int = 0,
+    size: int = PIECE,
+) -> Iterator[pl.DataFrame]:
+    """Read a text file without quotes, one row a line, in pieces.
+
+    Args:
+        original: the file.
+        columns: needed columns; without a header, the names of all columns in order.
+        broken: collects lines that have another number of cells.
+        separator: between cells, one or more characters.
+        header: whether the first line names the columns.
+        skip: lines before the header, or before the first row.
+        size: bytes read at a time.
+
+    Yields:
+        Tables of text, with `__row`, the row's number in the file from 1 on.
+
+    Raises:
+        InputError: a needed column isn't there, or no row is.
+    """
+    names: list[str] = [] if header else list(columns)
+    before = 0
+    for block in _whole_lines(original, size):
+        while skip and block:
+            _, _, block = block.partition(b"\n")
+            skip -= 1
+        if block and not names:
+            first, _, block = block.partition(b"\n")
+            names = _cells(first, separator)
+            require(original, names, columns)
+        if block:
+            first_row, before = before, before + block.count(b"\n")
+            yield _table(original, block, names, separator, first_row, broken)
+    if not before:
+        raise InputError(f"{original}: the file has no rows")
+
+
+def _whole_lines(original: Original, size: int) -> Iterator[bytes]:
+    rest = b""
+    for block in tqdm(
+        original.blocks(size), desc=original.name, unit="piece", leave=False, disable=None
+    ):
+        cut = block.rfind(b"\n") + 1
+        if cut:
+            yield (rest + block[:cut]).replace(b"\r\n", b"\n")
+            rest = block[cut:]
+        else:
+            rest += block
+    if rest:
+        yield rest + b"\n"
+
+
+def _cells(line: bytes, separator: str) -> list[str]:
+    return line.decode("utf-8-sig", "replace").rstrip("\r").split(separator)
+
+
+def require(original: Original, names: Sequence[str], columns: Sequence[str]) -> None:
+    """Raise InputError unless all `columns` are among the file's `names`."""
+    for column in columns:
+        if column not in names:
+            raise InputError(
+                f"{original}: there is no column '{column}'; the file has: {', '.join(names[:20])}"
+                f"{', …' if len(names) > 20 else ''}. Is it another version of the data set? If a "
+                "column only has another name, rename it"
+            )
+
+
+def _table(
+    original: Original,
+    block: bytes,
+    names: Sequence[str],
+    separator: str,
+    before: int,
+    broken: Broken,
+) -> pl.DataFrame:
+    """A piece as a table, without the lines that have too many or too few cells."""
+    sign = separator if len(separator) == 1 else "\x1f"
+    if sign != separator:
+        block = block.replace(separator.encode(), sign.encode())
+    lines = block.split(b"\n")[:-1]
+    cells = sign.encode()
+    wrong = [i for i, line in enumerate(lines) if line.count(cells) != len(names) - 1 or not line]
+    if wrong:
+        broken.add(
+            Fault(
+                original.name,
+                before + i + 1,
+                f"line {lines[i][:40].decode('utf-8', 'replace')!r}",
+                "line",
+                f"has {lines[i].count(cells) + 1} cells instead of {len(names)}",
+            )
+            for i in wrong
+            if lines[i]  # an empty line is no row, and no fault
+        )
+        bad = set(wrong)
+        if len(bad) == len(lines):
+            return pl.DataFrame(schema={**dict.fromkeys(names, pl.String()), "__row": pl.Int64()})
+        block = b"\n".join(line for i, line in enumerate(lines) if i not in bad) + b"\n"
+    table = pl.read_csv(
+        io.BytesIO(block),
+        separator=sign,
+        quote_char=None,
+        has_header=False,
+        schema=dict.fromkeys(names, pl.String()),
+        encoding="utf8-lossy",
+    )
+    numbers = np.delete(np.arange(before + 1, before + 1 + len(lines)), wrong)
+    return table.with_columns(pl.Series("__row", numbers))
+
+
+class Tables:
+    """What a loader writes, and what it says at the end."""
+
+    def __init__(self, out: StrPath, about: About, broken: Broken) -> None:
+        self.out, self.about, self.broken = Path(out), about, broken
+        self.kinds: dict[str, str] = {}
+        self.rows: dict[str, int] = {}
+        self.out.mkdir(parents=True, exist_ok=True)
+
+    def path(self, name: str) -> Path:
+        """Where a table lies."""
+        return self.out / f"{name}.parquet"
+
+    def write(self, name: str, table: pl.DataFrame, kind: str = "") -> None:
+        """Write a table.
+
+        Args:
+            name: file name without its ending.
+            table: what is in it.
+            kind: `attributes`, `embeddings` or `texts`, where `shard` takes it as that.
+
+        Raises:
+            InputError: it would have no rows.
+        """
+        if table.is_empty():
+            raise InputError(f"{self.about.title}: no usable rows are left for {name}")
+        write_table(self.path(name), table)
+        self.kinds[name], self.rows[name] = kind, len(table)
+
+    def stream(
+        self,
+        name: str,
+        frames: Iterable[pl.DataFrame],
+        then: Callable[[pl.LazyFrame], pl.LazyFrame] = lambda rows: rows,
+        kind: str = "",
+    ) -> None:
+        """Write a table piece by piece.
+
+        Args:
+            name: file name without its ending.
+            frames: the pieces, all of one schema.
+            then: what is done with all of them before they are one table, lazily.
+            kind: as in `write`.
+
+        Raises:
+            InputError: it would have no rows.
+        """
+        parts = self.out / f".{name}.parts"
+        shutil.rmtree(parts, ignore_errors=True)
+        parts.mkdir()
+        try:
+            written = 0
+            for frame in frames:
+                if not frame.is_empty():
+                    frame.write_parquet(parts / f"{written:06}.parquet")
+                    written += 1
+            if written:
+                self.sink(name, then(pl.scan_parquet(parts / "*.parquet")), kind)
+            else:
+                self.write(name, pl.DataFrame())
+        finally:
+            shutil.rmtree(parts, ignore_errors=True)
+
+    def sink(self, name: str, rows: pl.LazyFrame, kind: str = "") -> None:
+        """Write a table that never lies in memory as a whole.
+
+        Raises:
+            InputError: it would have no rows.
+        """
+        with atomic(self.path(name)) as temporary:
+            rows.sink_parquet(temporary)
+            count = int(pl.scan_parquet(temporary).select(pl.len()).collect().item())
+            if not count:
+                self.write(name, pl.DataFrame())
+        self.kinds[name], self.rows[name] = kind, count
+
+    def finish(self) -> None:
+        """Say what was written, what was left out and what comes next."""
+        for name, rows in self.rows.items():
+            print(f"wrote {self.path(name)}: {rows:,} rows")
+        if skipped := self.broken.write(self.out / "broken.csv"):
+            print(skipped)
+        tracks, splits = self.path("tracks"), self.path("splits")
+        if "splits" not in self.rows:
+            print(f"next: coldstart split {tracks} --out {splits}")
+        if "listens" in self.rows:
+            listens, factors = self.path("listens"), self.out / "factors"
+            print(f"next: coldstart factorize {listens} --splits {splits} --out {factors}")
+        more = "".join(f" --{kind}.{n} {self.path(n)}" for n, kind in self.kinds.items() if kind)
+        print(f"next: coldstart shard {tracks} --splits {splits}{more} --out {self.out / 'shards'}")
+
+
+def often_heard(listens: pl.LazyFrame, listeners: int, each_once: bool = True) -> pl.LazyFrame:
+    """The listens of tracks that at least so many users have heard, in their order.
+
+    Args:
+        listens: user_id and track_id, and more.
+        listeners: how many.
+        each_once: whether a user and track stand in one row at most; counting needs little memory
+            then, else it grows with the users and tracks.
+    """
+    if listeners <= 1:
+        return listens
+    pairs = listens if each_once else listens.select("user_id", "track_id").unique()
+    counts = pairs.group_by("track_id").len().filter(pl.col("len") >= listeners)
+    kept = counts.select("track_id").collect(engine="streaming").lazy()
+    return listens.join(kept, on="track_id", how="semi", maintain_order="left")
