@@ -32,7 +32,7 @@ from scipy.sparse import csr_matrix
 from coldstart.catalog import read_listens, read_listens_before, read_splits, write_table
 from coldstart.errors import Broken, InputError, one_of
 from coldstart.files import StrPath, atomic, write_json
-from coldstart.mf import explicit_als, fold_in, implicit_als
+from coldstart.mf import explicit_als, fold_in, implicit_als, in_score_axes, noise_level
 from coldstart.withholding import cut_day, withhold
 
 VERSION = 1
@@ -197,9 +197,11 @@ def factorize(
     algorithm: Literal["implicit", "explicit"] = "implicit",
     factors: int = 64,
     regularization: float = 0.05,
+    shrinkage: float = 0.0,
     iterations: int = 20,
     weighting: Literal["log", "linear"] = "log",
     alpha: float = 2.0,
+    axes: Literal["als", "scores"] = "als",
     seed: int = 0,
     hold_out: float = 0.0,
     until: str | None = None,
@@ -223,10 +225,15 @@ def factorize(
         factors: K, width of a vector.
         regularization: λ. For `explicit` it counts once for every observed rating, as in the sum
             that the talk shows.
+        shrinkage: above 0, λ is this share of the log's noise level (`mf.noise_level`), whatever
+            its size and `alpha`, and `regularization` doesn't count; for `implicit` alone.
         iterations: alternations of users and tracks.
         weighting: confidence from plays: `log`: alpha · (1 + ln(1 + plays)); `linear`:
             1 + alpha · plays.
         alpha: scale of the confidence.
+        axes: `als`: as the factorisation left them. `scores`: turned and stretched so that two
+            tracks' squared distance is the mean squared difference of all users' scores for them;
+            scores stay the same. For models that are fitted by squared error.
         seed: of the random start, and of what is withheld.
         hold_out: this share of each user's training listens is withheld for a test (`test
             --candidates mixed`), never a user's or a track's last one.
@@ -239,9 +246,14 @@ def factorize(
     Returns:
         The factors, as they were saved.
     """
-    if factors < 1 or iterations < 1 or regularization < 0 or alpha <= 0:
-        raise InputError("factors and iterations are at least 1, regularization ≥ 0, alpha > 0")
+    if factors < 1 or iterations < 1 or min(regularization, shrinkage) < 0 or alpha <= 0:
+        raise InputError(
+            "factors and iterations are at least 1, regularization and shrinkage ≥ 0, alpha > 0"
+        )
     one_of("algorithm", algorithm, ("implicit", "explicit"))
+    one_of("axes", axes, ("als", "scores"))
+    if shrinkage and algorithm == "explicit":
+        raise InputError("shrinkage is for `implicit`; `explicit` has regularization")
     one_of("weighting", weighting, ("log", "linear"))
     if not 0 <= hold_out < 1:
         raise InputError(f"hold_out is a share from 0 to below 1, not {hold_out}")
@@ -300,13 +312,16 @@ def factorize(
             seen.data = np.float32(alpha) * (1 + np.log1p(seen.data))
         else:
             seen.data = 1 + np.float32(alpha) * seen.data
+        if shrinkage:
+            options["regularization"] = shrinkage * noise_level(seen[heard, :warm])
         tracks, users[heard] = implicit_als(seen[heard, :warm], seed=seed, **options)
     else:
         seen = matrix
         tracks, users[heard] = explicit_als(seen[heard, :warm], seed=seed, **options)
-    vectors = np.concatenate(
-        [tracks, fold_in(seen[:, warm:].T.tocsr(), users, regularization, algorithm)]
-    )
+    afterwards = fold_in(seen[:, warm:].T.tocsr(), users, options["regularization"], algorithm)
+    vectors = np.concatenate([tracks, afterwards])
+    if axes == "scores":
+        vectors, users[heard] = in_score_axes(vectors, users[heard])
     result = Factors(
         track_ids=track_ids,
         user_ids=user_ids,
@@ -322,7 +337,9 @@ def factorize(
             + (f", {hold_out:.0%} of the training listens withheld" if hold_out else ""),
             "algorithm": algorithm,
             **options,
+            **({"shrinkage": shrinkage} if shrinkage else {}),
             **({"weighting": weighting, "alpha": alpha} if algorithm == "implicit" else {}),
+            **({"axes": axes} if axes != "als" else {}),
             "seed": seed,
             "listens": matrix.nnz,
             "users": len(user_ids),

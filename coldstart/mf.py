@@ -81,6 +81,55 @@ def fold_in(
         return np.asarray(model.recalculate_item(np.arange(rows.shape[0]), rows))
 
 
+def noise_level(confidence: csr_matrix) -> float:
+    """About the largest singular value of a matrix with such entries in random places and signs.
+
+    What a penalty must be measured against: a direction in which the log is no stronger than this
+    can't be told from chance. Of independent entries of mean 0 it is the root of the largest
+    row's plus that of the largest column's sum of variances (R. Latała, Proc. AMS 2005); here the
+    mean row and column stand for the largest.
+
+    Args:
+        confidence: [users, tracks] sparse, no empty table.
+
+    >>> round(noise_level(csr_matrix(np.full((100, 400), 2.0))), 1)
+    60.0
+    """
+    squares = float(np.square(confidence.data, dtype=np.float64).sum())
+    return float(sum(np.sqrt(squares / n) for n in confidence.shape))
+
+
+def in_score_axes(tracks: Array, users: Array) -> tuple[Array, Array]:
+    """The same scores in other axes: two tracks' squared distance is how differently users rate.
+
+    Users' vectors are uncorrelated afterwards, with a mean square of 1 in each axis; so the mean
+    over users of the squared difference between two tracks' scores is the squared distance of
+    their vectors, and a squared error of a predicted vector is one of predicted scores.
+
+    Args:
+        tracks: [N, K].
+        users: [U, K], of those who count.
+
+    Returns:
+        Both in the new axes, the strongest first. Axes in which no user differs are 0.
+
+    >>> tracks, users = np.float32([[1, 2], [3, 1]]), np.float32([[2, 1], [0, 1], [1, 1]])
+    >>> turned, by = in_score_axes(tracks, users)
+    >>> bool(np.allclose(by @ turned.T, users @ tracks.T, atol=1e-5))
+    True
+    >>> bool(np.allclose(by.T @ by / 3, np.eye(2), atol=1e-5))
+    True
+    """
+    table = users.astype(np.float64)
+    values, axes = np.linalg.eigh(table.T @ table / max(1, len(table)))
+    values, axes = values[::-1].clip(0), axes[:, ::-1]
+    # float32 knows no smaller direction from none; its scores, which are as small, become 0.
+    root = np.sqrt(np.where(values > 1e-10 * max(values[0], 1e-300), values, 0.0))
+    inverse = np.divide(1.0, root, out=np.zeros_like(root), where=root > 0)
+    turned = tracks.astype(np.float64) @ (axes * root), table @ (axes * inverse)
+    return turned[0].astype(np.float32), turned[1].astype(np.float32)
+
+
 def _solve_explicit(rows: csr_matrix, other: Array, regularization: float) -> Array:
     """Each row's least squares over its observed entries: (Σ q qᵀ + n λ I) p = Σ r q."""
     k = other.shape[1]

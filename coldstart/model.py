@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torchmetrics import MeanMetric
 
-from coldstart import notebook, pretrained, registry
+from coldstart import notebook, pretrained, registry, solved
 from coldstart.checkpoints import VERSION, best_checkpoint, read_checkpoint, recipe_in
 from coldstart.encoders.base import Encoder, Modality
 from coldstart.errors import InputError
@@ -99,6 +99,7 @@ class ColdStart(LightningModule):
         self.target = target or TrackFactors()
         several = len(encoders) > 1 and isinstance(self.target, TrackFactors)
         self.fusion = fusion or (MeanLateFusion() if several else Concat())
+        self.automatic_optimization = not self.fusion.closed_form
         self.facts: dict[str, dict[str, Any]] = {}
         self.fitted_on: dict[str, Any] = {}
         self.best_epoch = 0
@@ -265,8 +266,15 @@ class ColdStart(LightningModule):
                 if name in saved:
                     torch.distributed.broadcast(buffer, 0)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Mean loss of a batch."""
+    def on_train_epoch_start(self) -> None:
+        """A head that is solved, not trained, is solved before its only epoch."""
+        if self.fusion.closed_form and self.trainer.current_epoch == 0:
+            solved.solve(self, self.trainer.datamodule)  # type: ignore[attr-defined]
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
+        """Mean loss of a batch; None, which is no step, where there is nothing to train."""
+        if self.fusion.closed_form:
+            return None
         inputs = with_modality_dropout(batch.inputs, self.modality_dropout)
         loss = self.target.loss(self(inputs), batch.target.values).mean()
         if self._is_loss_wanted(batch_idx):

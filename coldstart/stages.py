@@ -51,7 +51,12 @@ _ONLY_SHOWN = (
 
 
 def wanted(config: Mapping[str, Any]) -> bool:
-    """Whether a fit has two stages if nobody says: several encoders that predict factors."""
+    """Whether a fit has two stages if nobody says: several encoders that predict factors, and a
+    head that is trained.
+    """
+    fusion = config["model"].get("fusion")
+    if fusion and registry.load("fusion", fusion["class_path"].rpartition(".")[2]).closed_form:
+        return False
     several = len([name for name in config["model"]["encoders"] if not _is_made(config, name)]) > 1
     data = config["data"]
     return several and data.get("factors") is not None and data.get("folds") is None

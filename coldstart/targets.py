@@ -79,10 +79,21 @@ class Target(Component):
 
 
 class TrackFactors(Target):
-    """A track's vector in collaborative-filtering space; the talk's loss, 1 − mean cosine."""
+    """A track's vector in collaborative-filtering space: its direction, or its length too."""
 
     interface = 1
     fields: ClassVar[tuple[str, ...]] = (FACTORS,)
+
+    def __init__(self, length: bool = False) -> None:
+        """A target.
+
+        Args:
+            length: false: the talk's loss, 1 − mean cosine, and outputs are directions. True:
+                squared error, and outputs keep their length, which says how much a track is liked
+                by those who like it: users' scores are dot products then.
+        """
+        super().__init__()
+        self.length = length
 
     def build(self, info: Mapping[str, Any]) -> None:
         """As wide as the factors."""
@@ -102,12 +113,14 @@ class TrackFactors(Target):
         return FactorReader(self.dim)
 
     def loss(self, predicted: Tensor, true: Tensor) -> Tensor:
-        """Cosine distance; the lengths play no part."""
+        """Cosine distance, or the squared one. [B, K], [B, K] → [B]."""
+        if self.length:
+            return (predicted - true).square().sum(dim=1)
         return cosine_distance(predicted, true)
 
     def output(self, predicted: Tensor) -> Tensor:
-        """The direction: this loss leaves the length to chance."""
-        return F.normalize(predicted, dim=1)
+        """As it is if lengths count; else the direction: its loss leaves the length to chance."""
+        return predicted if self.length else F.normalize(predicted, dim=1)
 
 
 class Attributes(Target):

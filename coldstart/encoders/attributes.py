@@ -61,17 +61,16 @@ class _Attributes(Encoder):
         """Dense layers of these widths; the last one is what fusion gets.
 
         Args:
-            hidden: widths of the layers, at least one.
+            hidden: widths of the layers; none: fusion gets the scaled attributes themselves.
             dropout: share of units dropped after each layer while training.
             scale: `common`: centred, then divided by one spread for all, for grades on one scale;
                 rare attributes stay quiet. `each`: every attribute by its own spread, for columns
                 in different units.
         """
         super().__init__()
-        if not hidden or min(hidden) < 1:
-            raise InputError(f"hidden: {list(hidden)} is not one width or more, each at least 1")
+        if min(hidden, default=1) < 1:
+            raise InputError(f"hidden: {list(hidden)} are not widths of at least 1")
         self.hidden, self.dropout, self.scale = tuple(hidden), dropout, scale
-        self.dim = self.hidden[-1]
 
     def build(self, info: Mapping[str, Any]) -> None:
         """Make the layers for as many attributes as `info["names"]` has."""
@@ -89,6 +88,7 @@ class _Attributes(Encoder):
         self.register_buffer("mean", torch.tensor(info["mean"], dtype=torch.float32))
         self.register_buffer("spread", spread)
         self.net = dense((self.width, *self.hidden), self.dropout)
+        self.dim = (self.width, *self.hidden)[-1]
 
     def check(self, info: Mapping[str, Any], built_from: Mapping[str, Any]) -> None:
         """The attributes must be the same, in the same order."""
@@ -143,7 +143,7 @@ class MachineListened(_Attributes):
         """Dense layers, as in `MGP`.
 
         Args:
-            hidden: widths of the layers, at least one.
+            hidden: widths of the layers; none: fusion gets the scaled attributes themselves.
             dropout: share of units dropped after each layer while training.
             scale: `common` or `each`, as in `MGP`.
             modality: folder of the shards that a listener has written.

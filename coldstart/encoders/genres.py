@@ -56,22 +56,23 @@ class Genres(Encoder):
         """Dense layers of these widths; the last one is what fusion gets.
 
         Args:
-            hidden: widths of the layers, at least one.
+            hidden: widths of the layers; none: fusion gets the multi-hot genres themselves.
             dropout: share of units dropped after each layer while training.
             max_genres: size of the vocabulary: the most frequent genres of the training tracks.
         """
         super().__init__()
-        if not hidden or min(hidden) < 1:
-            raise InputError(f"hidden: {list(hidden)} is not one width or more, each at least 1")
+        if min(hidden, default=1) < 1:
+            raise InputError(f"hidden: {list(hidden)} are not widths of at least 1")
         self.hidden, self.dropout, self.max_genres = tuple(hidden), dropout, max_genres
-        self.dim = self.hidden[-1]
 
     def build(self, info: Mapping[str, Any]) -> None:
         """Make the layers for the vocabulary in `info["vocabulary"]`, most frequent first."""
         self.vocabulary: list[str] = list(info["vocabulary"])[: self.max_genres]
         if not self.vocabulary:
             raise InputError(f"{self.fields[0]}: no training track has a genre to learn from")
-        self.net = dense((len(self.vocabulary), *self.hidden), self.dropout)
+        sizes = (len(self.vocabulary), *self.hidden)
+        self.net = dense(sizes, self.dropout)
+        self.dim = sizes[-1]
 
     def reader(self) -> GenreReader:
         """Reads names into multi-hot vectors over the vocabulary."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import ClassVar
 
 import torch
@@ -10,15 +10,20 @@ from torch import Tensor
 
 from coldstart.components import Component
 
+Rows = Iterable[tuple[Mapping[str, Tensor], Mapping[str, Tensor], Tensor]]
+"""Batches of training tracks: encoded, present, true vectors [B, out]."""
+
 
 class FusionHead(Component):
     """Any subset of modalities → one vector. A subclass implements `build` and `forward`.
 
     Attributes:
         interface: version of this interface that the head was written for.
+        closed_form: true if it is solved in one go instead of trained; then it has `solve`.
     """
 
     interface: ClassVar[int]
+    closed_form: ClassVar[bool] = False
 
     def build(self, dims: Mapping[str, int], out: int) -> None:
         """Make the layers.
@@ -38,6 +43,17 @@ class FusionHead(Component):
 
         Returns:
             [B, out]. The order of the modalities doesn't matter.
+        """
+        raise NotImplementedError
+
+    def solve(self, rows: Callable[[], Rows]) -> str:
+        """Fit to the training tracks, if `closed_form`.
+
+        Args:
+            rows: begins a pass over the training tracks.
+
+        Returns:
+            What was found, in a line.
         """
         raise NotImplementedError
 

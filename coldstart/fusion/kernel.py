@@ -1,0 +1,304 @@
+"""Kernel ridge regression on the content of all modalities: solved, not trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from coldstart.errors import InputError
+from coldstart.fusion.base import FusionHead, Rows
+
+WEIGHTS = (0.25, 0.5, 1.0, 2.0)
+"""What a modality may weigh beside the best one, if it isn't left out."""
+
+PENALTIES = tuple(round(10.0 ** (power / 2), 3) for power in range(-4, 3))
+
+SEARCHED = 1500
+"""Tracks by which weights are chosen: each choice costs an eigendecomposition of this size."""
+
+
+class Fit(NamedTuple):
+    """A ridge regression on a kernel, and how well it predicts each track from the others.
+
+    Attributes:
+        penalty: λ.
+        error: mean squared leave-one-out error, as a share of the vectors' variance.
+        coefficients: [N, K].
+    """
+
+    penalty: float
+    error: float
+    coefficients: Tensor
+
+
+class Kernel(FusionHead):
+    """Kernel ridge regression from content to vectors, with a Laplace kernel exp(−distance/width).
+
+    Each modality's vectors are centred and scaled to one mean length, then weighted; a track that
+    lacks one is at its mean. Weights and penalty are those with which each training track is best
+    predicted from the others (leave-one-out, in closed form); no validation track is asked. It is
+    exact for up to `landmarks` training tracks; of more, that many are drawn as the kernel's
+    centres, and all are used to solve for its coefficients (Nyström; Williams & Seeger, NIPS 2000).
+
+    It wants the content itself: encoders without layers to train (`hidden: []`), and a target in
+    which lengths count (`TrackFactors` with `length: true`).
+    """
+
+    interface = 1
+    closed_form: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        landmarks: int = 4096,
+        width: float = 4.0,
+        penalties: Sequence[float] = PENALTIES,
+        weights: Sequence[float] = WEIGHTS,
+        seed: int = 0,
+    ) -> None:
+        """Settings of the solution.
+
+        Args:
+            landmarks: at most so many centres; time grows with their cube, memory with their
+                square (4,096: half a minute on two cores, 1 GB).
+            width: of the kernel, in median distances between training tracks.
+            penalties: λ to choose from, above 0.
+            weights: of each modality beside the best one, to choose from; it may be left out too.
+            seed: of the drawn landmarks.
+        """
+        super().__init__()
+        if landmarks < 2 or width <= 0 or not penalties or min(penalties) <= 0:
+            raise InputError("Kernel: landmarks is at least 2, width and penalties are above 0")
+        if min(weights, default=1.0) <= 0:
+            raise InputError("Kernel: weights are above 0")
+        self.landmarks, self.width, self.seed = landmarks, width, seed
+        self.penalties, self.weights = tuple(penalties), tuple(weights)
+
+    def build(self, dims: Mapping[str, int], out: int) -> None:
+        """Make room; what it holds comes with `solve`, or from a checkpoint."""
+        self.names = sorted(dims)
+        features = sum(dims.values())
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("scale", torch.ones(features))
+        self.register_buffer("inverse_width", torch.ones(()))
+        self.register_buffer("centres", torch.zeros(1, features))
+        self.register_buffer("coefficients", torch.zeros(1, out))
+        self.register_buffer("bias", torch.zeros(out))
+        self.register_buffer("weight", torch.ones(len(dims)))
+        self.register_buffer("penalty", torch.zeros(()))
+        self.dims = dict(dims)
+
+    def forward(self, encoded: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
+        """{modality: [B, dim]} → [B, out]."""
+        get = self.get_buffer
+        near = self._near(self._features(encoded, present), get("centres"))
+        return near @ get("coefficients") + get("bias")
+
+    def solve(self, rows: Callable[[], Rows]) -> str:
+        """Choose weights and penalty, and solve for the coefficients.
+
+        Args:
+            rows: begins a pass over the training tracks.
+
+        Returns:
+            What was chosen, in a line.
+
+        Raises:
+            InputError: fewer than three training tracks have a vector.
+        """
+        drawn, seen = self._draw(rows())
+        if len(drawn.vectors) < 3:
+            raise InputError(f"Kernel: {len(drawn.vectors)} training tracks are too few to fit on")
+        self._set("bias", drawn.vectors.mean(0))
+        aim = (drawn.vectors - drawn.vectors.mean(0)).double()
+        for name, part in zip(self.names, self._columns(), strict=True):
+            there = drawn.values[drawn.present[name], part].double()
+            mean = there.mean(0) if len(there) else torch.zeros(self.dims[name])
+            spread = (there - mean).square().sum(1).mean().sqrt() if len(there) else torch.zeros(())
+            self.get_buffer("mean")[part] = mean.to(self.get_buffer("mean"))
+            self.get_buffer("scale")[part] = 1 / float(spread) if spread > 0 else 0.0
+        self._choose_weights(drawn, aim)
+        centres = self._features_of(drawn)
+        self._set("centres", centres)
+        self._set("inverse_width", 1 / (self.width * _median_distance(centres)))
+        best = ridge(self._kernel(centres), aim, self.penalties)
+        self._set("penalty", best.penalty)
+        coefficients = best.coefficients
+        if seen > len(centres):
+            coefficients = self._of_all(rows(), centres, best.penalty)
+        self._set("coefficients", coefficients)
+        weights = ", ".join(
+            f"{name} × {value:g}"
+            for name, value in zip(self.names, self.get_buffer("weight").tolist(), strict=True)
+        )
+        return (
+            f"kernel of {len(centres):,} of {seen:,} training tracks: {weights}; λ = "
+            f"{best.penalty:g}; leave-one-out error {best.error:.3f} of the variance"
+        )
+
+    def _choose_weights(self, drawn: _Drawn, aim: Tensor) -> None:
+        """The best modality alone, then each other one with the weight that helps most, if any."""
+        weight = self.get_buffer("weight")
+        weight.fill_(1.0)
+        if len(self.names) == 1:
+            return
+        few = drawn.first(SEARCHED)
+
+        def error(values: Tensor) -> float:
+            weight.copy_(values)
+            features = self._features_of(few)
+            distance = _median_distance(features)
+            if distance == 0:  # these modalities tell no track from another
+                return float("inf")
+            self._set("inverse_width", 1 / (self.width * distance))
+            return ridge(self._kernel(features), aim[: len(features)], self.penalties).error
+
+        alone = list(torch.eye(len(self.names)))
+        errors = [error(one) for one in alone]
+        best, *others = sorted(range(len(errors)), key=errors.__getitem__)
+        chosen, least = alone[best], errors[best]
+        for other in others:
+            tried = {
+                error(both): both for w in self.weights for both in [chosen + w * alone[other]]
+            }
+            if min(tried) < least:
+                least = min(tried)
+                chosen = tried[least]
+        weight.copy_(chosen)
+
+    def _of_all(self, rows: Rows, centres: Tensor, penalty: float) -> Tensor:
+        """The coefficients of a few centres that fit all tracks best, tracks coming in batches."""
+        own = self._kernel(centres)
+        left, right = penalty * own, torch.zeros(len(centres), len(self.get_buffer("bias")))
+        right = right.to(own)
+        for encoded, present, vectors in rows:
+            near = self._near(self._features(encoded, present), centres).double()
+            left += near.T @ near
+            right += near.T @ (vectors - self.get_buffer("bias")).double()
+        # The normal equations square the kernel's condition: what float64 can't hold is let go.
+        left.diagonal().add_(1e-10 * float(left.diagonal().mean()))
+        coefficients: Tensor = torch.linalg.solve(left, right)
+        return coefficients
+
+    def _draw(self, rows: Rows) -> tuple[_Drawn, int]:
+        """At most `landmarks` tracks, each set of them as likely, and how many there were."""
+        generator = torch.Generator().manual_seed(self.seed)
+        kept, keys, seen = _Drawn(torch.empty(0), {}, torch.empty(0)), torch.empty(0), 0
+        for encoded, present, vectors in rows:
+            values = torch.cat([encoded[name] for name in self.names], dim=1)
+            there = {name: present[name] for name in self.names}
+            batch = _Drawn(values, there, vectors)
+            kept = kept.joined(batch) if seen else batch
+            keys = torch.cat([keys, torch.rand(len(vectors), generator=generator)])
+            seen += len(vectors)
+            if len(keys) > self.landmarks:
+                lowest = keys.argsort()[: self.landmarks]
+                kept, keys = kept.at(lowest.to(vectors.device)), keys[lowest]
+        return kept.at(keys.argsort().to(kept.vectors.device)), seen
+
+    def _features(self, encoded: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
+        """[B, F], centred, scaled and weighted; 0 where a track lacks a modality."""
+        values = torch.cat([encoded[name] for name in self.names], dim=1)
+        return self._scaled(values, {name: present[name] for name in self.names})
+
+    def _features_of(self, drawn: _Drawn) -> Tensor:
+        return self._scaled(drawn.values, drawn.present)
+
+    def _scaled(self, values: Tensor, present: Mapping[str, Tensor]) -> Tensor:
+        factor = self.get_buffer("scale") * self._per_column(self.get_buffer("weight"))
+        there = torch.cat(
+            [present[name][:, None].expand(-1, self.dims[name]) for name in self.names], dim=1
+        )
+        return torch.where(there, (values - self.get_buffer("mean")) * factor, 0.0)
+
+    def _per_column(self, values: Tensor) -> Tensor:
+        widths = torch.tensor([self.dims[name] for name in self.names], device=values.device)
+        return values.repeat_interleave(widths)
+
+    def _columns(self) -> list[slice]:
+        """Where each modality's columns are."""
+        ends = torch.tensor([0, *(self.dims[name] for name in self.names)]).cumsum(0).tolist()
+        return [slice(a, b) for a, b in pairwise(ends)]
+
+    def _kernel(self, features: Tensor) -> Tensor:
+        """[N, N] in float64, for an eigendecomposition needs it."""
+        return self._near(features.double(), features.double())
+
+    def _near(self, features: Tensor, centres: Tensor) -> Tensor:
+        """[B, N], 1 for the same content, towards 0 for other."""
+        return torch.exp(-torch.cdist(features, centres) * self.get_buffer("inverse_width"))
+
+    def _set(self, name: str, value: Tensor | float) -> None:
+        """A buffer gets a value, which may be of another shape."""
+        now = self.get_buffer(name)
+        self.register_buffer(name, torch.as_tensor(value).to(now))
+
+    def _load_from_state_dict(
+        self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        """There is room for as many centres as a checkpoint has."""
+        for name in ("centres", "coefficients"):
+            if (stored := state_dict.get(prefix + name)) is not None:
+                now = self.get_buffer(name)
+                self.register_buffer(name, now.new_zeros(len(stored), *now.shape[1:]))
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+class _Drawn(NamedTuple):
+    """Tracks: values [N, F], modality → [N] bool, vectors [N, K]."""
+
+    values: Tensor
+    present: dict[str, Tensor]
+    vectors: Tensor
+
+    def at(self, rows: Tensor) -> _Drawn:
+        there = {name: mask[rows] for name, mask in self.present.items()}
+        return _Drawn(self.values[rows], there, self.vectors[rows])
+
+    def joined(self, more: _Drawn) -> _Drawn:
+        there = {name: torch.cat([mask, more.present[name]]) for name, mask in self.present.items()}
+        values, vectors = (
+            torch.cat([self.values, more.values]),
+            torch.cat([self.vectors, more.vectors]),
+        )
+        return _Drawn(values, there, vectors)
+
+    def first(self, count: int) -> _Drawn:
+        return self.at(torch.arange(min(count, len(self.vectors)), device=self.vectors.device))
+
+
+def ridge(kernel: Tensor, aim: Tensor, penalties: Sequence[float]) -> Fit:
+    """Kernel ridge regression, with the penalty of the least leave-one-out error.
+
+    With H = K (K + λI)⁻¹ the residual of a row that was left out is its residual / (1 − H_ii).
+
+    Args:
+        kernel: [N, N], symmetric, no eigenvalue below 0.
+        aim: [N, K], centred.
+        penalties: λ, each above 0.
+
+    Examples:
+        >>> kernel = torch.eye(2).double() + 1
+        >>> fit = ridge(kernel, torch.tensor([[1.0], [-1.0]]).double(), [1.0])
+        >>> fit.coefficients.ravel().tolist()
+        [0.5, -0.5]
+    """
+    values, axes = torch.linalg.eigh(kernel)
+    turned, squares = axes.T @ aim, axes.square()
+    variance = float(aim.square().sum())
+    fits = []
+    for penalty in penalties:
+        inverse = 1 / (values.clamp_min(0) + penalty)
+        coefficients = axes @ (inverse[:, None] * turned)
+        left_out = coefficients / (squares @ inverse)[:, None]
+        error = float(left_out.square().sum()) / variance if variance else 0.0
+        fits.append(Fit(penalty, error, coefficients))
+    return min(fits, key=lambda fit: fit.error)
+
+
+def _median_distance(features: Tensor) -> float:
+    few = features[:SEARCHED].double()
+    return float(torch.pdist(few).median())

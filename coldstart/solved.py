@@ -1,0 +1,56 @@
+"""Fitting a model whose fusion head is solved instead of trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from torch import Tensor
+
+from coldstart.data import ColdStartData
+from coldstart.errors import InputError
+
+if TYPE_CHECKING:
+    from coldstart.model import ColdStart
+
+
+def must_be_fixed(model: ColdStart) -> None:
+    """Nothing but the head may need training.
+
+    Raises:
+        InputError: an encoder has layers.
+    """
+    for name, encoder in model.encoders.items():
+        trained = sum(p.numel() for key, p in encoder.named_parameters() if key != "absent")
+        if trained:
+            raise InputError(
+                f"model.fusion: {type(model.fusion).__name__} is solved, not trained, and "
+                f"model.encoders.{name} has {trained:,} parameters that would stay untrained: give "
+                "it `hidden: []`, or read vectors that another model has written"
+            )
+
+
+def solve(model: ColdStart, data: ColdStartData) -> None:
+    """Solve for the head's weights, from all training tracks that have a vector.
+
+    Every process reads all of them, and finds the same: no sum has to cross between processes.
+
+    Raises:
+        InputError: an encoder would have to be trained.
+    """
+    must_be_fixed(model)
+
+    def rows() -> Iterator[tuple[Mapping[str, Tensor], Mapping[str, Tensor], Tensor]]:
+        for batch in data.batches(["train"], needs_target=True, folded=True, alone=True):
+            inputs, target = (moved := batch.to(model.device)).inputs, moved.target
+            present = {name: modality.present for name, modality in inputs.items()}
+            yield model.encode(inputs), present, target.values
+
+    training = model.training
+    model.eval()
+    with torch.no_grad():
+        said = model.fusion.solve(rows)
+    model.train(training)
+    rank_zero_info(said)
