@@ -1,9 +1,9 @@
 """Why a track was recommended: what its modalities, and their attributes, add to its score.
 
-The score is the cosine between the query's vector, held fixed, and the vector that the model
-predicts from the track's content. Modalities share it by their Shapley values, over the subsets of
-what the track has; a modality's share is split among its features by integrated gradients, if these
-have names. Both add up.
+The score is the cosine (or the dot product) of the query's vector, held fixed, and the vector that
+the model predicts from the track's content. Modalities share it by their Shapley values, over the
+subsets of what the track has; a modality's share is split among its features by integrated
+gradients, if these have names. Both add up.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from coldstart.attribution import integrated_gradients, shapley, subsets, weight
 from coldstart.encoders.base import Encoder, Modality
@@ -28,8 +27,11 @@ MOST = 10
 SHOWN = 5
 """Attributes of a modality that a line of text names."""
 
-Explain = Callable[[Tensor, list[str]], Mapping[str, "Why"]]
-"""A query's vector [K] and the ids of tracks → why each of them has its score."""
+Likeness = Callable[[Tensor], Tensor]
+"""Vectors [N, K] → [N], how near each is to what is asked for."""
+
+Explain = Callable[[Likeness, list[str]], Mapping[str, "Why"]]
+"""What is asked for and the ids of tracks → why each of them has its score."""
 
 
 class Share(NamedTuple):
@@ -191,17 +193,17 @@ def way_through(
     )
 
 
-def explain(model: ColdStart, pieces: Pieces, query: Tensor, ways: Mapping[str, Way]) -> Why:
+def explain(model: ColdStart, pieces: Pieces, likeness: Likeness, ways: Mapping[str, Way]) -> Why:
     """Say what each modality of a track adds to its score.
 
     Args:
         model: in eval mode; it predicts factors.
         pieces: the track's content.
-        query: [K].
+        likeness: of a predicted vector to what is asked for: the score.
         ways: encoder name → the way of its named features.
 
     Returns:
-        Shares that add up to the cosine of the query and the track's predicted vector. What is not
+        Shares that add up to the score of the track's predicted vector. What is not
         there is missing as in training; of a track of which nothing is known the score is 0.
 
     Raises:
@@ -215,7 +217,7 @@ def explain(model: ColdStart, pieces: Pieces, query: Tensor, ways: Mapping[str, 
         )
     with torch.no_grad():
         values = {
-            some: _score(model, pieces, query, some).item() if some else 0.0
+            some: _score(model, pieces, likeness, some).item() if some else 0.0
             for some in subsets(players)
         }
     shares = []
@@ -223,13 +225,13 @@ def explain(model: ColdStart, pieces: Pieces, query: Tensor, ways: Mapping[str, 
         if name not in ways:
             shares.append(Share(name, value, None, {}))
             continue
-        added = _attributes(model, pieces, query, name, players, ways[name])
+        added = _attributes(model, pieces, likeness, name, players, ways[name])
         shares.append(Share(name, value, value - sum(added.values()), added))
     return Why("content", sorted(shares, key=lambda share: -abs(share.value)))
 
 
 def _attributes(
-    model: ColdStart, pieces: Pieces, query: Tensor, name: str, players: list[str], way: Way
+    model: ColdStart, pieces: Pieces, likeness: Likeness, name: str, players: list[str], way: Way
 ) -> dict[str, float]:
     """What each feature adds to its modality's share, the largest first."""
     others = subsets([player for player in players if player != name])
@@ -239,7 +241,7 @@ def _attributes(
         vectors = way.vectors(features)
         scores = [
             weight(len(some), len(players))
-            * _score(model, pieces, query, some | {name}, {name: vectors})
+            * _score(model, pieces, likeness, some | {name}, {name: vectors})
             for some in others
         ]
         return torch.stack(scores).sum(0)
@@ -254,11 +256,11 @@ def _attributes(
 def _score(
     model: ColdStart,
     pieces: Pieces,
-    query: Tensor,
+    likeness: Likeness,
     there: Collection[str],
     instead: Mapping[str, Tensor] | None = None,
 ) -> Tensor:
-    """The cosine if only some modalities are there; `instead`: [T, P or 1, dim] for own vectors.
+    """The score if only some modalities are there; `instead`: [T, P or 1, dim] for own vectors.
 
     Returns:
         [T]; T is 1 without `instead`.
@@ -276,9 +278,7 @@ def _score(
     out = model.target.output(model.fusion(encoded, present)).unflatten(0, (count, length))
     # As in a prediction: the mean over the pieces of which anything is known.
     known = torch.stack([pieces.present[name] for name in there]).any(0)
-    direction = F.normalize(query.to(out), dim=0)
-    cosine: Tensor = F.normalize(out[:, known].mean(1), dim=1) @ direction
-    return cosine
+    return likeness(out[:, known].mean(1))
 
 
 def _way(encoder: Encoder, values: Tensor) -> Way:

@@ -99,7 +99,6 @@ class ColdStart(LightningModule):
         self.target = target or TrackFactors()
         several = len(encoders) > 1 and isinstance(self.target, TrackFactors)
         self.fusion = fusion or (MeanLateFusion() if several else Concat())
-        self.automatic_optimization = not self.fusion.closed_form
         self.facts: dict[str, dict[str, Any]] = {}
         self.fitted_on: dict[str, Any] = {}
         self.best_epoch = 0
@@ -271,10 +270,10 @@ class ColdStart(LightningModule):
         if self.fusion.closed_form and self.trainer.current_epoch == 0:
             solved.solve(self, self.trainer.datamodule)  # type: ignore[attr-defined]
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
-        """Mean loss of a batch; None, which is no step, where there is nothing to train."""
-        if self.fusion.closed_form:
-            return None
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Mean loss of a batch."""
+        if self.fusion.closed_form:  # no step moves anything, but steps are what Lightning counts
+            return 0.0 * torch.stack([p.sum() for p in self.parameters()]).sum()
         inputs = with_modality_dropout(batch.inputs, self.modality_dropout)
         loss = self.target.loss(self(inputs), batch.target.values).mean()
         if self._is_loss_wanted(batch_idx):
@@ -291,9 +290,11 @@ class ColdStart(LightningModule):
         logged = (trainer.global_step + 1) % max(1, trainer.log_every_n_steps) == 0
         return bool(logged or trainer.is_last_batch or batch_idx % 10 == 0)
 
-    def validation_step(self, batch: Batch) -> None:
-        """Collect the loss."""
-        self.val_loss.update(self.target.loss(self(batch.inputs), batch.target.values))
+    def validation_step(self, batch: Batch) -> Prediction:  # type: ignore[override]
+        """Collect the loss; the outputs are for callbacks, such as `RankingOnValidation`."""
+        made = self(batch.inputs)
+        self.val_loss.update(self.target.loss(made, batch.target.values))
+        return Prediction(batch.track_ids, self.target.output(made), {})
 
     def on_validation_epoch_end(self) -> None:
         """Reduce the loss over ranks once; a rank whose part was empty must take part too."""
@@ -380,7 +381,8 @@ class ColdStart(LightningModule):
 
     def _same_architecture(self, stored: Mapping[str, Any]) -> None:
         for part, mine in self._recipes().items():
-            if self._fixed(mine) != self._fixed(stored[part]):
+            kind = registry.KIND_OF[part]
+            if self._fixed(mine) != self._fixed(registry.completed(kind, stored[part])):
                 raise InputError(
                     f"the checkpoint is of another architecture: its {part} is {stored[part]}, "
                     f"the configuration's is {mine}"

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
-from torch import Tensor
-
 from coldstart.data import ColdStartData
 from coldstart.errors import InputError
-from coldstart.explain import Why, collect, explain, own_ways
+from coldstart.explain import Likeness, Why, collect, explain, own_ways
 from coldstart.factors import Factors
 from coldstart.files import StrPath
 from coldstart.predictions import Predictions, predicted
@@ -79,7 +77,8 @@ def recommend(
     embedded: Predictions | None = None,
     why: bool = False,
 ) -> list[Recommendation]:
-    """Recommend tracks like a track, for a user, or near any vector of the space, by cosine.
+    """Recommend tracks like a track, for a user, or near any vector of the space, by cosine;
+    for a user of a model in which lengths count, by dot product.
 
     A warm track is where its plays put it, a cold one where its content puts it: both in the same
     space, so they can be compared.
@@ -111,13 +110,13 @@ def recommend(
     def predict() -> Predictions:
         return embedded or predicted(model, data.batches(SPLITS))
 
-    def reasons(query: Tensor, ids: list[str]) -> dict[str, Why]:
+    def reasons(likeness: Likeness, ids: list[str]) -> dict[str, Why]:
         training = model.training
         model.eval()
         try:
             tracks = collect(model, data.batches(SPLITS, only=ids))
             return {
-                track: explain(model, pieces, query, own_ways(model, pieces))
+                track: explain(model, pieces, likeness, own_ways(model, pieces))
                 for track, pieces in tracks.items()
             }
         finally:

@@ -13,10 +13,10 @@ from torch.nn import functional as F
 
 from coldstart.data import ColdStartData
 from coldstart.errors import InputError, one_of
-from coldstart.explain import BY_PLAYS, Explain, Why
+from coldstart.explain import BY_PLAYS, Explain, Likeness, Why
 from coldstart.factors import Factors
 from coldstart.predictions import Predictions
-from coldstart.ranking import dot_scores, top_k
+from coldstart.ranking import top_k
 from coldstart.targets import TrackFactors
 
 if TYPE_CHECKING:
@@ -35,7 +35,9 @@ class Recommendation(NamedTuple):
         title: its title.
         artist: its artist.
         plays: in the listening log; a held-out track's were hidden from the factorisation.
-        similarity: cosine between the query's vector and the track's, -1..1.
+        similarity: cosine between the query's vector and the track's, -1..1; for a user of a model
+            in which lengths count, the dot product: how much they are predicted to like it, about
+            0..1 with implicit factors.
         why: what the track's content added to it, if that was asked.
     """
 
@@ -76,6 +78,8 @@ def answer(
     explain: Explain | None = None,
 ) -> list[Recommendation]:
     """Rank tracks by cosine to a track, to a user, or to any vector of the space.
+
+    For a user of a model in which lengths count (`TrackFactors`), by dot product.
 
     Args:
         model: it must predict factors.
@@ -121,14 +125,15 @@ def answer(
             f"there is no {kind} to recommend in {data.shards.folder}; candidates `all` takes warm "
             "and cold ones"
         )
-    scores = dot_scores(F.normalize(query[None], dim=1), F.normalize(known.vectors[rows], dim=1))
-    best = next(top_k(scores, 1, len(rows), k))[1][0]
-    similarity = scores(slice(0, 1))[0]
+    vectors = known.vectors[rows]
+    likeness = _dot_with(query) if user is not None and model.target.length else _cosine_to(query)
+    similarity = likeness(vectors)
+    best = next(top_k(lambda _: similarity[None], 1, len(rows), k))[1][0]
     about = {track["track_id"]: track for track in data.shards.all_tracks()}
     plays = data.factors.plays if data.factors else np.zeros(0)
     factor_row = data.factors.row if data.factors else {}
     cold = [known.track_ids[i] for i in rows[best.tolist()] if not known.warm[i]]
-    reasons = explain(query, cold) if explain and cold else {}
+    reasons = explain(likeness, cold) if explain and cold else {}
     found = []
     for rank, i in enumerate(best.tolist(), start=1):
         track_id = known.track_ids[rows[i]]
@@ -146,6 +151,15 @@ def answer(
             )
         )
     return found
+
+
+def _cosine_to(query: Tensor) -> Likeness:
+    direction = F.normalize(query, dim=0)
+    return lambda vectors: F.normalize(vectors, dim=1) @ direction.to(vectors)
+
+
+def _dot_with(query: Tensor) -> Likeness:
+    return lambda vectors: vectors @ query.to(vectors)
 
 
 def _known(predicted: Predictions, factors: Factors | None) -> Known:

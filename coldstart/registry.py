@@ -20,6 +20,8 @@ plugins are used."""
 
 Kind = Literal["encoders", "fusion", "targets"]
 KINDS: tuple[Kind, ...] = ("encoders", "fusion", "targets")
+KIND_OF: dict[str, Kind] = {"encoders": "encoders", "fusion": "fusion", "target": "targets"}
+"""Part of a model's configuration → kind of plugin."""
 
 
 class Plugin(NamedTuple):
@@ -113,6 +115,14 @@ def load_all() -> None:
 def create(kind: Kind, recipe: Mapping[str, Any]) -> Any:
     """Make a part from its class name and arguments, as a checkpoint stores them."""
     return load(kind, recipe["class"])(**recipe["init_args"])
+
+
+def completed(kind: Kind, stored: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe (of encoders: of each), with the arguments that came after it was stored."""
+    if kind == "encoders":
+        return {name: create(kind, recipe).recipe() for name, recipe in stored.items()}
+    made: dict[str, Any] = create(kind, stored).recipe()
+    return made
 
 
 def plugins() -> list[Plugin]:

@@ -17,14 +17,17 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from coldstart import evaluation, figures
 from coldstart.callbacks import merged, parts_of
 from coldstart.encoders.base import WholeTrack
+from coldstart.errors import InputError
 from coldstart.files import write_json
+from coldstart.metrics import means
 from coldstart.model import ColdStart, Prediction
 from coldstart.predictions import OnePiece, Predictions, TrackMeans, as_array
 from coldstart.pretrained import weights_id
+from coldstart.rivals import RIVAL_USERS
 from coldstart.run_checkpoint import gather
 from coldstart.streams import Batch
 from coldstart.targets import Attributes, TrackFactors, cosine_distance
-from coldstart.tasks import Lengths
+from coldstart.tasks import Lengths, ranking_task
 
 
 class FitReport(Callback):
@@ -82,6 +85,44 @@ class FitReport(Callback):
             write_json(Path(trainer.default_root_dir) / "fit.json", about)
 
 
+class RankingOnValidation(Callback):
+    """Logs NDCG of the validation tracks, ranked for their users, at each validation: `val_ndcg`.
+
+    A figure that a checkpoint, early stopping or `coldstart tune` may go by: no test track is
+    asked. Users beyond `users` are sampled, evenly.
+    """
+
+    def __init__(self, users: int = RIVAL_USERS) -> None:
+        """For at most so many users."""
+        self.users = users
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start anew."""
+        self.means = TrackMeans()
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Collect a batch."""
+        self.means.add(outputs.track_ids, outputs.values)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Rank; every rank has all tracks, and finds the same."""
+        model, data = parts_of(trainer, pl_module)
+        if not isinstance(model.target, TrackFactors):
+            raise InputError("RankingOnValidation: this model predicts no factors to rank by")
+        predictions = merged(trainer, data, self.means)
+        task = ranking_task(data.known_factors(), predictions.track_ids).sample(self.users)
+        ndcg = means(task.figures(predictions.values)).ndcg
+        pl_module.log("val_ndcg", ndcg, prog_bar=True, rank_zero_only=True)
+
+
 class TestReport(Callback):
     """Collects a test's outputs, and writes and prints the figures."""
 
@@ -93,7 +134,7 @@ class TestReport(Callback):
         name: str = "results",
         content: ColdStart | None = None,
         candidates: evaluation.Candidates = "cold",
-        lengths: Lengths = "unit",
+        lengths: Lengths | None = None,
     ) -> None:
         """A report.
 
@@ -103,7 +144,8 @@ class TestReport(Callback):
             content: whose encoders describe the content to the rivals; the model's own by
                 default. A second stage reads what single nets made of it, and rivals must not.
             candidates: `cold`, or `mixed` with warm ones.
-            lengths: for mixed ones, what ranks: `unit`, `typical` or `own`.
+            lengths: for mixed ones, what ranks: `unit`, `typical` or `own`; by default `own` where
+                the model predicts lengths, else `unit`.
         """
         self.rivals, self.name, self.content = rivals, name, content
         self.candidates, self.lengths = candidates, lengths
@@ -173,7 +215,7 @@ class TestReport(Callback):
             name,
             self.rivals,
             candidates=self.candidates,
-            lengths=self.lengths,
+            lengths=self.lengths or ("own" if model.target.length else "unit"),
         )
         about["best_epoch"] = model.best_epoch
         about["weights"] = weights_id(model)

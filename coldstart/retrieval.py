@@ -16,7 +16,7 @@ from torch import Tensor
 
 from coldstart.audio_codec import AudioError
 from coldstart.errors import InputError
-from coldstart.explain import Why, collect, explain, named, own_ways, way_through
+from coldstart.explain import Likeness, Why, collect, explain, named, own_ways, way_through
 from coldstart.files import StrPath
 from coldstart.model import load
 from coldstart.notebook import SPLITS
@@ -88,15 +88,15 @@ def recommend(
 
 
 def explain_tracks(
-    run: Run, shards: str | None, factors: str | None, query: Tensor, ids: list[str]
+    run: Run, shards: str | None, factors: str | None, likeness: Likeness, ids: list[str]
 ) -> dict[str, Why]:
-    """Why these tracks, whose vectors are predicted, are as near to a query as they are.
+    """Why these tracks, whose vectors are predicted, have the scores that they have.
 
     Args:
         run: the run; attributes that nets of its first stage read are followed through those.
         shards: what the run was opened with.
         factors: what the run was opened with.
-        query: [K].
+        likeness: their score.
         ids: tracks of which the model reads something.
     """
     model = run.model.cpu()
@@ -113,7 +113,7 @@ def explain_tracks(
                 used = unheard_by(track, training, len(nets))
                 through = [(nets[fold].model, read[fold][track]) for fold in used]
                 ways[track][name] = way_through(through, name, stage.vectors, model)
-    return {track: explain(model, tracks[track], query, ways[track]) for track in ids}
+    return {track: explain(model, tracks[track], likeness, ways[track]) for track in ids}
 
 
 WINDOWS = 4

@@ -52,11 +52,14 @@ class Target(Component):
         interface: version of this interface that the target was written for.
         fields: the field that holds the truth.
         dim: width of the prediction; known after `build`.
+        length: whether the lengths of outputs mean something, so that users' scores are dot
+            products; else tracks are compared by direction.
     """
 
     interface: ClassVar[int]
     fields: ClassVar[tuple[str, ...]]
     dim: int
+    length: bool = False
 
     def build(self, info: Mapping[str, Any]) -> None:
         """Learn width and scale from the field's facts. Sets `dim`."""

@@ -37,7 +37,7 @@ OWN_FLAGS: dict[str, dict[str, Any]] = {
     "--write": {},  # predict: into the shards, as this modality
     "--what": {"choices": ("factors", "embedding"), "default": "factors"},
     "--candidates": {"choices": ("cold", "mixed"), "default": "cold"},  # test: warm ones too
-    "--lengths": {"choices": ("unit", "typical", "own"), "default": "unit"},  # of mixed ones
+    "--lengths": {"choices": ("unit", "typical", "own")},  # of mixed ones
     "--results": {},  # test: name of the files, `results` by default
     "--drop": {},  # test: as if no track had these modalities, such as genres,mlg
     "--drop-each": {"action": "store_true"},  # test: also without each modality in turn
@@ -48,9 +48,6 @@ OWN_FLAGS: dict[str, dict[str, Any]] = {
     "--stage-dir": {},
 }
 """Flags of ours, beside Lightning's."""
-
-KINDS: dict[str, registry.Kind] = {"encoders": "encoders", "fusion": "fusion", "target": "targets"}
-"""Part of a model's configuration → kind of plugin."""
 
 _RECIPE = (
     "seed_everything",
@@ -151,7 +148,7 @@ def lightning_cli(verb: str, args: Sequence[str], extra: Sequence[Callback] = ()
         )
     if mine.drop:
         rest += [f"--data.drop=[{mine.drop}]"]
-    if mine.lengths != "unit" and mine.candidates == "cold":
+    if mine.lengths and mine.candidates == "cold":
         raise InputError("--lengths says what ranks warm beside cold: it needs --candidates mixed")
     kind = "_mixed" if mine.candidates == "mixed" else ""
     name = mine.results or "results" + kind + (f"_without_{mine.drop}" if mine.drop else "")
@@ -198,7 +195,7 @@ class _Parser(LightningArgumentParser):
     """Adds the list of choices to an error about a plugin's name."""
 
     def error(self, message: str, ex: Exception | None = None) -> Any:
-        for key, kind in KINDS.items():
+        for key, kind in registry.KIND_OF.items():
             if f'"model.{key}' in message and "Option" not in message:
                 message += f"\n{kind} to choose from: {', '.join(registry.discover(kind))}"
         # The usage has a hundred lines here, and would hide the message.
@@ -302,7 +299,7 @@ def _must_be_plugins(model: Any) -> None:
 
     So a run's own config obeys what a user's does: COLDSTART_PLUGINS, and the interface's version.
     """
-    for key, kind in KINDS.items():
+    for key, kind in registry.KIND_OF.items():
         parts = model[key].values() if key == "encoders" else [model[key]]
         for path in [part.class_path for part in parts if part is not None]:
             loaded = registry.load(kind, path.rpartition(".")[2])
