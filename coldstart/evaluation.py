@@ -159,7 +159,7 @@ def evaluate(
         "drop": sorted(data.drop),
         "seed": seed,
         "beside_the_best_rival": beside,
-        "factors": factors.about,
+        "factors": {k: v for k, v in factors.about.items() if k != "mean"},
         "shards": data.shards.place,
     }
     return Evaluation(about, rows, _by_user(lines, task.user_ids))

@@ -341,6 +341,9 @@ def factorize(
             **({"weighting": weighting, "alpha": alpha} if algorithm == "implicit" else {}),
             **({"axes": axes} if axes != "als" else {}),
             "seed": seed,
+            # What a target needs to know beforehand of the vectors that it will learn from.
+            "mean": vectors[:warm].mean(0).tolist(),
+            "spread": float(np.sqrt(np.square(vectors[:warm] - vectors[:warm].mean(0)).mean())),
             "listens": matrix.nnz,
             "users": len(user_ids),
             "users_without_training_listens": int((~heard).sum()),

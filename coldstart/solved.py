@@ -46,7 +46,7 @@ def solve(model: ColdStart, data: ColdStartData) -> None:
         for batch in data.batches(["train"], needs_target=True, folded=True, alone=True):
             inputs, target = (moved := batch.to(model.device)).inputs, moved.target
             present = {name: modality.present for name, modality in inputs.items()}
-            yield model.encode(inputs), present, target.values
+            yield model.encode(inputs), present, model.target.aim(target.values)
 
     training = model.training
     model.eval()

@@ -80,6 +80,10 @@ class Target(Component):
         """From what the net gives to what users get. [B, dim] → [B, dim]."""
         return predicted
 
+    def aim(self, true: Tensor) -> Tensor:
+        """From the truth to what the net should give: what `output` undoes. [B, dim] → same."""
+        return true
+
 
 class TrackFactors(Target):
     """A track's vector in collaborative-filtering space: its direction, or its length too."""
@@ -99,8 +103,18 @@ class TrackFactors(Target):
         self.length = length
 
     def build(self, info: Mapping[str, Any]) -> None:
-        """As wide as the factors."""
+        """As wide as the factors, and on their scale.
+
+        Raises:
+            InputError: lengths count, and the factors are of before their scale was noted.
+        """
         self.dim = int(info["factors"])
+        if not self.length:
+            return
+        if "spread" not in info:
+            raise InputError("these factors don't say their scale: factorise again")
+        self.register_buffer("mean", torch.tensor(info["mean"], dtype=torch.float32))
+        self.register_buffer("spread", torch.tensor(info["spread"] or 1.0))
 
     def check(self, info: Mapping[str, Any], built_from: Mapping[str, Any]) -> None:
         """The factors must be those of the training: in another space directions mean nothing."""
@@ -116,14 +130,22 @@ class TrackFactors(Target):
         return FactorReader(self.dim)
 
     def loss(self, predicted: Tensor, true: Tensor) -> Tensor:
-        """Cosine distance, or the squared one. [B, K], [B, K] → [B]."""
+        """Cosine distance; where lengths count, squared error: 1 = no better than the mean."""
         if self.length:
-            return (predicted - true).square().sum(dim=1)
+            return (predicted - self.aim(true)).square().mean(dim=1)
         return cosine_distance(predicted, true)
 
+    def aim(self, true: Tensor) -> Tensor:
+        """Standardised, by one spread for all axes, if lengths count."""
+        if self.length:
+            return (true - self.get_buffer("mean")) / self.get_buffer("spread")
+        return true
+
     def output(self, predicted: Tensor) -> Tensor:
-        """As it is if lengths count; else the direction: its loss leaves the length to chance."""
-        return predicted if self.length else F.normalize(predicted, dim=1)
+        """On the factors' scale; or the direction, where the loss leaves the length to chance."""
+        if self.length:
+            return predicted * self.get_buffer("spread") + self.get_buffer("mean")
+        return F.normalize(predicted, dim=1)
 
 
 class Attributes(Target):
@@ -149,8 +171,11 @@ class Attributes(Target):
 
     def loss(self, predicted: Tensor, true: Tensor) -> Tensor:
         """Mean squared error over the standardised attributes: 1 = no better than their mean."""
-        standard = (true - self.get_buffer("mean")) / self.get_buffer("std")
-        return (predicted - standard).square().mean(dim=1)
+        return (predicted - self.aim(true)).square().mean(dim=1)
+
+    def aim(self, true: Tensor) -> Tensor:
+        """Standardised."""
+        return (true - self.get_buffer("mean")) / self.get_buffer("std")
 
     def output(self, predicted: Tensor) -> Tensor:
         """Back on the annotators' scale."""

@@ -11,6 +11,7 @@ from coldstart.fusion.attention import Attention
 from coldstart.fusion.base import FusionHead
 from coldstart.fusion.concat import Concat
 from coldstart.fusion.gated import Gated
+from coldstart.fusion.kernel import Kernel
 from coldstart.fusion.mean import MeanLateFusion
 from coldstart.fusion.shared import SharedBranch
 from coldstart.targets import cosine_distance
@@ -40,6 +41,11 @@ class TestAttention(FusionContract):
 class TestSharedBranch(FusionContract):
     def head(self) -> FusionHead:
         return SharedBranch(hidden=(8,))
+
+
+class TestKernel(FusionContract):
+    def head(self) -> FusionHead:
+        return Kernel()
 
 
 def everything(encoded: dict[str, Tensor]) -> dict[str, Tensor]:

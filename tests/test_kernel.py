@@ -1,0 +1,283 @@
+"""Kernel ridge regression: what is solved, chosen, saved and refused."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import World
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from coldstart.cli import main
+from coldstart.data import ColdStartData
+from coldstart.encoders.attributes import MGP
+from coldstart.encoders.genres import Genres
+from coldstart.errors import InputError
+from coldstart.factors import Factors, factorize
+from coldstart.fusion.kernel import Kernel, ridge
+from coldstart.mf import in_score_axes, noise_level
+from coldstart.model import ColdStart, load
+from coldstart.predictions import by_track
+from coldstart.retrieval import recommend
+from coldstart.runs import open_run, predictions_of
+from coldstart.sharding import shard
+from coldstart.targets import TrackFactors
+
+RECIPE = {"factors": 8, "shrinkage": 0.15, "axes": "scores"}
+
+
+@given(st.integers(0, 1000), st.sampled_from([0.01, 0.3, 5.0]))
+def test_the_error_is_what_leaving_each_track_out_gives(seed: int, penalty: float) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    content = torch.rand(7, 3, generator=generator, dtype=torch.float64)
+    aim = torch.randn(7, 2, generator=generator, dtype=torch.float64)
+    kernel = torch.exp(-torch.cdist(content, content))
+    fit = ridge(kernel, aim, [penalty])
+    slow = []
+    for i in range(7):
+        rest = [j for j in range(7) if j != i]
+        inside = kernel[rest][:, rest] + penalty * torch.eye(6, dtype=torch.float64)
+        predicted = kernel[i, rest] @ torch.linalg.solve(inside, aim[rest])
+        slow.append((aim[i] - predicted).square().sum())
+    assert fit.error == pytest.approx(float(sum(slow) / aim.square().sum()), rel=1e-6)
+    again = kernel @ fit.coefficients + penalty * fit.coefficients
+    torch.testing.assert_close(again, aim)
+
+
+def rows_of(
+    encoded: Mapping[str, Tensor], vectors: Tensor, size: int = 64
+) -> Iterator[tuple[dict[str, Tensor], dict[str, Tensor], Tensor]]:
+    for start in range(0, len(vectors), size):
+        part = slice(start, start + size)
+        values = {name: value[part] for name, value in encoded.items()}
+        there = {name: torch.ones(len(v), dtype=torch.bool) for name, v in values.items()}
+        yield values, there, vectors[part]
+
+
+def planted(tracks: int, seed: int = 0) -> tuple[dict[str, Tensor], Tensor]:
+    """Vectors that bend with the content of `telling`, on a scale of its own; `noise` is that."""
+    generator = torch.Generator().manual_seed(seed)
+    telling = torch.rand(tracks, 3, generator=generator)
+    noise = 100 * torch.rand(tracks, 5, generator=generator)
+    vectors = torch.stack([(4 * telling[:, 0]).sin(), telling[:, 1] * telling[:, 2]], dim=1)
+    return {"telling": telling, "noise": noise}, vectors + 3
+
+
+def solved(head: Kernel, encoded: Mapping[str, Tensor], vectors: Tensor) -> Kernel:
+    head.build({name: value.shape[1] for name, value in encoded.items()}, vectors.shape[1])
+    head.solve(lambda: rows_of(encoded, vectors))
+    return head
+
+
+def error(head: Kernel, encoded: Mapping[str, Tensor], vectors: Tensor) -> float:
+    (values, there, _) = next(iter(rows_of(encoded, vectors, len(vectors))))
+    missed = (head(values, there) - vectors).square().sum()
+    return float(missed / (vectors - vectors.mean(0)).square().sum())
+
+
+def test_it_learns_a_bent_relation_and_leaves_out_what_tells_nothing() -> None:
+    encoded, vectors = planted(400)
+    head = solved(Kernel(), encoded, vectors)
+    weight = dict(zip(head.names, head.get_buffer("weight").tolist(), strict=True))
+    assert weight["telling"] == 1
+    assert weight["noise"] == 0
+    assert error(head, *planted(100, seed=1)) < 0.05
+
+
+def test_scale_and_origin_of_a_modality_do_not_matter() -> None:
+    encoded, vectors = planted(100)
+    moved = {name: 1000 * value - 7 for name, value in encoded.items()}
+    one, other = solved(Kernel(), encoded, vectors), solved(Kernel(), moved, vectors)
+    there = {name: torch.ones(100, dtype=torch.bool) for name in encoded}
+    torch.testing.assert_close(one(encoded, there), other(moved, there), rtol=1e-3, atol=1e-3)
+
+
+def test_all_tracks_count_where_only_some_are_centres() -> None:
+    encoded, vectors = planted(2000)
+    vectors = vectors + torch.randn(vectors.shape, generator=torch.Generator().manual_seed(2))
+    held = planted(300, seed=1)
+    every = solved(Kernel(weights=(1.0,)), encoded, vectors)
+    some = solved(Kernel(landmarks=150, weights=(1.0,)), encoded, vectors)
+    few = {name: value[:150] for name, value in encoded.items()}
+    only = solved(Kernel(weights=(1.0,)), few, vectors[:150])
+    assert len(some.get_buffer("centres")) == 150
+    assert error(every, *held) < 1.2 * error(some, *held)
+    assert error(some, *held) < 0.7 * error(only, *held)
+
+
+def test_with_all_tracks_as_centres_the_two_ways_to_solve_agree() -> None:
+    encoded, vectors = planted(60)
+    head = solved(Kernel(), encoded, vectors)
+    exact = head.get_buffer("coefficients")
+    penalty, centres = float(head.get_buffer("penalty")), head.get_buffer("centres")
+    again = head._of_all(rows_of(encoded, vectors), centres, penalty)
+    torch.testing.assert_close(again.float(), exact, rtol=1e-2, atol=1e-3)
+
+
+def test_a_track_that_lacks_a_modality_is_at_its_mean() -> None:
+    encoded, vectors = planted(50)
+    head = solved(Kernel(), encoded, vectors)
+    mean = {name: value.mean(0, keepdim=True) for name, value in encoded.items()}
+    there, away = torch.ones(1, dtype=torch.bool), torch.zeros(1, dtype=torch.bool)
+    nothing = {name: torch.full_like(value, 1e6) for name, value in mean.items()}
+    torch.testing.assert_close(
+        head(nothing, dict.fromkeys(mean, away)), head(mean, dict.fromkeys(mean, there))
+    )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"landmarks": 1}, {"width": 0.0}, {"penalties": ()}, {"penalties": (0.0,)}, {"weights": (0,)}],
+)
+def test_settings_without_sense_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="Kernel"):
+        Kernel(**options)
+
+
+def test_too_few_tracks_are_refused() -> None:
+    with pytest.raises(InputError, match="2 training tracks are too few"):
+        solved(Kernel(), *planted(2))
+
+
+@given(st.integers(0, 10_000))
+def test_score_axes_keep_scores_and_make_distances_those_of_scores(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    tracks = generator.normal(size=(5, 3)).astype(np.float32)
+    users = (generator.normal(size=(9, 3)) * [1, 5, 0.1]).astype(np.float32)
+    turned, by = in_score_axes(tracks, users)
+    np.testing.assert_allclose(by @ turned.T, users @ tracks.T, rtol=1e-3, atol=1e-3)
+    differ = users @ (tracks[0] - tracks[1])
+    np.testing.assert_allclose(
+        np.square(turned[0] - turned[1]).sum(), np.square(differ).mean(), rtol=1e-3
+    )
+
+
+def test_axes_that_no_user_has_become_zero() -> None:
+    users = np.float32([[1, 0], [2, 0]])
+    turned, by = in_score_axes(np.float32([[1, 7]]), users)
+    assert turned[0, 1] == 0
+    np.testing.assert_allclose(by @ turned.T, [[1], [2]], rtol=1e-5)
+
+
+def test_the_noise_level_is_that_of_random_signs() -> None:
+    generator = np.random.default_rng(0)
+    from scipy.sparse import csr_matrix, random
+
+    places = random(400, 300, 0.2, "csr", random_state=0)
+    confidence = csr_matrix((np.full(places.nnz, 3.0), places.indices, places.indptr), places.shape)
+    signed = confidence.copy()
+    signed.data *= generator.choice([-1, 1], signed.nnz)
+    largest = np.linalg.svd(signed.toarray(), compute_uv=False)[0]
+    assert noise_level(confidence) == pytest.approx(largest, rel=0.1)
+
+
+@pytest.fixture(scope="module")
+def factors(tiny_world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("recipe") / "factors"
+    listens = tiny_world.catalogue / "listens.parquet"
+    factorize(listens, out=out, splits=tiny_world.splits, **RECIPE)  # type: ignore[arg-type]
+    return out
+
+
+@pytest.fixture(scope="module")
+def shards(tiny_world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("content") / "shards"
+    mgp = {"mgp": str(tiny_world.catalogue / "mgp.parquet")}
+    tracks = tiny_world.catalogue / "tracks.parquet"
+    shard(tracks, out=out, splits=tiny_world.splits, attributes=mgp, modalities=["genres"])
+    return out
+
+
+@pytest.fixture(scope="module")
+def fitted(factors: Path, shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("best") / "run"
+    where = [f"--data.shards={shards}", f"--data.factors={factors}", f"--run={run}"]
+    assert main(["fit", "--config", "best.yaml", *where]) == 0
+    return run
+
+
+def test_shrinkage_and_axes_are_said_and_scores_stay(
+    tiny_world: World, factors: Path, tmp_path: Path
+) -> None:
+    made = Factors.load(factors)
+    assert made.about["shrinkage"] == 0.15
+    assert made.about["regularization"] > 0.05
+    listens = tiny_world.catalogue / "listens.parquet"
+    plain = factorize(
+        listens, out=tmp_path / "f", splits=tiny_world.splits, factors=8, shrinkage=0.15
+    )
+    np.testing.assert_allclose(
+        made.users @ made.tracks.T, plain.users @ plain.tracks.T, rtol=1e-3, atol=1e-4
+    )
+    with pytest.raises(InputError, match="shrinkage is for `implicit`"):
+        factorize(listens, out=tmp_path / "g", algorithm="explicit", shrinkage=0.1)
+
+
+def test_a_fit_ranks_validation_tracks_and_is_rebuilt_from_its_checkpoint(fitted: Path) -> None:
+    epochs = json.loads((fitted / "fit.json").read_text())["validations"]
+    assert len(epochs) == 1
+    assert 0 < epochs[0]["val_ndcg"] <= 1
+    run = open_run(fitted)
+    assert isinstance(run.model.fusion, Kernel)
+    assert len(run.model.fusion.get_buffer("centres")) > 10
+    (run.data.batches(["val"]))
+    made = by_track(run.data.batches(["val"]), lambda batch: run.model.predict(batch.inputs))
+    saved = predictions_of(run)
+    at = [saved.track_ids.index(track) for track in made.track_ids]
+    torch.testing.assert_close(saved.values[at], made.values)
+
+
+def test_a_test_and_mixed_candidates_go_by_dot_product(
+    fitted: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["test", "--run", str(fitted)]) == 0
+    assert main(["test", "--run", str(fitted), "--candidates", "mixed"]) == 0
+    results = json.loads((fitted / "results_mixed.json").read_text())
+    assert results["lengths"] == "own"
+    rows = {row["method"]: row for row in json.loads((fitted / "results.json").read_text())["rows"]}
+    assert rows["coldstart"]["NDCG@20"] > rows["random"]["NDCG@20"]
+
+
+def test_a_user_is_served_by_dot_product_and_the_reasons_add_up_to_it(
+    fitted: Path, factors: Path
+) -> None:
+    made = Factors.load(factors)
+    user = made.user_ids[int(np.diff(made.listens.indptr).argmax())]
+    found = recommend(run=fitted, user=user, k=5, why=True)
+    run = open_run(fitted)
+    predicted = predictions_of(run)
+    for one in found:
+        vector = predicted.values[predicted.track_ids.index(one.track_id)].numpy()
+        score = float(made.users[made.user_ids.index(user)] @ vector)
+        assert one.similarity == pytest.approx(score, abs=2e-4)
+        assert one.why is not None
+        assert one.why.score == pytest.approx(score, abs=1e-3)
+    assert [one.similarity for one in found] == sorted((o.similarity for o in found), reverse=True)
+    near = recommend(run=fitted, like=predicted.track_ids[0], k=2)
+    assert all(abs(one.similarity) <= 1 for one in near)
+
+
+def test_a_fit_that_goes_on_ends_at_the_same(fitted: Path, tmp_path: Path) -> None:
+    before = load(fitted).state_dict()
+    assert main(["fit", "--run", str(fitted), "--ckpt_path", "last"]) == 0
+    after = load(fitted).state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_encoders_with_layers_are_refused(factors: Path, shards: Path, tmp_path: Path) -> None:
+    from lightning.pytorch import Trainer
+
+    model = ColdStart(
+        {"mgp": MGP(hidden=(4,)), "genres": Genres(hidden=())}, Kernel(), TrackFactors(length=True)
+    )
+    data = ColdStartData(str(shards), str(factors))
+    trainer = Trainer(
+        max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False
+    )
+    with pytest.raises(InputError, match=r"model.encoders.mgp has \d+ parameters"):
+        trainer.fit(model, datamodule=data)
