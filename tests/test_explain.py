@@ -14,6 +14,7 @@ from conftest import SMALL_AUDIO, World
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.nn import functional as F
 
 import coldstart as cs
 from coldstart import retrieval
@@ -23,6 +24,7 @@ from coldstart.encoders.base import Encoder, Modality
 from coldstart.encoders.embedding import Embedding
 from coldstart.errors import InputError
 from coldstart.explain import (
+    Likeness,
     Pieces,
     Way,
     Why,
@@ -104,6 +106,11 @@ class Angle(Encoder):
 QUERY = torch.tensor([3.0, 0.0])
 
 
+def to_the_query(vectors: Tensor) -> Tensor:
+    """Cosine."""
+    return F.normalize(vectors, dim=1) @ F.normalize(QUERY, dim=0)
+
+
 def planted(**encoders: Encoder) -> ColdStart:
     """Directions are averaged with equal weights, and nothing else is done to them."""
     model = ColdStart(dict(encoders), MeanLateFusion())
@@ -148,7 +155,7 @@ def test_a_linear_score_is_split_as_it_was_made() -> None:
 def test_one_modality_takes_the_whole_score_and_its_attributes_their_part_of_the_angle() -> None:
     model = planted(a=Angle([0.5, 0.25, 1.0], ["x", "y", "z"], [0.4, 0.4, 0.1]))
     pieces = seen(model, a=[[1.4, 0.0, 0.1]])
-    why = explain(model, pieces, QUERY, own_ways(model, pieces))
+    why = explain(model, pieces, to_the_query, own_ways(model, pieces))
     (share,) = why.modalities
     here, start = 0.7 + 0.1, 0.2 + 0.1 + 0.1
     assert share.value == pytest.approx(math.cos(here), abs=1e-5)
@@ -166,7 +173,7 @@ def test_modalities_share_by_what_they_add_to_every_subset() -> None:
         a=Angle([1.0], ["x"], [0.0]), b=Angle([1.0], [], [0.0]), c=Angle([1.0], ["z"], [0.0])
     )
     pieces = seen(model, a=[[0.9]], b=[[-0.3]], c=None)
-    why = explain(model, pieces, QUERY, own_ways(model, pieces))
+    why = explain(model, pieces, to_the_query, own_ways(model, pieces))
     a, b, both = math.cos(0.9), math.cos(0.3), math.cos(0.3)
     found = {share.modality: share for share in why.modalities}
     assert set(found) == {"a", "b"}  # the track lacks c
@@ -181,7 +188,7 @@ def test_modalities_share_by_what_they_add_to_every_subset() -> None:
 def test_a_track_in_pieces_is_explained_by_their_mean() -> None:
     model = planted(a=Angle([1.0], ["x"], [0.0]), b=Angle([1.0], [], [0.0]))
     pieces = seen(model, a=[[0.4], [0.4]], b=[[0.2], [1.0]])
-    why = explain(model, pieces, QUERY, own_ways(model, pieces))
+    why = explain(model, pieces, to_the_query, own_ways(model, pieces))
     with torch.no_grad():
         inputs = {
             "a": Modality(torch.tensor([[0.4], [0.4]]), torch.ones(2, dtype=torch.bool)),
@@ -205,7 +212,7 @@ def test_attributes_go_through_the_nets_of_a_first_stage() -> None:
     pieces = seen(head, a=[torch.stack(vectors).mean(0)[0].tolist()])
     for what in ("factors", "embedding"):
         way = way_through(list(zip(nets, read, strict=True)), "a", what, head)
-        why = explain(head, pieces, QUERY, {"a": way})
+        why = explain(head, pieces, to_the_query, {"a": way})
         (share,) = why.modalities
         here = (0.6 + 0.2 + 0.2) / 2  # the mean of two unit vectors lies halfway
         assert share.value == pytest.approx(math.cos(here), abs=1e-5)
@@ -222,7 +229,7 @@ def test_too_many_modalities_are_refused() -> None:
     model = planted(**{name: Angle([1.0], [], [0.0]) for name in names})
     pieces = seen(model, **{name: [[0.1]] for name in names})
     with pytest.raises(InputError, match="11 modalities"):
-        explain(model, pieces, QUERY, {})
+        explain(model, pieces, to_the_query, {})
 
 
 # Runs, through the command line
@@ -283,11 +290,11 @@ def test_attributes_are_followed_from_where_the_prediction_came_from(
         {t["track_id"]: t["split"] for t in Shards(tiny_world.shards).all_tracks()},
     )
 
-    def spy(model: ColdStart, pieces: Pieces, query: Tensor, ways: Mapping[str, Way]) -> Why:
+    def spy(model: ColdStart, pieces: Pieces, likeness: Likeness, ways: Mapping[str, Way]) -> Why:
         assert set(ways) == {"mgp", "genres"}
         for name, way in ways.items():
             torch.testing.assert_close(way.vectors(way.values[None])[0], pieces.encoded[name])
-        return explain(model, pieces, query, ways)
+        return explain(model, pieces, likeness, ways)
 
     monkeypatch.setattr(retrieval, "explain", spy)
     like = Factors.load(tiny_world.factors).track_ids[0]

@@ -197,7 +197,7 @@ def shards(tiny_world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def fitted(factors: Path, shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("best") / "run"
     where = [f"--data.shards={shards}", f"--data.factors={factors}", f"--run={run}"]
-    assert main(["fit", "--config", "best.yaml", *where]) == 0
+    assert main(["fit", "--config", "kernel.yaml", *where]) == 0
     return run
 
 
