@@ -26,6 +26,7 @@ ALONE = ["--trainer.devices=1", "--trainer.strategy=auto"]
 QUICK = ["--trainer.enable_progress_bar=false", "--checkpoint.minutes=0", "--data.batch_size=4"]
 KINDS = {
     "in memory": ["--config=mgp_genres.yaml", "--stages=1"],
+    "solved": ["--config=kernel.yaml"],
     "streamed": [
         "--config=audio.yaml",
         *(f"--{key}={value}" for key, value in SMALL_AUDIO.items()),
