@@ -143,7 +143,8 @@ def evaluate(
         lines += floor_lines(task, factors, predictions.track_ids, data)
     lines.append(mean_line("shuffled content", dealt[1:]))
     if rivals:
-        lines += rival_lines(factors, predictions.track_ids, describe_content, data, line)
+        wanted = (task, factors, predictions.track_ids, describe_content, data)
+        lines += rival_lines(*wanted, line, name, seed)
     rows, beside = _compared(lines, task.parts, seed)
     about = {
         "input": name,
