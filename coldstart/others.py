@@ -7,8 +7,10 @@ validation tracks choose among the few settings that stand here. The packages ar
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 from collections import OrderedDict
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -90,15 +92,9 @@ def vbpr(problem: Problem, seed: int = 0) -> Space:
     data.add_modalities(item_image=image)
     best, found, learnt, done = None, -np.inf, dict[str, Any](), 0
     for epochs in (10, 20, 40):
-        model = VBPR(
-            k=32,
-            k2=32,
-            batch_size=1000,
-            n_epochs=epochs - done,
-            init_params=learnt,
-            seed=seed,
-            verbose=False,
-        ).fit(data)
+        options = {"n_epochs": epochs - done, "init_params": learnt, "seed": seed}
+        with _one_thread():
+            model = VBPR(k=32, k2=32, batch_size=1000, verbose=False, **options).fit(data)
         done = epochs
         learnt = {
             "Bi": model.beta_item,
@@ -132,6 +128,17 @@ def need(name: str) -> None:
             f"rivals: {name} needs the package {module}: pip install 'coldstart[benchmark]', or "
             "leave it out"
         )
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Steps this small cost more in waiting for other threads than in work."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _liked(listens: csr_matrix) -> csr_matrix:

@@ -70,7 +70,12 @@ def taste() -> Planted:
 
     content = torch.from_numpy(tags)
     problem = Problem(
-        csr_matrix(plays[:, train].astype(np.float32)), content[train], content[val], content[test], quality, True
+        csr_matrix(plays[:, train].astype(np.float32)),
+        content[train],
+        content[val],
+        content[test],
+        quality,
+        True,
     )
     return Planted(problem, csr_matrix(plays[:, test] > 0))
 
