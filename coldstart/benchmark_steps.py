@@ -127,7 +127,7 @@ def rivals(
         out: folder.
     """
     torch.manual_seed(seed)
-    data = ColdStartData(shards=shards, factors=factors[0], workers=0)
+    data = ColdStartData(shards=shards, factors=factors[0])
     encoders = {
         name: registry.load("encoders", about["class_path"])(**about.get("init_args", {}))
         for name, about in content.items()

@@ -59,7 +59,7 @@ def write(
         What is in results.json.
 
     Raises:
-        InputError: methods of one seed ranked different candidates.
+        InputError: methods of one seed ranked different candidates, or nobody has a relevant one.
     """
     read: dict[int, dict[str, dict[str, Any]]] = {seed: {} for seed in plan.seeds}
     users: dict[int, dict[str, pl.DataFrame]] = {seed: {} for seed in plan.seeds}
@@ -272,6 +272,11 @@ def _same_task(seed: int, rows: Mapping[str, Mapping[str, Any]]) -> None:
     tasks: dict[tuple[int, int], list[str]] = {}
     for method, row in rows.items():
         counts = row["counts"]
+        if not counts["users"]:
+            raise InputError(
+                f"seed {seed}: no user with training listens has played any of the "
+                f"{counts['candidates']:,} candidates, so there is nothing to measure"
+            )
         tasks.setdefault((counts["candidates"], counts["users"]), []).append(method)
     if len(tasks) > 1:
         said = "; ".join(

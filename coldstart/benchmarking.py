@@ -58,7 +58,8 @@ def benchmark(
             is kept, and is in the table where all seeds have it).
         Preempted: a SIGTERM came; fits have saved where they were.
     """
-    began, root = time.perf_counter(), Path(out)
+    # Absolute, as what has finished is known by the paths of what it was made from.
+    began, root = time.perf_counter(), Path(out).absolute()
     one_of("wandb", wandb, ("off", "offline", "online"))
     if jobs < 1:
         raise InputError("jobs is at least 1")
@@ -81,9 +82,10 @@ def benchmark(
         chart = ("method", benchmark_table.NDCG, f"{benchmark_table.NDCG} by method")
         log_table(root, "benchmark", benchmark_table.flat(table), chart, wandb, project)
     print(benchmark_table.markdown(table))
-    print(f"wrote {root / 'results.md'}, .csv and .json in {time.perf_counter() - began:,.0f} s")
-    if fits:
-        run = next(iter(fits.values())).folder
+    seconds = time.perf_counter() - began
+    print(f"wrote {Path(out) / 'results.md'}, .csv and .json in {seconds:,.0f} s")
+    for name, seed in list(fits)[:1]:
+        run = Path(out) / f"s{seed}" / "models" / name
         print(f"next: coldstart recommend --run {run} --like TRACK_ID")
     return table
 

@@ -222,19 +222,22 @@ def test_one_table_over_all_seeds(done: tuple[Path, dict[str, Any]]) -> None:
 
 
 def test_what_has_finished_is_not_done_again(
-    made: Tables, done: tuple[Path, dict[str, Any]], tmp_path: Path
+    made: Tables, done: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out = tmp_path / "out"
-    shutil.copytree(done[0], out)
-    notes = sorted(out.rglob("job.json"))
-    assert len(notes) == 2 * 3
-    for path in (out / "s1" / "rivals" / "own" / "job.json", out / "results.json"):
-        path.unlink()
-    # The copy's paths are others, so it is told what made it, as if it had been made there.
-    before = {path: path.stat().st_mtime_ns for path in (done[0]).rglob("job.json")}
-    (done[0] / "results.json").unlink()
-    assert benchmark(made.write(), out=str(done[0]))["table"] == done[1]["table"]
-    assert {path: path.stat().st_mtime_ns for path in before} == before
+    out = done[0]
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("job.json")}
+    assert len(before) == 2 * 3
+    lost = out / "s1" / "rivals" / "own" / "job.json"
+    lost.unlink()
+    (out / "results.json").unlink()
+    monkeypatch.chdir(out.parent)
+    again = benchmark(made.write(), out=out.name)  # the folder by another way to say it
+    assert [row["method"] for row in again["table"]] == [row["method"] for row in done[1]["table"]]
+    assert [row["by seed"] for row in again["table"]] == [
+        row["by seed"] for row in done[1]["table"]
+    ]
+    after = {path: path.stat().st_mtime_ns for path in out.rglob("job.json")}
+    assert {path for path in after if after[path] != before[path]} == {lost}
 
 
 def test_another_plan_in_the_same_folder_is_refused(
@@ -259,6 +262,15 @@ def test_a_killed_benchmark_goes_on(made: Tables, tmp_path: Path) -> None:
     content = benchmark(plan, out=str(out))
     assert [row["method"] for row in content["table"]] == ["content profile", "random"]
     assert first.stat().st_mtime_ns == kept
+
+
+def test_what_fails_takes_nothing_else_down(made: Tables, tmp_path: Path) -> None:
+    bad = {"config": "mgp.yaml", "settings": {"trainer.max_epochs": "many"}}
+    plan = made.write(models={"bad": bad}, rivals=["random", "profile"], seeds=[0])
+    with pytest.raises(InputError, match=r"1 of 2 runs failed(.|\n)*max_epochs(.|\n)*bad.log"):
+        benchmark(plan, out=str(tmp_path), jobs=2)
+    content = json.loads((tmp_path / "results.json").read_text())
+    assert [row["method"] for row in content["table"]] == ["content profile", "random"]
 
 
 def test_mixed_candidates_and_each_model_s_own_factorisation(made: Tables, tmp_path: Path) -> None:
