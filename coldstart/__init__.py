@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from coldstart.ablation import ablate as ablate
+    from coldstart.benchmarking import benchmark as benchmark
     from coldstart.data import ColdStartData as ColdStartData
     from coldstart.datasets import dataset as dataset
     from coldstart.encoders.artist import Artist as Artist
@@ -86,6 +87,7 @@ _HOME = {
     "TrackFactors": "targets",
     "Waveform": "encoders.waveform",
     "ablate": "ablation",
+    "benchmark": "benchmarking",
     "dataset": "datasets",
     "demo": "walkthrough",
     "factorize": "factors",

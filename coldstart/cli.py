@@ -39,6 +39,11 @@ VERBS = {
         "unheard tracks for a track, a file or a user",
     ),
     "ablate": ("coldstart.ablation", "ablate", "subsets of modalities, several seeds → one table"),
+    "benchmark": (
+        "coldstart.benchmarking",
+        "benchmark",
+        "models and rivals over several splits → one table",
+    ),
     "tune": ("coldstart.tuning", "tune", "search for a fit's settings, on validation tracks"),
     "neighbours": (
         "coldstart.nearest",

@@ -143,7 +143,8 @@ def evaluate(
         lines += floor_lines(task, factors, predictions.track_ids, data)
     lines.append(mean_line("shuffled content", dealt[1:]))
     if rivals:
-        lines += rival_lines(factors, predictions.track_ids, describe_content, data, line)
+        wanted = (task, factors, predictions.track_ids, describe_content, data)
+        lines += rival_lines(*wanted, line, name, seed)
     rows, beside = _compared(lines, task.parts, seed)
     about = {
         "input": name,
@@ -151,7 +152,7 @@ def evaluate(
         "map_k": MAP_K,
         **task.counts,
         **({"lengths": lengths} if mixed else {}),
-        "parts": _parts(task),
+        "parts": part_counts(task),
         "tracks_with_vector": int(has_vector.sum()),
         "tracks_nothing_known": int((~predictions.values.any(1)).sum()),
         "protocol": factors.about["protocol"],
@@ -162,10 +163,10 @@ def evaluate(
         "factors": {k: v for k, v in factors.about.items() if k != "mean"},
         "shards": data.shards.place,
     }
-    return Evaluation(about, rows, _by_user(lines, task.user_ids))
+    return Evaluation(about, rows, by_user_table(lines, task.user_ids))
 
 
-def _parts(task: Task) -> dict[str, dict[str, int]]:
+def part_counts(task: Task) -> dict[str, dict[str, int]]:
     """How many candidates each part has, and how many users find something relevant in it."""
     users = (relevant_by_part(task.relevant, task.part, len(task.parts)) > 0).sum(1)
     return {
@@ -174,7 +175,7 @@ def _parts(task: Task) -> dict[str, dict[str, int]]:
     }
 
 
-def _by_user(lines: list[Line], user_ids: list[str]) -> pl.DataFrame:
+def by_user_table(lines: list[Line], user_ids: list[str]) -> pl.DataFrame:
     """See `Evaluation`."""
     return pl.concat(
         pl.DataFrame(
@@ -188,7 +189,7 @@ def _by_user(lines: list[Line], user_ids: list[str]) -> pl.DataFrame:
     )
 
 
-def _row(line: Line, parts: tuple[str, ...]) -> Row:
+def row_of(line: Line, parts: tuple[str, ...]) -> Row:
     """Means over the users; in a part, over those who have something relevant there."""
     of_parts = line.parts.double().nanmean(2).tolist()
     inside = {
@@ -208,7 +209,7 @@ def _compared(
 
     Without users there is nothing to draw from: then there are neither.
     """
-    plain = [_row(line, parts) for line in lines]
+    plain = [row_of(line, parts) for line in lines]
     if not lines[0].by_user.shape[1]:
         return plain, None
     by_user = torch.stack([line.by_user for line in lines], dim=1)  # [3, lines, U]

@@ -1,4 +1,4 @@
-"""Fits and tests as jobs: skipped where finished, side by side, each with a log of its own."""
+"""Fits, tests and other steps as jobs: skipped where finished, side by side, each with its log."""
 
 from __future__ import annotations
 
@@ -7,23 +7,41 @@ import json
 import logging
 import multiprocessing
 import os
+import pkgutil
 import signal
 import sys
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import yaml
 from tqdm import tqdm
 
 from coldstart.errors import InputError, Preempted
 from coldstart.files import atomic, fingerprint, write_json
+
+
+class Work(Protocol):
+    """What can be run: a `Job` or a `Step`; attributes as there."""
+
+    @property
+    def folder(self) -> Path: ...  # noqa: D102
+    @property
+    def about(self) -> dict[str, Any]: ...  # noqa: D102
+    @property
+    def key(self) -> str: ...  # noqa: D102
+    @property
+    def made_by(self) -> str | None: ...  # noqa: D102
+    @property
+    def done(self) -> bool: ...  # noqa: D102
+    def work(self) -> None: ...  # noqa: D102
 
 
 class Job(NamedTuple):
@@ -53,9 +71,7 @@ class Job(NamedTuple):
     @property
     def made_by(self) -> str | None:
         """Key of the job that finished in this folder."""
-        note = self.folder / "job.json"
-        key: str | None = json.loads(note.read_bytes())["key"] if note.is_file() else None
-        return key
+        return _made_by(self.folder)
 
     @property
     def done(self) -> bool:
@@ -67,12 +83,59 @@ class Job(NamedTuple):
         results: dict[str, Any] = json.loads((self.folder / f"results{name}.json").read_bytes())
         return {**results, "fit": json.loads((self.folder / "fit.json").read_bytes())}
 
+    def work(self) -> None:
+        """Fit, and test; goes on with a fit that was cut off."""
+        _fit_and_test(self)
+
+
+class Step(NamedTuple):
+    """A function that fills a folder, and goes on by itself with what an earlier call has left.
+
+    Attributes:
+        folder: what it fills; its log lies beside it.
+        function: `module:name`; it gets `out`, the folder, beside its arguments.
+        arguments: plain values.
+        about: what a message says of it: step, seed, …
+    """
+
+    folder: Path
+    function: str
+    arguments: dict[str, Any]
+    about: dict[str, Any]
+
+    @property
+    def key(self) -> str:
+        """Fingerprint of what decides the outcome."""
+        return fingerprint(self.function, self.arguments)
+
+    @property
+    def made_by(self) -> str | None:
+        """Key of the step that finished in this folder."""
+        return _made_by(self.folder)
+
+    @property
+    def done(self) -> bool:
+        """Whether this very step has finished."""
+        return self.made_by == self.key
+
+    def work(self) -> None:
+        """Call the function."""
+        pkgutil.resolve_name(self.function)(**self.arguments, out=self.folder)
+        write_json(self.folder / "job.json", {"key": self.key, **self.about})
+
+
+def _made_by(folder: Path) -> str | None:
+    note = folder / "job.json"
+    key: str | None = json.loads(note.read_bytes())["key"] if note.is_file() else None
+    return key
+
 
 def run_jobs(
-    jobs: Sequence[Job],
+    jobs: Sequence[Work],
     processes: int,
     overwrite: bool,
     after_each: Callable[[], Any] = lambda: None,
+    alone: bool = False,
 ) -> None:
     """Run the jobs that aren't done.
 
@@ -81,6 +144,7 @@ def run_jobs(
         processes: how many side by side.
         overwrite: replace what other settings have made; else that is an error.
         after_each: called when a job has finished.
+        alone: each in a process of its own, which may die without taking another down.
 
     Raises:
         InputError: jobs failed (all others are run first), or a folder holds another job's run.
@@ -98,7 +162,7 @@ def run_jobs(
         print(f"{len(jobs) - len(waiting)} of {len(jobs)} runs are there already, going on")
     failed: list[str] = []
     with tqdm(total=len(waiting), desc="runs", unit="run", file=sys.stderr) as bar:
-        for job, outcome, seconds in _outcomes(waiting, processes):
+        for job, outcome, seconds in (_each_alone if alone else _outcomes)(waiting, processes):
             said = " ".join(f"{key} {value}" for key, value in job.about.items())
             bar.write(f"{said}: {outcome or 'done'} ({seconds:,.0f} s)", file=sys.stderr)
             bar.update()
@@ -113,7 +177,7 @@ def run_jobs(
         )
 
 
-def _outcomes(jobs: Sequence[Job], processes: int) -> Iterator[tuple[Job, str, float]]:
+def _outcomes(jobs: Sequence[Work], processes: int) -> Iterator[tuple[Work, str, float]]:
     if min(processes, len(jobs)) == 1:
         yield from ((job, *run_job(job)) for job in jobs)
         return
@@ -129,6 +193,24 @@ def _outcomes(jobs: Sequence[Job], processes: int) -> Iterator[tuple[Job, str, f
                 yield (futures[future], *future.result())
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _each_alone(jobs: Sequence[Work], processes: int) -> Iterator[tuple[Work, str, float]]:
+    waiting, running = deque(jobs), dict[int, Started]()
+    try:
+        while waiting or running:
+            for slot in sorted(set(range(processes)) - set(running))[: len(waiting)]:
+                running[slot] = start(waiting.popleft(), slot, processes)
+            wait([started.process.sentinel for started in running.values()])
+            ended = [slot for slot, its in running.items() if not its.process.is_alive()]
+            for slot in ended:
+                started = running.pop(slot)
+                yield (started.job, *started.outcome())
+    finally:  # whoever is still at work saves what is needed to go on
+        for started in running.values():
+            started.process.terminate()
+        for started in running.values():
+            started.process.join()
 
 
 def _settle(turn: Any, processes: int) -> None:
@@ -166,7 +248,7 @@ class Started(NamedTuple):
         began: when, by `time.perf_counter`.
     """
 
-    job: Job
+    job: Work
     slot: int
     process: SpawnProcess
     said: Connection[None, tuple[str, float]]
@@ -187,11 +269,11 @@ class Started(NamedTuple):
         return how, time.perf_counter() - self.began
 
 
-def start(job: Job, slot: int, slots: int) -> Started:
+def start(job: Work, slot: int, slots: int) -> Started:
     """Start a job in a process of its own.
 
     Args:
-        job: a fit, and its tests.
+        job: a fit and its tests, or a step.
         slot: which of the shares of the machine it gets, from 0.
         slots: how many there are.
     """
@@ -203,7 +285,7 @@ def start(job: Job, slot: int, slots: int) -> Started:
     return Started(job, slot, process, here, time.perf_counter())
 
 
-def _run_alone(job: Job, slot: int, slots: int, said: Connection[tuple[str, float], None]) -> None:
+def _run_alone(job: Work, slot: int, slots: int, said: Connection[tuple[str, float], None]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it, and sends a SIGTERM
     _take_share(slot, slots)
     try:
@@ -212,8 +294,8 @@ def _run_alone(job: Job, slot: int, slots: int, said: Connection[tuple[str, floa
         sys.exit(Preempted.status)
 
 
-def run_job(job: Job) -> tuple[str, float]:
-    """Fit and test; all that is printed goes to the log.
+def run_job(job: Work) -> tuple[str, float]:
+    """Do it; all that is printed goes to the log.
 
     Returns:
         What went wrong, empty if nothing did; and the seconds it took.
@@ -224,7 +306,7 @@ def run_job(job: Job) -> tuple[str, float]:
 
     with _logged(Path(f"{job.folder}.log")):
         try:
-            _fit_and_test(job)
+            job.work()
         except InputError as error:
             print(error)
             failure = str(error)

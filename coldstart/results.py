@@ -76,6 +76,7 @@ class FitReport(Callback):
         if trainer.is_global_zero and self.seconds:
             about = {
                 "epochs": trainer.current_epoch,
+                "seconds": round(sum(self.seconds), 2),
                 "seconds_per_epoch": round(statistics.median(self.seconds), 4),
                 "parameters": sum(p.numel() for p in pl_module.parameters() if p.requires_grad),
                 "device": str(pl_module.device),

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from coldstart import baselines
+from coldstart.content_rivals import CONTENT_RIVALS, problem_of, space_scored
 from coldstart.data import ColdStartData
 from coldstart.exposure import Exposure, expected_exposure, exposure
 from coldstart.factors import Factors
@@ -22,7 +23,7 @@ from coldstart.metrics import (
     means,
     relevant_by_part,
 )
-from coldstart.predictions import by_track
+from coldstart.predictions import Predictions, by_track
 from coldstart.streams import Batch
 from coldstart.tasks import Task, ranking_task
 
@@ -147,38 +148,107 @@ def floor_lines(
     ]
 
 
+class Guess(NamedTuple):
+    """A rival's vectors for the candidates, in the space of the factors.
+
+    Attributes:
+        method: with what was chosen, in brackets.
+        vectors: [N, K].
+        quality: NDCG on the validation tracks, by which it was chosen.
+    """
+
+    method: str
+    vectors: Tensor
+    quality: float
+
+
+class FactorProblem(NamedTuple):
+    """Content and factors of the training tracks, and what vectors are wanted for.
+
+    Attributes:
+        scaled: content of train [T, F], val [V, F] and test [N, F], in each scaling.
+        vectors: [T, K] factors of the training tracks.
+        quality: vectors of the validation tracks → NDCG of ranking them.
+    """
+
+    scaled: dict[str, list[Tensor]]
+    vectors: Tensor
+    quality: Callable[[Tensor], float]
+
+
+Content = tuple[Predictions, Predictions, Predictions]
+"""[·, F] of the training, the validation and the test tracks."""
+
+
+def contents(data: ColdStartData, describe_content: Callable[[Batch], Tensor]) -> Content:
+    """Read all content once; a track that has none of it isn't there."""
+    train, val, test = (
+        by_track(data.batches([split], only=only, alone=True), describe_content)
+        for split, only in (("train", None), ("val", None), ("test", data.candidates))
+    )
+    return train, val, test
+
+
+def factor_problem(factors: Factors, content: Content, candidates: list[str]) -> FactorProblem:
+    """What `nearest_neighbours` and `linear` work on."""
+    train, val, test = content
+    usable = factors.rows(train.track_ids)
+    has = (usable >= 0) & ~factors.folded[usable]
+    at = {track: i for i, track in enumerate(test.track_ids)}
+    test_features = test.values[[at[track] for track in candidates]]
+    val_task = ranking_task(factors, val.track_ids).sample(RIVAL_USERS)
+    return FactorProblem(
+        baselines.scalings(train.values[torch.from_numpy(has)], val.values, test_features),
+        torch.from_numpy(factors.tracks[usable[has]]),
+        lambda predicted: means(val_task.figures(predicted)).ndcg,
+    )
+
+
+def nearest_neighbours(problem: FactorProblem) -> Guess:
+    """Factors of the training tracks with the nearest content; see `baselines.neighbours`."""
+    # Each search takes train × others: the test tracks' neighbours only where they are wanted.
+    tried = [
+        (problem.quality(baselines.neighbours(x, problem.vectors, x_val)), x, x_test)
+        for x, x_val, x_test in problem.scaled.values()
+    ]
+    quality, x, x_test = max(tried, key=lambda one: one[0])
+    vectors = baselines.neighbours(x, problem.vectors, x_test)
+    return Guess(f"{baselines.NEIGHBOURS} nearest neighbours", vectors, quality)
+
+
+def linear(problem: FactorProblem) -> Guess:
+    """Ridge regression from content to factors; see `baselines.ridge`."""
+    tried = []
+    for own, *rest in problem.scaled.values():
+        made, penalty = baselines.ridge(own, problem.vectors, rest, problem.quality)
+        tried.append(Guess(f"ridge (λ = {penalty:g})", made[1], problem.quality(made[0])))
+    return max(tried, key=lambda guess: guess.quality)
+
+
+FACTOR_RIVALS: dict[str, Callable[[FactorProblem], Guess]] = {
+    "neighbours": nearest_neighbours,
+    "ridge": linear,
+}
+"""Name in a plan → a rival that predicts factors from content."""
+
+
 def rival_lines(
+    task: Task,
     factors: Factors,
     candidates: list[str],
     describe_content: Callable[[Batch], Tensor],
     data: ColdStartData,
     line: Callable[[str, Tensor], Line],
+    input: str,
+    seed: int = 0,
 ) -> list[Line]:
-    """Nearest neighbours and ridge, from the same content as the model's."""
-    train, val, test = (
-        by_track(data.batches([split], only=only, alone=True), describe_content)
-        for split, only in (("train", None), ("val", None), ("test", data.candidates))
-    )
-    usable = factors.rows(train.track_ids)
-    has = (usable >= 0) & ~factors.folded[usable]
-    vectors = torch.from_numpy(factors.tracks[usable[has]])
-    at = {track: i for i, track in enumerate(test.track_ids)}
-    test_features = test.values[[at[track] for track in candidates]]
-    parts = baselines.scalings(train.values[torch.from_numpy(has)], val.values, test_features)
-    val_task = ranking_task(factors, val.track_ids).sample(RIVAL_USERS)
-
-    def quality(predicted: Tensor) -> float:
-        return means(val_task.figures(predicted)).ndcg
-
-    # Each search takes train × others: the test tracks' neighbours only where they are wanted.
-    x, _, x_test = max(
-        parts.values(), key=lambda part: quality(baselines.neighbours(part[0], vectors, part[1]))
-    )
-    linear = [baselines.ridge(own, vectors, rest, quality) for own, *rest in parts.values()]
-    best_linear, penalty = max(linear, key=lambda made: quality(made[0][0]))
-    return [
-        line(
-            f"{baselines.NEIGHBOURS} nearest neighbours", baselines.neighbours(x, vectors, x_test)
-        ),
-        line(f"ridge (λ = {penalty:g})", best_linear[1]),
-    ]
+    """Content alone, then nearest neighbours and ridge to factors, all from the model's content."""
+    content = contents(data, describe_content)
+    known = problem_of(factors, content, candidates, RIVAL_USERS, task.warm is not None)
+    lines = []
+    for name, rival in CONTENT_RIVALS.values():
+        scored = space_scored(task, factors, rival(known, seed), seed)
+        lines.append(Line.of(name, input, None, scored))
+    problem = factor_problem(factors, content, candidates)
+    guesses = [rival(problem) for rival in FACTOR_RIVALS.values()]
+    return lines + [line(guess.method, guess.vectors) for guess in guesses]

@@ -88,13 +88,19 @@ class Task(NamedTuple):
             deals: permutations [C].
             seed: of ties.
         """
+        return self.scored_by(self._scores(vectors), deals, seed)
+
+    def scored_by(self, scores: Scores, deals: list[Tensor], seed: int = 0) -> list[Scored]:
+        """As `scored`, by any scores of these users, in blocks: [block, N].
+
+        Of mixed candidates, what a user has heard is left out, whatever its score.
+        """
         parts = (self.part, len(self.parts))
         if self.warm is None:
-            scores = dot_scores(self.users, vectors)
             return score_parts(scores, self.relevant, deals, *parts, seed=seed)
-        behind = torch.arange(len(vectors), self.relevant.shape[1])
+        behind = torch.arange(len(deals[0]), self.relevant.shape[1])
         return score_parts(
-            self._mixed_scores(self.warm, vectors),
+            _without_heard(scores, self.warm.heard),
             self.relevant,
             [torch.cat([deal, behind]) for deal in deals],
             *parts,
@@ -102,21 +108,25 @@ class Task(NamedTuple):
             rankable=self.rankable,
         )
 
-    def _mixed_scores(self, warm: Warm, cold: Tensor) -> Scores:
-        """What a user has heard gets -inf."""
-        if warm.length is not None:
-            cold = F.normalize(cold, dim=1) * warm.length
-        scores = dot_scores(self.users, torch.cat([cold, warm.vectors]))
+    def _scores(self, cold: Tensor) -> Scores:
+        """Dot products with the cold candidates' vectors, and with the warm ones'."""
+        if self.warm is None:
+            return dot_scores(self.users, cold)
+        if self.warm.length is not None:
+            cold = F.normalize(cold, dim=1) * self.warm.length
+        return dot_scores(self.users, torch.cat([cold, self.warm.vectors]))
 
-        def masked(rows: slice) -> Tensor:
-            block = scores(rows)
-            user, track = (
-                torch.from_numpy(at.astype(np.int64)) for at in warm.heard[rows].nonzero()
-            )
-            block[user, track] = -torch.inf
-            return block
 
-        return masked
+def _without_heard(scores: Scores, heard: csr_matrix) -> Scores:
+    """What a user has heard gets -inf."""
+
+    def masked(rows: slice) -> Tensor:
+        block = scores(rows)
+        user, track = (torch.from_numpy(at.astype(np.int64)) for at in heard[rows].nonzero())
+        block[user, track] = -torch.inf
+        return block
+
+    return masked
 
 
 def ranking_task(factors: Factors, candidates: list[str]) -> Task:

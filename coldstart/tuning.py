@@ -32,7 +32,7 @@ from coldstart.checkpoints import best_checkpoint, read_checkpoint
 from coldstart.data import ColdStartData
 from coldstart.errors import InputError, Preempted, one_of
 from coldstart.files import atomic, fingerprint
-from coldstart.jobs import Job, Started, start
+from coldstart.jobs import Job, Started, Work, start
 from coldstart.search_space import Space, as_flags, corners, plain, read_space
 from coldstart.shipped import find_config
 from coldstart.sigterm import Sigterm
@@ -249,7 +249,7 @@ def _run(
     slots, running = list(range(jobs)), dict[int, tuple[Trial, Started]]()
     bar = tqdm(total=trials, initial=ended, desc="trials", unit="trial", file=sys.stderr)
 
-    def ends(trial: Trial, job: Job, failure: str, seconds: float) -> None:
+    def ends(trial: Trial, job: Work, failure: str, seconds: float) -> None:
         bar.write(
             f"trial {trial.number}: {_tell(search, trial, job, failure, seconds)}", sys.stderr
         )
@@ -321,7 +321,7 @@ def _add_seconds(trial: Trial, seconds: float) -> None:
     trial.set_user_attr("seconds", round(before + seconds, 2))
 
 
-def _tell(search: Search, trial: Trial, job: Job, failure: str, seconds: float) -> str:
+def _tell(search: Search, trial: Trial, job: Work, failure: str, seconds: float) -> str:
     """Record how a trial ended; returns it in words."""
     from optuna.trial import TrialState
 

@@ -72,6 +72,8 @@ def test_the_truth_beats_every_floor_and_rival(tiny_world: World, perfect: Predi
         "random",
         "artist's popularity",
         "shuffled content",
+        "content profile",
+        "item neighbours",
         "20 nearest neighbours",
         "ridge",
     }

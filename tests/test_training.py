@@ -77,7 +77,7 @@ def test_a_test_writes_figures_with_floors_and_rivals(
     results = json.loads((mgp_genres.run / "results.json").read_text())
     methods = [row["method"].split(" (")[0] for row in results["rows"]]
     assert methods[0] == "coldstart"
-    assert len(methods) == 6
+    assert len(methods) == 8
     assert results["candidates"] == 6
     assert results["protocol"] == "strict cold start"
     assert {"users", "users_without_relevant", "k", "map_k", "seed"} <= results.keys()

@@ -1,0 +1,263 @@
+"""Rivals that know listeners by the content of what they played, without any factors.
+
+A listener is a row in the content's own space, or the listens themselves; memory grows with
+listeners × features, never with listeners × tracks. Which of a few variants ranks, the validation
+tracks decide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from scipy.sparse import csr_matrix, vstack
+from torch import Tensor
+from torch.nn import functional as F
+
+from coldstart import baselines
+from coldstart.factors import Factors
+from coldstart.metrics import Scored, means
+from coldstart.predictions import Predictions
+from coldstart.ranking import Scores, dot_scores
+from coldstart.tasks import Task, ranking_task
+
+Matrix = Tensor | csr_matrix
+"""[rows, D]; two of them of one kind are ranked by their dot product."""
+
+CLOSEST = (20, 100, None)
+"""Of how many training tracks a candidate's likeness counts; None: of all."""
+
+
+class Problem(NamedTuple):
+    """What a rival may learn from, and by what it may choose its settings.
+
+    Attributes:
+        listens: [U, T] sparse: plays (or ratings) of the training tracks by all users of the log.
+        train: [T, F] their content; NaN where it isn't known.
+        val: [V, F] that of the validation tracks.
+        test: [N, F] that of the candidates.
+        quality: users [U, D] and validation tracks [V, D] → NDCG of ranking the latter.
+        mixed: whether the training tracks are ranked, too.
+    """
+
+    listens: csr_matrix
+    train: Tensor
+    val: Tensor
+    test: Tensor
+    quality: Callable[[Matrix, Matrix], float]
+    mixed: bool
+
+
+class Space(NamedTuple):
+    """Where a rival has placed users and tracks: the larger the dot product, the better.
+
+    Attributes:
+        users: [U, D].
+        test: [N, D].
+        warm: [T, D], for mixed candidates.
+        chosen: what validation chose, in a few words.
+    """
+
+    users: Matrix
+    test: Matrix
+    warm: Matrix | None
+    chosen: str
+
+
+Rival = Callable[[Problem, int], Space]
+"""A problem and a seed → where it has placed users and tracks."""
+
+
+def matrix_scores(users: Matrix, items: Matrix) -> Scores:
+    """Dot products, in blocks of users. Both dense, or both sparse."""
+    if isinstance(users, Tensor) and isinstance(items, Tensor):
+        return dot_scores(users, items)
+    sparse, turned = csr_matrix(users), csr_matrix(items).T.tocsr()
+    return lambda rows: torch.from_numpy((sparse[rows] @ turned).toarray()).float()
+
+
+def problem_of(
+    factors: Factors,
+    content: tuple[Predictions, Predictions, Predictions],
+    candidates: Sequence[str],
+    users: int,
+    mixed: bool,
+) -> Problem:
+    """The problem of a test.
+
+    Args:
+        factors: of which only listens and ids are used, never a vector.
+        content: of train, val and test tracks: [·, F].
+        candidates: ids, in the order of `Problem.test`.
+        users: at most this many choose, by validation.
+        mixed: see `Problem`.
+    """
+    train, val, test = content
+    warm = np.flatnonzero(~factors.folded)
+    task = ranking_task(factors, val.track_ids).sample(users)
+    rows = rows_of(factors, task)
+
+    def quality(users: Matrix, items: Matrix) -> float:
+        scores = matrix_scores(users[rows], items)
+        return means(task.scored_by(scores, [torch.arange(len(val.track_ids))])[0].by_user).ndcg
+
+    return Problem(
+        listens=factors.listens[:, warm].tocsr(),
+        train=_in_order(train, [factors.track_ids[row] for row in warm]),
+        val=val.values,
+        test=_in_order(test, candidates),
+        quality=quality,
+        mixed=mixed,
+    )
+
+
+def space_scored(task: Task, factors: Factors, space: Space, seed: int = 0) -> Scored:
+    """What ranking a task's candidates in a rival's own space gives."""
+    items, cold = space.test, space.test.shape[0]
+    if task.warm is not None:
+        both: Any = (space.test, space.warm)
+        items = torch.cat(both) if isinstance(items, Tensor) else vstack(both, "csr")
+    scores = matrix_scores(space.users[rows_of(factors, task)], items)
+    return task.scored_by(scores, [torch.arange(cold)], seed)[0]
+
+
+def rows_of(factors: Factors, task: Task) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """Rows of a task's users among all of the log's."""
+    at = {user: row for row, user in enumerate(factors.user_ids)}
+    return np.array([at[user] for user in task.user_ids], dtype=np.int64)
+
+
+def profile(problem: Problem, seed: int = 0) -> Space:
+    """A user's mean content, by the dot product with a track's content.
+
+    The vector space model of content-based filtering: M. Pazzani and D. Billsus, *Content-Based
+    Recommendation Systems*, 2007. Validation chooses how features are scaled (see `features`), and
+    whether each listen counts once or by the logarithm of its plays.
+    """
+    return _chosen(problem, _profiles(problem))
+
+
+def item_neighbours(problem: Problem, seed: int = 0) -> Space:
+    """A track's score is the sum of its cosines to the tracks that a user has played.
+
+    Item-based neighbours (B. Sarwar et al., WWW 2001), likeness taken from content as plays of a
+    cold track there are none. Validation chooses as in `profile`, and of how many training tracks
+    the likeness counts: the 20 or 100 nearest, or all, in which case the sum is one dot product.
+    """
+    return _chosen(problem, _neighbourhoods(problem))
+
+
+CONTENT_RIVALS: dict[str, tuple[str, Rival]] = {
+    "profile": ("content profile", profile),
+    "item_neighbours": ("item neighbours", item_neighbours),
+}
+"""Name in a plan → name in a table, and the function."""
+
+
+class _Variant(NamedTuple):
+    """One way to place users and tracks; `place` gives the tracks of content in its scaling."""
+
+    said: str
+    users: Matrix
+    parts: Sequence[Tensor]  # train, val, test: the content as this variant scales it
+    place: Callable[[Tensor], Matrix]
+
+
+def _chosen(problem: Problem, variants: Iterator[_Variant]) -> Space:
+    best, found = None, -np.inf
+    for variant in variants:
+        reached = problem.quality(variant.users, variant.place(variant.parts[1]))
+        if best is None or reached > found:
+            best, found = variant, reached
+    assert best is not None
+    train, _, test = best.parts
+    warm = best.place(train) if problem.mixed else None
+    return Space(best.users, best.place(test), warm, best.said)
+
+
+def features(train: Tensor, *others: Tensor) -> dict[str, list[Tensor]]:
+    """Content in four scalings, missing values filled.
+
+    `as it is` and `standardised` as in `baselines.scalings`; `from its least`: less each feature's
+    least value among the training tracks, so that what a track lacks is 0, and nothing is below;
+    `idf`: the same, times ln((1 + N) / (1 + tracks that have it)) (K. Spärck Jones, 1972).
+
+    >>> tags = torch.tensor([[-1.0, 2.0], [-1.0, 0.0], [0.0, 0.0]])
+    >>> features(tags)["from its least"][0].tolist()
+    [[0.0, 2.0], [0.0, 0.0], [1.0, 0.0]]
+    """
+    least = torch.where(train.isnan(), torch.inf, train).amin(0)
+    least = torch.where(least.isinf(), 0.0, least)
+    level = [(part - least).nan_to_num(0.0).clamp_min(0) for part in (train, *others)]
+    idf = ((1 + len(train)) / (1 + (level[0] > 0).sum(0))).log()
+    return {
+        **baselines.scalings(train, *others),
+        "from its least": level,
+        "idf": [part * idf for part in level],
+    }
+
+
+def listening(listens: csr_matrix) -> dict[str, csr_matrix]:
+    """How much each listen counts: [U, T]; a user's sum to 1, dislikes count nothing."""
+    made = {}
+    for name in ("each once", "log of plays"):
+        weights = listens.astype(np.float32)
+        positive = np.maximum(weights.data, 0)
+        weights.data = np.log1p(positive) if name != "each once" else np.sign(positive)
+        total = np.asarray(weights.sum(1)).ravel()
+        scale = np.divide(1, total, out=np.zeros_like(total), where=total > 0)
+        weights.data *= np.repeat(scale, np.diff(weights.indptr))
+        made[name] = weights
+    return made
+
+
+def _profiles(problem: Problem) -> Iterator[_Variant]:
+    for counted, weights in listening(problem.listens).items():
+        for scaled, parts in features(problem.train, problem.val, problem.test).items():
+            users = torch.from_numpy(weights @ parts[0].numpy())
+            yield _Variant(f"{scaled}, {counted}", users, parts, lambda content: content)
+
+
+def _neighbourhoods(problem: Problem) -> Iterator[_Variant]:
+    counts = listening(problem.listens)
+    for scaled, parts in features(problem.train, problem.val, problem.test).items():
+        unit = [F.normalize(part, dim=1) for part in parts]
+        for k in CLOSEST:
+            if k is not None and k >= len(unit[0]):
+                continue
+            for counted, weights in counts.items():
+                if k is None:
+                    users = torch.from_numpy(weights @ unit[0].numpy())
+                    yield _Variant(f"all, {scaled}, {counted}", users, unit, lambda own: own)
+                else:
+                    place = partial(nearest, unit[0], k=k)
+                    yield _Variant(f"{k} nearest, {scaled}, {counted}", weights, unit, place)
+
+
+def nearest(known: Tensor, others: Tensor, k: int) -> csr_matrix:
+    """Cosines of each track to the k training tracks that are most like it; 0 where below.
+
+    Args:
+        known: [T, F] unit rows.
+        others: [M, F] unit rows.
+        k: at most T.
+
+    Returns:
+        [M, T] sparse.
+    """
+    found = [(block @ known.T).topk(k, dim=1) for block in others.split(1024)]
+    values = torch.cat([part.values for part in found]).clamp_min(0).flatten()
+    columns = torch.cat([part.indices for part in found]).flatten()
+    starts = np.arange(len(others) + 1) * k
+    shape = (len(others), len(known))
+    return csr_matrix((values.numpy(), columns.numpy(), starts), shape=shape)
+
+
+def _in_order(content: Predictions, track_ids: Sequence[str]) -> Tensor:
+    """Rows of these tracks; NaN of those of which nothing is known."""
+    at = {track: row for row, track in enumerate(content.track_ids)}
+    rows = torch.tensor([at.get(track, -1) for track in track_ids], dtype=torch.int64)
+    return torch.where((rows >= 0)[:, None], content.values[rows], torch.nan)

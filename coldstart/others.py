@@ -1,0 +1,174 @@
+"""Rivals from other people's packages, behind the same function as our own.
+
+Each gets the training listens, the content and a seed, and says where users and tracks lie; the
+validation tracks choose among the few settings that stand here. The packages are the extra
+`benchmark`; nothing else needs them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from scipy.sparse import csr_matrix, hstack, identity
+from torch import Tensor
+from torch.nn import functional as F
+
+from coldstart.content_rivals import Problem, Rival, Space, features
+from coldstart.errors import InputError
+
+
+class Other(NamedTuple):
+    """A rival that needs a package: what a table calls it, what is imported, and the function."""
+
+    method: str
+    module: str
+    rival: Rival
+
+
+def lightfm(problem: Problem, seed: int = 0) -> Space:
+    """LightFM: a track is the sum of its features' embeddings, learnt by WARP.
+
+    M. Kula, *Metadata Embeddings for User and Item Cold-start Recommendations*, 2015. 64
+    components, the package's learning rate (0.05, Adagrad), one thread, so that the seed decides
+    all. Features are non-negative, and a track's sum to 1. Validation chooses among 5, 15 and 30
+    epochs, and whether training tracks also have an embedding of their own, which a cold track
+    can't have.
+    """
+    from lightfm import LightFM
+
+    heard = _liked(problem.listens).tocoo()
+    parts = features(problem.train, problem.val, problem.test)["from its least"]
+    content = [csr_matrix(F.normalize(part, p=1, dim=1).numpy()) for part in parts]
+    best, found = None, -np.inf
+    for own in (False, True):
+        train, val, test = content
+        if own:
+            tracks = len(problem.train)
+            train, val, test = (_beside_own(part, tracks, part is train) for part in content)
+        model, done = LightFM(no_components=64, loss="warp", random_state=seed), 0
+        for epochs in (5, 15, 30):
+            model.fit_partial(heard, item_features=train, epochs=epochs - done, num_threads=1)
+            done = epochs
+            bias, vectors = model.get_user_representations()
+            users = _tensor(vectors, np.ones_like(bias))
+            reached = problem.quality(users, _lightfm_items(model, val))
+            if best is None or reached > found:
+                warm = _lightfm_items(model, train) if problem.mixed else None
+                said = f"{epochs} epochs, {'with' if own else 'without'} tracks' own embeddings"
+                best, found = Space(users, _lightfm_items(model, test), warm, said), reached
+    assert best is not None
+    return best
+
+
+def vbpr(problem: Problem, seed: int = 0) -> Space:
+    """VBPR as cornac has it: BPR with content beside each track's own factors.
+
+    R. He and J. McAuley, *VBPR: Visual Bayesian Personalized Ranking from Implicit Feedback*, AAAI
+    2016. The package's defaults but for 32 + 32 factors and batches of 1,000. A cold track has the
+    content's part alone, as the paper does; cornac itself would give it untrained factors, so its
+    learnt parameters are read and multiplied here. Features are non-negative, of unit length.
+    Validation chooses among 10, 20 and 40 epochs.
+    """
+    from cornac.data import Dataset, ImageModality
+    from cornac.models import VBPR
+
+    heard = _liked(problem.listens).tocoo()
+    parts = features(problem.train, problem.val, problem.test)["from its least"]
+    train, val, test = (F.normalize(part, dim=1).numpy() for part in parts)
+    triples = list(zip(heard.row.tolist(), heard.col.tolist(), [1.0] * heard.nnz, strict=True))
+    maps = {
+        f"global_{kind}_map": OrderedDict((i, i) for i in range(count))
+        for kind, count in zip(("uid", "iid"), heard.shape, strict=True)
+    }
+    data = Dataset.build(triples, seed=seed, **maps)
+    ids = list(range(len(train)))
+    image = ImageModality(features=train, ids=ids).build(id_map=maps["global_iid_map"])
+    data.add_modalities(item_image=image)
+    best, found, learnt, done = None, -np.inf, dict[str, Any](), 0
+    for epochs in (10, 20, 40):
+        options = {"n_epochs": epochs - done, "init_params": learnt, "seed": seed}
+        with _one_thread():
+            model = VBPR(k=32, k2=32, batch_size=1000, verbose=False, **options).fit(data)
+        done = epochs
+        learnt = {
+            "Bi": model.beta_item,
+            "Gu": model.gamma_user,
+            "Gi": model.gamma_item,
+            "Tu": model.theta_user,
+            "E": model.emb_matrix,
+            "Bp": model.beta_prime,
+        }
+        users = _tensor(learnt["Tu"], learnt["Gu"], np.ones(len(learnt["Tu"])))
+        reached = problem.quality(users, _vbpr_items(learnt, val))
+        if best is None or reached > found:
+            warm = _vbpr_items(learnt, train, own=True) if problem.mixed else None
+            best, found = Space(users, _vbpr_items(learnt, test), warm, f"{epochs} epochs"), reached
+    assert best is not None
+    return best
+
+
+OTHERS: dict[str, Other] = {
+    "lightfm": Other("LightFM", "lightfm", lightfm),
+    "vbpr": Other("VBPR", "cornac", vbpr),
+}
+"""Name in a plan → a rival from another package."""
+
+
+def need(name: str) -> None:
+    """Raise InputError unless the package of one of `OTHERS` is there."""
+    module = OTHERS[name].module
+    if importlib.util.find_spec(module) is None:
+        raise InputError(
+            f"rivals: {name} needs the package {module}: pip install 'coldstart[benchmark]', or "
+            "leave it out"
+        )
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Steps this small cost more in waiting for other threads than in work."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _liked(listens: csr_matrix) -> csr_matrix:
+    """1 where there is a listen (or a rating above 0)."""
+    liked = listens.astype(np.float32)
+    liked.data = (liked.data > 0).astype(np.float32)
+    liked.eliminate_zeros()
+    return liked
+
+
+def _beside_own(content: csr_matrix, tracks: int, training: bool) -> csr_matrix:
+    """A column for each training track before the content's; a cold track has none of them."""
+    own = identity(tracks) if training else csr_matrix((content.shape[0], tracks))
+    return csr_matrix(hstack([own, content], "csr"), dtype=np.float32)
+
+
+def _lightfm_items(model: Any, content: csr_matrix) -> Tensor:
+    bias, vectors = model.get_item_representations(content)
+    return _tensor(vectors, bias)
+
+
+def _vbpr_items(learnt: dict[str, Any], content: Any, own: bool = False) -> Tensor:
+    """Embedded content, own factors (0 of a cold track), and bias."""
+    bias = (content @ learnt["Bp"]).ravel()
+    factors = np.zeros((len(content), learnt["Gi"].shape[1]))
+    if own:
+        factors, bias = learnt["Gi"], bias + learnt["Bi"]
+    return _tensor(content @ learnt["E"], factors, bias)
+
+
+def _tensor(*columns: Any) -> Tensor:
+    """Side by side: [rows, …] or [rows] each."""
+    return torch.from_numpy(np.column_stack(columns).astype(np.float32))

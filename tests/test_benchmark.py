@@ -1,0 +1,356 @@
+"""The verb `benchmark`: one table over several splits; content rivals find a planted taste."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+import yaml
+from scipy.sparse import csr_matrix
+
+from coldstart import others
+from coldstart.benchmark_plan import RIVALS, factors_name, read_plan
+from coldstart.benchmarking import benchmark
+from coldstart.cli import main
+from coldstart.content_rivals import (
+    CONTENT_RIVALS,
+    Matrix,
+    Problem,
+    Rival,
+    Space,
+    features,
+    item_neighbours,
+    matrix_scores,
+    nearest,
+    profile,
+)
+from coldstart.errors import InputError
+from coldstart.metrics import rank_and_score
+
+TASTES, PER_TASTE, USERS = 4, 30, 80
+OWN = ["random", "popularity", "profile", "item_neighbours", "neighbours", "ridge"]
+
+
+def planted(seed: int = 0) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Tags of 120 tracks, of which each taste has its own; and who played what."""
+    generator = np.random.default_rng(seed)
+    taste = np.arange(TASTES * PER_TASTE) % TASTES
+    tags = (generator.random((len(taste), 3 * TASTES)) < 0.1).astype(np.float32)
+    for own in range(3):
+        tags[np.arange(len(taste)), 3 * taste + own] = generator.random(len(taste)) < 0.8
+    likes = np.arange(USERS)[:, None] % TASTES == taste
+    plays = generator.random(likes.shape) < np.where(likes, 0.5, 0.02)
+    return tags, plays.astype(np.float32) * generator.integers(1, 9, likes.shape)
+
+
+class Planted(NamedTuple):
+    """A problem, and the truth of its candidates."""
+
+    problem: Problem
+    relevant: csr_matrix
+
+
+@pytest.fixture(scope="module")
+def taste() -> Planted:
+    tags, plays = planted()
+    train, val, test = slice(0, 80), slice(80, 100), slice(100, 120)
+    rows = np.flatnonzero((plays[:, val] > 0).any(1))
+
+    def quality(users: Matrix, items: Matrix) -> float:
+        return rank_and_score(matrix_scores(users[rows], items), csr_matrix(plays[rows, val])).ndcg
+
+    content = torch.from_numpy(tags)
+    problem = Problem(
+        csr_matrix(plays[:, train].astype(np.float32)),
+        content[train],
+        content[val],
+        content[test],
+        quality,
+        True,
+    )
+    return Planted(problem, csr_matrix(plays[:, test] > 0))
+
+
+def reached(space: Space, relevant: csr_matrix) -> float:
+    rows = np.flatnonzero(np.diff(relevant.indptr))
+    return rank_and_score(
+        matrix_scores(space.users[rows], space.test), relevant[rows], k=5, seed=1
+    ).ndcg
+
+
+def finds_the_taste(rival: Rival, taste: Planted) -> Space:
+    space = rival(taste.problem, 0)
+    lots = torch.randn(USERS, 20, generator=torch.Generator().manual_seed(0))
+    by_chance = reached(Space(lots, torch.eye(20), None, ""), taste.relevant)
+    assert reached(space, taste.relevant) > by_chance + 0.2
+    assert space.warm is not None
+    assert space.warm.shape == (80, space.test.shape[1])
+    assert space.chosen
+    again = rival(taste.problem, 0)
+    assert reached(again, taste.relevant) == reached(space, taste.relevant)
+    return space
+
+
+@pytest.mark.parametrize("name", CONTENT_RIVALS)
+def test_content_rivals_find_a_planted_taste(name: str, taste: Planted) -> None:
+    finds_the_taste(CONTENT_RIVALS[name][1], taste)
+
+
+@pytest.mark.parametrize("name", others.OTHERS)
+def test_other_people_s_rivals_find_it_too(name: str, taste: Planted) -> None:
+    pytest.importorskip(others.OTHERS[name].module)
+    space = finds_the_taste(others.OTHERS[name].rival, taste)
+    assert isinstance(space.users, torch.Tensor)
+    assert space.users.isfinite().all()
+
+
+def test_all_neighbours_are_one_dot_product(taste: Planted) -> None:
+    known = torch.nn.functional.normalize(taste.problem.train, dim=1)
+    asked = torch.nn.functional.normalize(taste.problem.test, dim=1)
+    listens = csr_matrix(taste.problem.listens)
+    near = matrix_scores(listens, nearest(known, asked, len(known)))(slice(0, 9))
+    users = torch.from_numpy(listens @ known.numpy())
+    torch.testing.assert_close(near, matrix_scores(users, asked)(slice(0, 9)))
+
+
+def test_a_feature_that_all_tracks_have_weighs_nothing() -> None:
+    both = torch.tensor([[1.0, 1.0], [3.0, 0.0], [torch.nan, 0.0], [2.0, 0.0]])
+    idf = features(both + 1, both)["idf"]
+    assert idf[0][:, 1].tolist() == pytest.approx([np.log(5 / 2), 0, 0, 0])
+    assert all(part.isfinite().all() for part in idf)
+    everywhere = features(torch.tensor([[0.0], [1.0], [1.0], [1.0]]))["idf"]
+    assert everywhere[0].max() == pytest.approx(np.log(5 / 4))
+
+
+def test_listens_without_content_and_content_without_listens_do_no_harm(taste: Planted) -> None:
+    content = taste.problem.train.clone()
+    content[::2] = torch.nan
+    listens = csr_matrix(taste.problem.listens)
+    listens[3] = 0
+    listens.eliminate_zeros()
+    problem = taste.problem._replace(train=content, listens=listens)
+    for rival in (profile, item_neighbours):
+        scores = matrix_scores(rival(problem, 0).users, rival(problem, 0).test)
+        assert scores(slice(0, USERS)).isfinite().all()
+
+
+class Tables(NamedTuple):
+    """Tables of the planted world, and a plan of them."""
+
+    root: Path
+    plan: dict[str, Any]
+
+    def write(self, **changed: Any) -> str:
+        path = self.root / "plan.yaml"
+        path.write_text(yaml.safe_dump({**self.plan, **changed}, sort_keys=False))
+        return str(path)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Tables:
+    root = tmp_path_factory.mktemp("benchmark")
+    tags, plays = planted()
+    ids = [f"t{i:03}" for i in range(len(tags))]
+    user, track = plays.nonzero()
+    pl.DataFrame(
+        {"track_id": ids, "title": ids, "artist": [f"a{i // 3}" for i in range(len(ids))]}
+    ).write_parquet(root / "tracks.parquet")
+    pl.DataFrame(
+        {
+            "user_id": [f"u{u:02}" for u in user],
+            "track_id": [ids[t] for t in track],
+            "plays": plays[user, track].astype(int),
+        }
+    ).write_parquet(root / "listens.parquet")
+    columns = {f"tag{i}": tags[:, i] for i in range(tags.shape[1])}
+    pl.DataFrame({"track_id": ids, **columns}).write_parquet(root / "mgp.parquet")
+    quick = {"trainer.max_epochs": 2, "data.workers": 0, "model.encoders.mgp.hidden": [16]}
+    plan = {
+        "tracks": "tracks.parquet",
+        "listens": "listens.parquet",
+        "attributes": {"mgp": "mgp.parquet"},
+        "seeds": [0, 1],
+        "factorize": {"factors": 8, "iterations": 5},
+        "models": {"talk": {"config": "mgp.yaml", "settings": quick}},
+        "rivals": OWN,
+    }
+    return Tables(root, plan)
+
+
+@pytest.fixture(scope="module")
+def done(made: Tables) -> tuple[Path, dict[str, Any]]:
+    """As on the command line: two seeds, a model with factors of its own beside another."""
+    out = made.root / "out"
+    assert main(["benchmark", made.write(), f"--out={out}", "--jobs=2"]) == 0
+    return out, json.loads((out / "results.json").read_text())
+
+
+def test_one_table_over_all_seeds(done: tuple[Path, dict[str, Any]]) -> None:
+    out, content = done
+    rows = {row["method"]: row for row in content["table"]}
+    assert {"talk", "random", "artist's popularity", "content profile", "ridge"} < set(rows)
+    assert len(rows) == 1 + len(OWN)
+    figures = [row["NDCG@20"] for row in content["table"]]
+    assert figures == sorted(figures, reverse=True)
+    for method in ("content profile", "item neighbours", "20 nearest neighbours", "ridge"):
+        assert rows[method]["NDCG@20"] > rows["random"]["NDCG@20"] + 0.1, method
+    for row in rows.values():
+        singly = [seed["NDCG@20"] for seed in row["by seed"]]
+        assert row["NDCG@20"] == pytest.approx(np.mean(singly), abs=1e-5)
+        assert row["NDCG@20 low"] <= row["NDCG@20"] <= row["NDCG@20 high"]
+        assert row["seconds"] >= 0
+        assert (row["beside the best rival"] is None) == (row["method"] == content["best_rival"])
+    best = rows[content["best_rival"]]
+    gap = rows["talk"]["beside the best rival"]
+    assert gap["mean"] == pytest.approx(rows["talk"]["NDCG@20"] - best["NDCG@20"], abs=1e-5)
+    assert [split["candidates"] for split in content["splits"]] == [12, 12]
+    text = (out / "results.md").read_text()
+    for said in ("**talk**", "12 cold candidates", "strict cold start", "seeds 0, 1", "ridge: λ ="):
+        assert said in text, said
+    flat = pl.read_csv(out / "results.csv")
+    assert len(flat) == len(rows)
+    assert {"seconds", "NDCG@20 seed 1", "coverage@20", "NDCG@20 tail"} < set(flat.columns)
+
+
+def test_what_has_finished_is_not_done_again(
+    made: Tables, done: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = done[0]
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("job.json")}
+    assert len(before) == 2 * 3
+    lost = out / "s1" / "rivals" / "own" / "job.json"
+    lost.unlink()
+    (out / "results.json").unlink()
+    monkeypatch.chdir(out.parent)
+    again = benchmark(made.write(), out=out.name)  # the folder by another way to say it
+    assert [row["method"] for row in again["table"]] == [row["method"] for row in done[1]["table"]]
+    assert [row["by seed"] for row in again["table"]] == [
+        row["by seed"] for row in done[1]["table"]
+    ]
+    after = {path: path.stat().st_mtime_ns for path in out.rglob("job.json")}
+    assert {path for path in after if after[path] != before[path]} == {lost}
+
+
+def test_another_plan_in_the_same_folder_is_refused(
+    made: Tables, done: tuple[Path, dict[str, Any]]
+) -> None:
+    with pytest.raises(InputError, match="another plan \\(seeds differ\\); choose another --out"):
+        benchmark(made.write(seeds=[0, 2]), out=str(done[0]))
+
+
+def test_a_killed_benchmark_goes_on(made: Tables, tmp_path: Path) -> None:
+    plan, out = made.write(models={}, content="mgp.yaml", rivals=["random", "profile"]), tmp_path
+    command = [sys.executable, "-m", "coldstart", "benchmark", plan, f"--out={out}"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    first = out / "s0" / "data" / "job.json"
+    while not first.exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGTERM)
+    assert process.wait(60) == 143
+    assert not (out / "results.json").exists()
+    kept = first.stat().st_mtime_ns
+    content = benchmark(plan, out=str(out))
+    assert [row["method"] for row in content["table"]] == ["content profile", "random"]
+    assert first.stat().st_mtime_ns == kept
+
+
+def test_what_fails_takes_nothing_else_down(made: Tables, tmp_path: Path) -> None:
+    bad = {"config": "mgp.yaml", "settings": {"trainer.max_epochs": "many"}}
+    plan = made.write(models={"bad": bad}, rivals=["random", "profile"], seeds=[0])
+    with pytest.raises(InputError, match=r"1 of 2 runs failed(.|\n)*max_epochs(.|\n)*bad.log"):
+        benchmark(plan, out=str(tmp_path), jobs=2)
+    content = json.loads((tmp_path / "results.json").read_text())
+    assert [row["method"] for row in content["table"]] == ["content profile", "random"]
+
+
+def test_mixed_candidates_and_each_model_s_own_factorisation(made: Tables, tmp_path: Path) -> None:
+    common = {"factors": 8, "iterations": 5, "hold_out": 0.2}
+    quick = made.plan["models"]["talk"]
+    models = {"small": quick, "same": quick, "large": {**quick, "factorize": {"factors": 12}}}
+    path = made.write(factorize=common, models=models, seeds=[3], candidates="mixed")
+    plan = read_plan(path)
+    assert len(plan.factorisations) == 2
+    assert plan.models["small"].factors == plan.models["same"].factors == factors_name(common)
+    content = benchmark(path, out=str(tmp_path), jobs=2)
+    rows = {row["method"]: row for row in content["table"]}
+    assert {"small", "same", "large", "popularity", "item neighbours"} < set(rows)
+    assert rows["small"]["NDCG@20"] == rows["same"]["NDCG@20"]
+    assert rows["item neighbours"]["NDCG@20 warm"] > rows["random"]["NDCG@20 warm"]
+    assert len(list((tmp_path / "s3" / "data" / "factors").iterdir())) == 2
+    assert content["splits"][0]["warm_candidates"] > 90
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"trakcs": "x"}, "trakcs: there is no such key; there are tracks, listens"),
+        ({"tracks": "none.parquet"}, r"tracks: .*none.parquet is not there; paths are relative"),
+        ({"split": "artst"}, "split: 'artst' is none of random, artist, temporal"),
+        ({"candidates": "warm"}, "candidates: 'warm' is none of cold, mixed"),
+        ({"seeds": [0, 0]}, "seeds: .* has one twice"),
+        ({"seeds": 3}, "seeds: a list of whole numbers is needed"),
+        ({"rivals": ["rigde"]}, "rivals: 'rigde' is none of random"),
+        ({"rivals": ["ridge", "ridge"]}, "rivals: .* names one twice"),
+        ({"models": {"a": {}}}, "models.a.config is missing: name a fit's config"),
+        ({"models": {"a/b": {"config": "mgp.yaml"}}}, "models.a/b: a name is of letters"),
+        ({"models": {"a": {"config": "nothing.yaml"}}}, "models.a.config: nothing.yaml: there is"),
+        ({"models": {"a": {"confg": "mgp.yaml"}}}, "models.a.confg: there is no such key"),
+        ({"models": {"a": {"config": "tune.yaml"}}}, "models.a.config: "),
+        ({"models": [1]}, "models: `name: value` pairs are needed"),
+        ({"factorize": {"factor": 3}}, "factorize.factor: there is no such key"),
+        ({"factorize": {"factors": "many"}}, "factorize.factors: 'many' is no int"),
+        (
+            {"models": {"a": {"config": "mgp.yaml", "factorize": {"hold_out": 0.1}}}},
+            "models.a.factorize.hold_out: decides what is ranked",
+        ),
+        ({"models": {}}, "content is missing"),
+        ({"models": {}, "rivals": []}, "models and rivals are both empty"),
+    ],
+)
+def test_a_wrong_key_is_named(made: Tables, changed: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=f"plan.yaml: {said}"):
+        read_plan(made.write(**changed))
+
+
+def test_a_plan_without_a_listening_log_says_so(made: Tables) -> None:
+    path = made.root / "plan.yaml"
+    path.write_text("tracks: tracks.parquet\n")
+    with pytest.raises(InputError, match="listens is missing: name the table"):
+        read_plan(str(path))
+    path.write_text("tracks: [")
+    with pytest.raises(InputError, match="not YAML"):
+        read_plan(str(path))
+    with pytest.raises(InputError, match="there is no such plan"):
+        read_plan(str(made.root / "none.yaml"))
+
+
+def test_a_missing_package_is_named_with_the_extra(
+    made: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = others.Other("Gone", "no_such_package", profile)
+    monkeypatch.setitem(others.OTHERS, "lightfm", gone)
+    with pytest.raises(InputError, match=r"needs the package no_such_package: pip install 'cold"):
+        read_plan(made.write(rivals=["lightfm"]))
+    assert "lightfm" in RIVALS
+
+
+def test_the_example_s_plan_is_read(made: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(others, "need", lambda name: None)
+    monkeypatch.setattr("coldstart.benchmark_plan.need", lambda name: None)
+    example = Path(__file__).parents[1] / "examples" / "lastfm" / "benchmark.yaml"
+    there = made.root / "example" / "tables"
+    there.mkdir(parents=True)
+    for name in ("tracks", "listens", "mgp"):
+        shutil.copy(made.root / f"{name}.parquet", there)
+    shutil.copy(example, there.parent)
+    assert "talk" in read_plan(str(there.parent / "benchmark.yaml")).models
