@@ -49,7 +49,8 @@ def test_another_package_s_encoder_is_found(outsider: Path) -> None:
     code = "from coldstart.encoders.genres import Genres\nclass Moods(Genres):\n    'Moods.'\n"
     install(outsider, "moody", "Moods = moody:Moods", code)
     assert registry.load("encoders", "Moods").__name__ == "Moods"
-    assert registry.create("encoders", {"class": "Moods", "init_args": {"hidden": (3,)}}).dim == 3
+    made = registry.create("encoders", {"class": "Moods", "init_args": {"hidden": (3,)}})
+    assert made.init_args["hidden"] == (3,)
 
 
 def test_a_broken_plugin_is_listed_with_its_reason_and_the_others_go_on(

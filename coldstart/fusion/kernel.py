@@ -63,7 +63,7 @@ class Kernel(FusionHead):
 
         Args:
             landmarks: at most so many centres; time grows with their cube, memory with their
-                square (4,096: half a minute on two cores, 1 GB).
+                square (4,096: about a minute on two cores, 1.2 GB).
             width: of the kernel, in median distances between training tracks.
             penalties: λ to choose from, above 0.
             weights: of each modality beside the best one, to choose from; it may be left out too.
