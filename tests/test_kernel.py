@@ -144,6 +144,16 @@ def test_too_few_tracks_are_refused() -> None:
         solved(Kernel(), *planted(2))
 
 
+def test_content_that_is_the_same_for_most_or_all_tracks() -> None:
+    rare = torch.zeros(40, 2)
+    rare[:4, 0] = 1
+    vectors = rare + 0.01 * torch.randn(40, 2, generator=torch.Generator().manual_seed(0))
+    head = solved(Kernel(), {"genres": rare}, vectors)
+    assert error(head, {"genres": rare}, vectors) < 0.2
+    with pytest.raises(InputError, match="genres say the same of all training tracks"):
+        solved(Kernel(), {"genres": torch.ones(40, 2)}, vectors)
+
+
 @given(st.integers(0, 10_000))
 def test_score_axes_keep_scores_and_make_distances_those_of_scores(seed: int) -> None:
     generator = np.random.default_rng(seed)
@@ -225,7 +235,6 @@ def test_a_fit_ranks_validation_tracks_and_is_rebuilt_from_its_checkpoint(fitted
     run = open_run(fitted)
     assert isinstance(run.model.fusion, Kernel)
     assert len(run.model.fusion.get_buffer("centres")) > 10
-    (run.data.batches(["val"]))
     made = by_track(run.data.batches(["val"]), lambda batch: run.model.predict(batch.inputs))
     saved = predictions_of(run)
     at = [saved.track_ids.index(track) for track in made.track_ids]

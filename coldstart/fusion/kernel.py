@@ -107,7 +107,7 @@ class Kernel(FusionHead):
             What was chosen, in a line.
 
         Raises:
-            InputError: fewer than three training tracks have a vector.
+            InputError: fewer than three training tracks have a vector, or all have one content.
         """
         drawn, seen = self._draw(rows())
         if len(drawn.vectors) < 3:
@@ -116,14 +116,19 @@ class Kernel(FusionHead):
         aim = (drawn.vectors - drawn.vectors.mean(0)).double()
         for name, part in zip(self.names, self._columns(), strict=True):
             there = drawn.values[drawn.present[name], part].double()
-            mean = there.mean(0) if len(there) else torch.zeros(self.dims[name])
-            spread = (there - mean).square().sum(1).mean().sqrt() if len(there) else torch.zeros(())
+            mean = there.mean(0) if len(there) else there.new_zeros(self.dims[name])
+            spread = (there - mean).square().sum(1).mean().sqrt() if len(there) else there.sum()
             self.get_buffer("mean")[part] = mean.to(self.get_buffer("mean"))
             self.get_buffer("scale")[part] = 1 / float(spread) if spread > 0 else 0.0
         self._choose_weights(drawn, aim)
         centres = self._features_of(drawn)
+        if not (distance := _typical_distance(centres)):
+            raise InputError(
+                f"Kernel: {', '.join(self.names)} say the same of all training tracks, so there is "
+                "nothing to learn from"
+            )
         self._set("centres", centres)
-        self._set("inverse_width", 1 / (self.width * _median_distance(centres)))
+        self._set("inverse_width", 1 / (self.width * distance))
         best = ridge(self._kernel(centres), aim, self.penalties)
         self._set("penalty", best.penalty)
         coefficients = best.coefficients
@@ -150,7 +155,7 @@ class Kernel(FusionHead):
         def error(values: Tensor) -> float:
             weight.copy_(values)
             features = self._features_of(few)
-            distance = _median_distance(features)
+            distance = _typical_distance(features)
             if distance == 0:  # these modalities tell no track from another
                 return float("inf")
             self._set("inverse_width", 1 / (self.width * distance))
@@ -299,6 +304,7 @@ def ridge(kernel: Tensor, aim: Tensor, penalties: Sequence[float]) -> Fit:
     return min(fits, key=lambda fit: fit.error)
 
 
-def _median_distance(features: Tensor) -> float:
-    few = features[:SEARCHED].double()
-    return float(torch.pdist(few).median())
+def _typical_distance(features: Tensor) -> float:
+    """The median distance; the mean one where most tracks are alike, as with few genres."""
+    apart = torch.pdist(features[:SEARCHED].double())
+    return float(apart.median()) or float(apart.mean())
