@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -57,13 +58,28 @@ def log_table(
         mode: offline or online.
         project: of W&B.
     """
-    os.environ.setdefault("WANDB_DATA_DIR", str((root / "wandb").absolute()))
     import wandb
 
     (root / "wandb").mkdir(parents=True, exist_ok=True)
     label, value, title = chart
-    with wandb.init(
-        project=project, group=root.name, name=f"{root.name} table", mode=mode, dir=str(root)
-    ) as run:
+    name = f"{root.name} table"
+    with (
+        _staged_in(root / "wandb"),
+        wandb.init(project=project, group=root.name, name=name, mode=mode, dir=str(root)) as run,
+    ):
         logged = wandb.Table(columns=[*rows[0]], data=[list(row.values()) for row in rows])
         run.log({key: logged, title: wandb.plot.bar(logged, label, value, title=title)})
+
+
+@contextmanager
+def _staged_in(folder: Path) -> Iterator[None]:
+    """W&B stages tables here, whatever a fit of this process has set for itself."""
+    before = os.environ.get("WANDB_DATA_DIR")
+    os.environ["WANDB_DATA_DIR"] = str(folder.absolute())
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["WANDB_DATA_DIR"]
+        else:
+            os.environ["WANDB_DATA_DIR"] = before
