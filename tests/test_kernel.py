@@ -89,6 +89,18 @@ def test_it_learns_a_bent_relation_and_leaves_out_what_tells_nothing() -> None:
     assert error(head, *planted(100, seed=1)) < 0.05
 
 
+def test_the_kernel_that_predicts_best_is_chosen() -> None:
+    """Among five hundred tracks and forty features: a plane, and a bend."""
+    generator = torch.Generator().manual_seed(0)
+    content = torch.randn(500, 40, generator=generator)
+    slope = torch.randn(40, 2, generator=generator)
+    plane = content @ slope + 2 * torch.randn(500, 2, generator=generator)
+    assert solved(Kernel(), {"a": content}, plane)._kind() == "quadratic"
+    few = content[:, :2]
+    bent = torch.stack([(5 * few[:, 0]).sin(), (4 * few[:, 1]).cos()], dim=1)
+    assert solved(Kernel(), {"a": few}, bent)._kind() == "laplace"
+
+
 def test_scale_and_origin_of_a_modality_do_not_matter() -> None:
     encoded, vectors = planted(100)
     moved = {name: 1000 * value - 7 for name, value in encoded.items()}
@@ -112,7 +124,7 @@ def test_all_tracks_count_where_only_some_are_centres() -> None:
 
 def test_with_all_tracks_as_centres_the_two_ways_to_solve_agree() -> None:
     encoded, vectors = planted(60)
-    head = solved(Kernel(), encoded, vectors)
+    head = solved(Kernel(kernels=("laplace",)), encoded, vectors)
     exact = head.get_buffer("coefficients")
     penalty, centres = float(head.get_buffer("penalty")), head.get_buffer("centres")
     again = head._of_all(rows_of(encoded, vectors), centres, penalty)
@@ -132,7 +144,15 @@ def test_a_track_that_lacks_a_modality_is_at_its_mean() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"landmarks": 1}, {"width": 0.0}, {"penalties": ()}, {"penalties": (0.0,)}, {"weights": (0,)}],
+    [
+        {"landmarks": 1},
+        {"width": 0.0},
+        {"penalties": ()},
+        {"penalties": (0.0,)},
+        {"weights": (0,)},
+        {"kernels": ("cubic",)},
+        {"kernels": ()},
+    ],
 )
 def test_settings_without_sense_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="Kernel"):

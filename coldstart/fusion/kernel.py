@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from coldstart.errors import InputError
+from coldstart.errors import InputError, one_of
 from coldstart.fusion.base import FusionHead, Rows
 
 WEIGHTS = (0.25, 0.5, 1.0, 2.0)
@@ -18,7 +18,21 @@ WEIGHTS = (0.25, 0.5, 1.0, 2.0)
 PENALTIES = tuple(round(10.0 ** (power / 2), 3) for power in range(-4, 3))
 
 SEARCHED = 1500
-"""Tracks by which weights are chosen: each choice costs an eigendecomposition of this size."""
+"""Tracks by which weights and kernel are chosen: each choice costs an eigendecomposition of this
+size."""
+
+
+def laplace(features: Tensor, centres: Tensor, scale: Tensor) -> Tensor:
+    """exp(−distance · scale): bends as the data asks. [B, F], [N, F] → [B, N], 1 for the same."""
+    return torch.exp(-torch.cdist(features, centres) * scale)
+
+
+def quadratic(features: Tensor, centres: Tensor, scale: Tensor) -> Tensor:
+    """(1 + product · scale)² / 4: straight lines, and products of two features. → [B, N]."""
+    return (1 + features @ centres.T * scale).square() / 4
+
+
+KERNELS = {"laplace": laplace, "quadratic": quadratic}
 
 
 class Fit(NamedTuple):
@@ -36,12 +50,12 @@ class Fit(NamedTuple):
 
 
 class Kernel(FusionHead):
-    """Kernel ridge regression from content to vectors, with a Laplace kernel exp(−distance/width).
+    """Kernel ridge regression from content to vectors, with a Laplace or a quadratic kernel.
 
     Each modality's vectors are centred and scaled to one mean length, then weighted; a track that
-    lacks one is at its mean. Weights and penalty are those with which each training track is best
-    predicted from the others (leave-one-out, in closed form); no validation track is asked. It is
-    exact for up to `landmarks` training tracks; of more, that many are drawn as the kernel's
+    lacks one is at its mean. Kernel, weights and penalty are those with which each training track
+    is best predicted from the others (leave-one-out, in closed form); no validation track is asked.
+    It is exact for up to `landmarks` training tracks; of more, that many are drawn as the kernel's
     centres, and all are used to solve for its coefficients (Nyström; Williams & Seeger, NIPS 2000).
 
     It wants the content itself: encoders without layers to train (`hidden: []`), and a target in
@@ -57,6 +71,7 @@ class Kernel(FusionHead):
         width: float = 4.0,
         penalties: Sequence[float] = PENALTIES,
         weights: Sequence[float] = WEIGHTS,
+        kernels: Sequence[str] = tuple(KERNELS),
         seed: int = 0,
     ) -> None:
         """Settings of the solution.
@@ -64,9 +79,10 @@ class Kernel(FusionHead):
         Args:
             landmarks: at most so many centres; time grows with their cube, memory with their
                 square (4,096: about a minute on two cores, 1.2 GB).
-            width: of the kernel, in median distances between training tracks.
+            width: of the Laplace kernel, in median distances between training tracks.
             penalties: λ to choose from, above 0.
             weights: of each modality beside the best one, to choose from; it may be left out too.
+            kernels: `laplace`, `quadratic`, or both, to choose from.
             seed: of the drawn landmarks.
         """
         super().__init__()
@@ -74,8 +90,11 @@ class Kernel(FusionHead):
             raise InputError("Kernel: landmarks is at least 2, width and penalties are above 0")
         if min(weights, default=1.0) <= 0:
             raise InputError("Kernel: weights are above 0")
+        for kernel in kernels or [""]:
+            one_of("Kernel: kernels", kernel, tuple(KERNELS))
         self.landmarks, self.width, self.seed = landmarks, width, seed
         self.penalties, self.weights = tuple(penalties), tuple(weights)
+        self.kernels = tuple(kernels)
 
     def build(self, dims: Mapping[str, int], out: int) -> None:
         """Make room; what it holds comes with `solve`, or from a checkpoint."""
@@ -84,6 +103,7 @@ class Kernel(FusionHead):
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("scale", torch.ones(features))
         self.register_buffer("inverse_width", torch.ones(()))
+        self.register_buffer("kernel", torch.zeros((), dtype=torch.int64))
         self.register_buffer("centres", torch.zeros(1, features))
         self.register_buffer("coefficients", torch.zeros(1, out))
         self.register_buffer("bias", torch.zeros(out))
@@ -120,15 +140,14 @@ class Kernel(FusionHead):
             spread = (there - mean).square().sum(1).mean().sqrt() if len(there) else there.sum()
             self.get_buffer("mean")[part] = mean.to(self.get_buffer("mean"))
             self.get_buffer("scale")[part] = 1 / float(spread) if spread > 0 else 0.0
-        self._choose_weights(drawn, aim)
+        self._choose(drawn, aim)
         centres = self._features_of(drawn)
-        if not (distance := _typical_distance(centres)):
+        if not self._set_scale(centres):
             raise InputError(
                 f"Kernel: {', '.join(self.names)} say the same of all training tracks, so there is "
                 "nothing to learn from"
             )
         self._set("centres", centres)
-        self._set("inverse_width", 1 / (self.width * distance))
         best = ridge(self._kernel(centres), aim, self.penalties)
         self._set("penalty", best.penalty)
         coefficients = best.coefficients
@@ -140,29 +159,26 @@ class Kernel(FusionHead):
             for name, value in zip(self.names, self.get_buffer("weight").tolist(), strict=True)
         )
         return (
-            f"kernel of {len(centres):,} of {seen:,} training tracks: {weights}; λ = "
-            f"{best.penalty:g}; leave-one-out error {best.error:.3f} of the variance"
+            f"{self._kind()} kernel of {len(centres):,} of {seen:,} training tracks: {weights}; "
+            f"λ = {best.penalty:g}; leave-one-out error {best.error:.3f} of the variance"
         )
 
-    def _choose_weights(self, drawn: _Drawn, aim: Tensor) -> None:
-        """The best modality alone, then each other one with the weight that helps most, if any."""
-        weight = self.get_buffer("weight")
-        weight.fill_(1.0)
-        if len(self.names) == 1:
-            return
-        few = drawn.first(SEARCHED)
+    def _choose(self, drawn: _Drawn, aim: Tensor) -> None:
+        """The best modality alone, then each other one with the weight that helps most, if any; all
+        with the first kernel. Then the best kernel for these.
+        """
+        weight, few = self.get_buffer("weight"), drawn.first(SEARCHED)
 
         def error(values: Tensor) -> float:
             weight.copy_(values)
             features = self._features_of(few)
-            distance = _typical_distance(features)
-            if distance == 0:  # these modalities tell no track from another
+            if not self._set_scale(features):  # these modalities tell no track from another
                 return float("inf")
-            self._set("inverse_width", 1 / (self.width * distance))
             return ridge(self._kernel(features), aim[: len(features)], self.penalties).error
 
+        self._set("kernel", list(KERNELS).index(self.kernels[0]))
         alone = list(torch.eye(len(self.names)))
-        errors = [error(one) for one in alone]
+        errors = [error(one) for one in alone] if len(alone) > 1 else [0.0]
         best, *others = sorted(range(len(errors)), key=errors.__getitem__)
         chosen, least = alone[best], errors[best]
         for other in others:
@@ -172,7 +188,25 @@ class Kernel(FusionHead):
             if min(tried) < least:
                 least = min(tried)
                 chosen = tried[least]
+        by_kernel: dict[str, float] = {}
+        if len(self.kernels) > 1:
+            for kernel in self.kernels:
+                self._set("kernel", list(KERNELS).index(kernel))
+                by_kernel[kernel] = error(chosen)
+            self._set("kernel", list(KERNELS).index(min(by_kernel, key=by_kernel.__getitem__)))
         weight.copy_(chosen)
+
+    def _kind(self) -> str:
+        return list(KERNELS)[int(self.get_buffer("kernel"))]
+
+    def _set_scale(self, features: Tensor) -> bool:
+        """Fit the kernel to how far apart these training tracks are; false if nothing is apart."""
+        distance = _typical_distance(features)
+        typical = self.width * distance
+        if self._kind() == "quadratic":
+            typical = float(features.double().square().sum(1).mean())
+        self._set("inverse_width", 1 / typical if distance else 0.0)
+        return bool(distance)
 
     def _of_all(self, rows: Rows, centres: Tensor, penalty: float) -> Tensor:
         """The coefficients of a few centres that fit all tracks best, tracks coming in batches."""
@@ -233,8 +267,8 @@ class Kernel(FusionHead):
         return self._near(features.double(), features.double())
 
     def _near(self, features: Tensor, centres: Tensor) -> Tensor:
-        """[B, N], 1 for the same content, towards 0 for other."""
-        return torch.exp(-torch.cdist(features, centres) * self.get_buffer("inverse_width"))
+        """[B, N]."""
+        return KERNELS[self._kind()](features, centres, self.get_buffer("inverse_width"))
 
     def _set(self, name: str, value: Tensor | float) -> None:
         """A buffer gets a value, which may be of another shape."""
