@@ -65,7 +65,14 @@ def log_table(
     name = f"{root.name} table"
     with (
         _staged_in(root / "wandb"),
-        wandb.init(project=project, group=root.name, name=name, mode=mode, dir=str(root)) as run,
+        wandb.init(
+            project=project,
+            group=root.name,
+            name=name,
+            mode=mode,
+            dir=str(root),
+            reinit="create_new",  # a fit of this process may have left its own run open
+        ) as run,
     ):
         logged = wandb.Table(columns=[*rows[0]], data=[list(row.values()) for row in rows])
         run.log({key: logged, title: wandb.plot.bar(logged, label, value, title=title)})
