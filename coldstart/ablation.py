@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,7 +22,7 @@ import yaml
 from coldstart import ablation_table, subsets
 from coldstart.errors import InputError, one_of
 from coldstart.files import fingerprint
-from coldstart.jobs import Job, run_jobs
+from coldstart.jobs import Job, run_jobs, set_flag
 from coldstart.shards import Shards
 from coldstart.shipped import find_config
 from coldstart.wandb_view import Mode, run_logger
@@ -132,7 +133,7 @@ def ablate(
         # The rivals learn nothing by chance: once for each dataset is enough.
         rivals = [] if first else ["--no-rivals"]
         tests = {key: [*flags_, *rivals] for key, flags_ in cell.tests.items()}
-        plan.append(Job(root / "runs" / name / f"s{seed}", merged, flags, tests, about))
+        plan.append(Job(root / "runs" / name / f"s{seed}", about, merged, flags, tests))
 
     def so_far() -> dict[str, Any]:
         return ablation_table.write(root, [job for job in plan if job.done], heard)
@@ -193,15 +194,9 @@ def _merge(row: list[str], configs: Mapping[str, Any], settings: Settings) -> di
     for part in ("data", "trainer"):
         merged.setdefault(part, {})
     for key, value in settings.items():
-        *folders, last = key.split(".")
-        if folders[:2] == ["model", "encoders"]:
-            name, folders = folders[2], [*folders[:3], "init_args", *folders[3:]]
-            if name not in row:
-                continue
-        place = merged
-        for folder in folders:
-            place = place.setdefault(folder, {})
-        place[last] = value
+        encoder = re.match(r"model\.encoders\.([^.]+)\.", key)
+        if encoder is None or encoder[1] in row:
+            set_flag(merged, key, value)
     return merged
 
 
@@ -227,7 +222,7 @@ def _listen(
             if fold not in parts:  # whatever a note says: what it wrote is gone
                 (place / f"fold{fold}" / "job.json").unlink(missing_ok=True)
             about = {"input": f"listener of {name}", "fold": fold}
-            yield Job(place / f"fold{fold}", merged, [], {"": []}, about, predicts=True)
+            yield Job(place / f"fold{fold}", about, merged, [], {"": []}, predicts=True)
 
 
 def _logger(

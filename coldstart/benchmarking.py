@@ -12,20 +12,17 @@ from __future__ import annotations
 
 import contextlib
 import json
-import signal
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from coldstart import benchmark_table
 from coldstart.benchmark_plan import OWN_RIVALS, Model, Plan, read_plan
 from coldstart.errors import InputError, Preempted, one_of
 from coldstart.files import fingerprint, write_json
-from coldstart.jobs import Job, Step, Work, run_jobs
+from coldstart.jobs import Job, Step, Work, alone, run_jobs, set_flag
+from coldstart.sigterm import answering
 from coldstart.wandb_view import Mode, log_table, run_logger
 
 
@@ -64,7 +61,7 @@ def benchmark(
     if jobs < 1:
         raise InputError("jobs is at least 1")
     wanted = read_plan(plan)
-    with _alone(root), _until_sigterm(root):
+    with alone(root, "benchmark"), _until_sigterm(root):
         _same_plan(root, wanted)
         run_jobs([_data(root, wanted, seed) for seed in wanted.seeds], jobs, False, alone=True)
         steps = [step for seed in wanted.seeds for step in _rivals(root, wanted, seed)]
@@ -101,7 +98,7 @@ def _data(root: Path, plan: Plan, seed: int) -> Step:
     }
     about = {"step": "split, factorise, shard", "seed": seed}
     place = root / f"s{seed}" / "data"
-    return Step(place, "coldstart.benchmark_steps:prepare", arguments, about)
+    return Step(place, about, "coldstart.benchmark_steps:prepare", arguments)
 
 
 def _fit(root: Path, plan: Plan, name: str, seed: int, wandb: Mode, project: str) -> Job:
@@ -114,7 +111,7 @@ def _fit(root: Path, plan: Plan, name: str, seed: int, wandb: Mode, project: str
     flags = [] if model.stages is None else ["--stages", str(model.stages)]
     tests = {"": ["--no-rivals", "--candidates", plan.candidates]}
     about = {"model": name, "seed": seed}
-    return Job(root / f"s{seed}" / "models" / name, config, flags, tests, about)
+    return Job(root / f"s{seed}" / "models" / name, about, config, flags, tests)
 
 
 def _config(model: Model, data: Path, seed: int) -> dict[str, Any]:
@@ -123,13 +120,7 @@ def _config(model: Model, data: Path, seed: int) -> dict[str, Any]:
     for part in ("data", "trainer"):
         config[part] = config.get(part) or {}
     for key, value in {"trainer.enable_progress_bar": False, **model.settings}.items():
-        *folders, last = key.split(".")
-        if folders[:2] == ["model", "encoders"] and len(folders) > 2:
-            folders = [*folders[:3], "init_args", *folders[3:]]
-        place = config
-        for folder in folders:
-            place = place.setdefault(folder, {})
-        place[last] = value
+        set_flag(config, key, value)
     config["seed_everything"] = seed
     factors = str(data / "factors" / model.factors)
     config["data"] |= {"shards": str(data / "shards"), "factors": factors}
@@ -153,7 +144,7 @@ def _rivals(root: Path, plan: Plan, seed: int) -> Iterator[Step]:
         }
         about = {"rivals": ", ".join(names), "seed": seed}
         place = root / f"s{seed}" / "rivals" / group
-        yield Step(place, "coldstart.benchmark_steps:rivals", arguments, about)
+        yield Step(place, about, "coldstart.benchmark_steps:rivals", arguments)
 
 
 def _same_plan(root: Path, plan: Plan) -> None:
@@ -170,29 +161,10 @@ def _same_plan(root: Path, plan: Plan) -> None:
         )
 
 
-@contextlib.contextmanager
-def _alone(root: Path) -> Iterator[None]:
-    """The folder is for one benchmark at a time; the lock goes with the process."""
-    root.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(root / ".lock", timeout=0):
-            yield
-    except Timeout as error:
-        raise InputError(f"{root}: another benchmark is at work here") from error
-
-
-@contextlib.contextmanager
-def _until_sigterm(root: Path) -> Iterator[None]:
+def _until_sigterm(root: Path) -> contextlib.AbstractContextManager[None]:
     """A SIGTERM ends the block by `Preempted`, so that processes are told and save first."""
 
     def stop(*_: Any) -> None:
         raise Preempted(root)
 
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    return answering(stop)

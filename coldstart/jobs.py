@@ -16,67 +16,78 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import yaml
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from coldstart.errors import InputError, Preempted
 from coldstart.files import atomic, fingerprint, write_json
 
 
-class Work(Protocol):
-    """What can be run: a `Job` or a `Step`; attributes as there."""
-
-    @property
-    def folder(self) -> Path: ...  # noqa: D102
-    @property
-    def about(self) -> dict[str, Any]: ...  # noqa: D102
-    @property
-    def key(self) -> str: ...  # noqa: D102
-    @property
-    def made_by(self) -> str | None: ...  # noqa: D102
-    @property
-    def done(self) -> bool: ...  # noqa: D102
-    def work(self) -> None: ...  # noqa: D102
-
-
-class Job(NamedTuple):
-    """One run: a fit, then its tests.
+@dataclass(frozen=True)
+class Work:
+    """What can be run: a `Job` or a `Step`. A subclass says what decides the outcome, and does it.
 
     Attributes:
-        folder: of the run; its config and log lie beside it.
-        config: the whole configuration, as in a YAML file.
-        flags: of `fit`, beside the configuration.
-        tests: suffix of the results' name → flags of that `test`.
-        about: what a table says of it: input, seed, …
-        predicts: also `predict`, for a listener.
+        folder: what it fills; its log lies beside it.
+        about: what a table or a message says of it: input, step, seed, …
     """
 
     folder: Path
-    config: dict[str, Any]
-    flags: list[str]
-    tests: dict[str, list[str]]
     about: dict[str, Any]
-    predicts: bool = False
 
     @property
     def key(self) -> str:
         """Fingerprint of what decides the outcome."""
-        return fingerprint(self.config, self.flags, self.tests)
+        raise NotImplementedError
+
+    def work(self) -> None:
+        """Fill the folder; goes on with what was cut off."""
+        raise NotImplementedError
 
     @property
     def made_by(self) -> str | None:
-        """Key of the job that finished in this folder."""
-        return _made_by(self.folder)
+        """Key of the work that finished in this folder."""
+        note = self.folder / "job.json"
+        key: str | None = json.loads(note.read_bytes())["key"] if note.is_file() else None
+        return key
 
     @property
     def done(self) -> bool:
-        """Whether this very job has finished."""
+        """Whether this very work has finished."""
         return self.made_by == self.key
+
+    def finish(self) -> None:
+        """Note that it has."""
+        write_json(self.folder / "job.json", {"key": self.key, **self.about})
+
+
+@dataclass(frozen=True)
+class Job(Work):
+    """One run: a fit, then its tests.
+
+    Attributes:
+        config: the whole configuration, as in a YAML file; it lies beside the run's folder.
+        flags: of `fit`, beside the configuration.
+        tests: suffix of the results' name → flags of that `test`.
+        predicts: also `predict`, for a listener.
+    """
+
+    config: dict[str, Any]
+    flags: list[str]
+    tests: dict[str, list[str]]
+    predicts: bool = False
+
+    @property
+    def key(self) -> str:
+        """Of the fit and its tests."""
+        return fingerprint(self.config, self.flags, self.tests)
 
     def result(self, name: str) -> dict[str, Any]:
         """What a test wrote, and how the fit went."""
@@ -85,49 +96,76 @@ class Job(NamedTuple):
 
     def work(self) -> None:
         """Fit, and test; goes on with a fit that was cut off."""
-        _fit_and_test(self)
+        from coldstart.checkpoints import begin
+        from coldstart.training import lightning_cli
+
+        going_on = begin(self.folder, self.key)
+        config = Path(f"{self.folder}.yaml")
+        with atomic(config) as temporary:
+            temporary.write_text(yaml.safe_dump(self.config, sort_keys=False), encoding="utf-8")
+        run = ["--run", str(self.folder)]
+        lightning_cli("fit", ["--config", str(config), *run, *self.flags, *going_on])
+        for name, flags in self.tests.items():
+            lightning_cli("test", [*run, "--results", f"results{name}", *flags])
+        if self.predicts:
+            lightning_cli("predict", run)
+        self.finish()
 
 
-class Step(NamedTuple):
+@dataclass(frozen=True)
+class Step(Work):
     """A function that fills a folder, and goes on by itself with what an earlier call has left.
 
     Attributes:
-        folder: what it fills; its log lies beside it.
         function: `module:name`; it gets `out`, the folder, beside its arguments.
         arguments: plain values.
-        about: what a message says of it: step, seed, …
     """
 
-    folder: Path
     function: str
     arguments: dict[str, Any]
-    about: dict[str, Any]
 
     @property
     def key(self) -> str:
-        """Fingerprint of what decides the outcome."""
+        """Of the function and its arguments."""
         return fingerprint(self.function, self.arguments)
-
-    @property
-    def made_by(self) -> str | None:
-        """Key of the step that finished in this folder."""
-        return _made_by(self.folder)
-
-    @property
-    def done(self) -> bool:
-        """Whether this very step has finished."""
-        return self.made_by == self.key
 
     def work(self) -> None:
         """Call the function."""
         pkgutil.resolve_name(self.function)(**self.arguments, out=self.folder)
-        write_json(self.folder / "job.json", {"key": self.key, **self.about})
+        self.finish()
 
 
-def _made_by(folder: Path) -> str | None:
-    note = folder / "job.json"
-    key: str | None = json.loads(note.read_bytes())["key"] if note.is_file() else None
-    return key
+@contextlib.contextmanager
+def alone(root: Path, verb: str) -> Iterator[None]:
+    """The folder is for one command at a time; the lock goes with the process.
+
+    Raises:
+        InputError: another one is at work there.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(root / ".lock", timeout=0):
+            yield
+    except Timeout as error:
+        raise InputError(f"{root}: another {verb} is at work here") from error
+
+
+def set_flag(config: dict[str, Any], flag: str, value: Any) -> None:
+    """Put a fit's dotted flag into its configuration; an encoder's argument by its bare name.
+
+    >>> config = {"model": {"encoders": {"mgp": {"class_path": "MGP"}}}}
+    >>> set_flag(config, "model.encoders.mgp.dropout", 0.1)
+    >>> set_flag(config, "trainer.max_epochs", 3)
+    >>> config["model"]["encoders"]["mgp"]["init_args"], config["trainer"]
+    ({'dropout': 0.1}, {'max_epochs': 3})
+    """
+    *folders, last = flag.split(".")
+    if folders[:2] == ["model", "encoders"] and len(folders) > 2:
+        folders = [*folders[:3], "init_args", *folders[3:]]
+    place = config
+    for folder in folders:
+        place = place.setdefault(folder, {})
+    place[last] = value
 
 
 def run_jobs(
@@ -317,23 +355,6 @@ def run_job(job: Work) -> tuple[str, float]:
             if "wandb" in sys.modules:  # Lightning leaves the run open; the next job has its own
                 sys.modules["wandb"].finish()
     return failure, time.perf_counter() - began
-
-
-def _fit_and_test(job: Job) -> None:
-    from coldstart.checkpoints import begin
-    from coldstart.training import lightning_cli
-
-    going_on = begin(job.folder, job.key)
-    config = Path(f"{job.folder}.yaml")
-    with atomic(config) as temporary:
-        temporary.write_text(yaml.safe_dump(job.config, sort_keys=False), encoding="utf-8")
-    run = ["--run", str(job.folder)]
-    lightning_cli("fit", ["--config", str(config), *run, *job.flags, *going_on])
-    for name, flags in job.tests.items():
-        lightning_cli("test", [*run, "--results", f"results{name}", *flags])
-    if job.predicts:
-        lightning_cli("predict", run)
-    write_json(job.folder / "job.json", {"key": job.key, **job.about})
 
 
 @contextlib.contextmanager

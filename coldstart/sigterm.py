@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 
@@ -21,10 +24,24 @@ class Sigterm:
     def listen(self) -> None:
         """Begin; signals reach a program's main thread only."""
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, self._hear)
+            signal.signal(signal.SIGTERM, self.hear)
 
-    def _hear(self, *_: Any) -> None:
+    def hear(self, *_: Any) -> None:
+        """One has come."""
         self.came = True
+
+
+@contextmanager
+def answering(handler: Callable[[int, FrameType | None], Any]) -> Iterator[None]:
+    """Within the block this answers a SIGTERM; signals reach a program's main thread only."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def only_from_parent(_worker: int) -> None:

@@ -14,17 +14,14 @@ import contextlib
 import io
 import itertools
 import json
-import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import yaml
-from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from coldstart import stages, tuning_table
@@ -32,10 +29,10 @@ from coldstart.checkpoints import best_checkpoint, read_checkpoint
 from coldstart.data import ColdStartData
 from coldstart.errors import InputError, Preempted, one_of
 from coldstart.files import atomic, fingerprint
-from coldstart.jobs import Job, Started, Work, start
+from coldstart.jobs import Job, Started, Work, alone, start
 from coldstart.search_space import Space, as_flags, corners, plain, read_space
 from coldstart.shipped import find_config
-from coldstart.sigterm import Sigterm
+from coldstart.sigterm import Sigterm, answering
 from coldstart.study import Trial, ask, need_optuna, open_study
 from coldstart.training import OWN_FLAGS, absolute_data, lightning_cli
 from coldstart.wandb_view import Mode, run_logger
@@ -131,7 +128,7 @@ def tune(
         name, key = f"{root.name} {number:04}", fingerprint(str(root.absolute()), number)
         return run_logger(root, name, key, list(base["model"]["encoders"]), wandb, project)
 
-    with _alone(root):
+    with alone(root, "tune"):
         study = open_study(optuna, root, plan)
         _write(root / "base.yaml", base)
         search = Search(root, study, base, wanted, figure, seed, logger)
@@ -221,17 +218,6 @@ def _write(path: Path, config: Config, said: str = "") -> None:
         temporary.write_text(said + yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
 
 
-@contextlib.contextmanager
-def _alone(root: Path) -> Iterator[None]:
-    """The folder is for one search at a time; the lock goes with the process."""
-    root.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(root / ".lock", timeout=0):
-            yield
-    except Timeout as error:
-        raise InputError(f"{root}: another tune is at work here") from error
-
-
 def _run(
     search: Search,
     trials: int,
@@ -256,7 +242,8 @@ def _run(
         bar.update()
         after_each()
 
-    with _sigterm() as sigterm:
+    sigterm = Sigterm()
+    with answering(sigterm.hear):
         try:
             while True:
                 in_time = deadline is None or time.monotonic() < deadline
@@ -291,18 +278,6 @@ def _run(
                 _add_seconds(trial, time.perf_counter() - started.began)
 
 
-@contextlib.contextmanager
-def _sigterm() -> Iterator[Sigterm]:
-    """Note a SIGTERM within the block."""
-    before, sigterm = signal.getsignal(signal.SIGTERM), Sigterm()
-    sigterm.listen()
-    try:
-        yield sigterm
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
-
-
 def _job(search: Search, number: int) -> tuple[Trial, Job]:
     """A trial that was begun, or a new one, and the fit that it stands for."""
     trial, values = ask(search.study, search.space, search.seed, number)
@@ -313,7 +288,7 @@ def _job(search: Search, number: int) -> tuple[Trial, Job]:
         config["trainer"]["logger"] = logger
     flags = ["--stages", "1", "--no-hint", *as_flags(values)]
     about = {"input": "+".join(config["model"]["encoders"]), "trial": number, "params": values}
-    return trial, Job(tuning_table.folder(search.root, number), config, flags, {}, about)
+    return trial, Job(tuning_table.folder(search.root, number), about, config, flags, {})
 
 
 def _add_seconds(trial: Trial, seconds: float) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -257,14 +258,14 @@ def test_small_and_large_make_four_cells(
 
 
 def test_nothing_is_repeated_and_nothing_is_mixed(tmp_path: Path) -> None:
-    job = Job(tmp_path / "run", {"a": 1}, [], {}, {"input": "x"})
+    job = Job(tmp_path / "run", {"input": "x"}, {"a": 1}, [], {})
     assert not job.done
     job.folder.mkdir()
     (job.folder / "job.json").write_text(json.dumps({"key": job.key}))
     assert job.done
     run_jobs([job], 1, overwrite=False)  # nothing to do, so nothing is read
     with pytest.raises(InputError, match="other settings"):
-        run_jobs([job._replace(config={"a": 2})], 1, overwrite=False)
+        run_jobs([replace(job, config={"a": 2})], 1, overwrite=False)
 
 
 def test_a_table_of_nothing_says_so() -> None:

@@ -27,7 +27,7 @@ from coldstart import tuning
 from coldstart.cli import main
 from coldstart.errors import InputError
 from coldstart.factors import Factors
-from coldstart.jobs import Job, Started
+from coldstart.jobs import Job, Started, alone
 from coldstart.search_space import Choices, Range, Space, as_flags, corners, plain, read_space
 from coldstart.shards import Shards
 from coldstart.shipped import configs_folder
@@ -308,7 +308,7 @@ def test_a_process_that_dies_is_a_failed_trial_and_a_sigterm_is_not(tmp_path: Pa
     dead = context.Process(target=os._exit, args=(7,))
     dead.start()
     there.close()
-    started = Started(Job(tmp_path, {}, [], {}, {}), 0, dead, here, time.perf_counter())
+    started = Started(Job(tmp_path, {}, {}, [], {}), 0, dead, here, time.perf_counter())
     assert "ended with status 7" in started.outcome()[0]
     assert not started.preempted
     ended = context.Process(target=time.sleep, args=(60,))
@@ -379,7 +379,7 @@ def test_without_optuna_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch)
 
 def test_two_searches_at_once_are_refused(tmp_path: Path) -> None:
     refused = pytest.raises(InputError, match="another tune is at work")
-    with tuning._alone(tmp_path), refused, tuning._alone(tmp_path):
+    with alone(tmp_path, "tune"), refused, alone(tmp_path, "tune"):
         pass
 
 
