@@ -79,7 +79,7 @@ def write_table(path: StrPath, table: pl.DataFrame) -> None:
             table.write_parquet(temporary)
 
 
-class _Checker:
+class Checker:
     """Applies rules to a table; each drops (or raises on) the rows that break it."""
 
     def __init__(self, path: StrPath, table: pl.DataFrame, broken: Broken, item: str) -> None:
@@ -138,6 +138,7 @@ class _Checker:
         self.table = self.table.with_columns(pl.col(column).cast(pl.Float64))
 
     def done(self) -> pl.DataFrame:
+        """What is left, which must be something."""
         if self.table.is_empty():
             raise InputError(f"{self.path}: no usable rows are left")
         return self.table.drop("__row")
@@ -186,7 +187,7 @@ def _listens(
     """The rows of a log, checked."""
     columns = ["user_id", "track_id", value, *more]
     table = read_table(path, columns)
-    check = _Checker(path, table.select(columns), broken or Broken(), "track_id")
+    check = Checker(path, table.select(columns), broken or Broken(), "track_id")
     check.ids("track_id")
     check.ids("user_id")
     check.numbers(value)
@@ -198,7 +199,7 @@ def _listens(
     return check.done()
 
 
-def _days(check: _Checker) -> None:
+def _days(check: Checker) -> None:
     """Make `timestamp` a day."""
     held, column = check.table.schema["timestamp"], pl.col("timestamp")
     if isinstance(held, pl.Datetime):
@@ -252,7 +253,7 @@ def read_tracks(path: StrPath, broken: Broken | None = None) -> pl.DataFrame:
     Raises:
         InputError: missing columns, empty or duplicate ids, unreadable dates.
     """
-    check = _Checker(
+    check = Checker(
         path, read_table(path, ["track_id", "title", "artist"]), broken or Broken(), "track_id"
     )
     check.ids("track_id")
@@ -277,7 +278,7 @@ def read_tracks(path: StrPath, broken: Broken | None = None) -> pl.DataFrame:
     return check.done()
 
 
-def _split_genres(check: _Checker) -> None:
+def _split_genres(check: Checker) -> None:
     """Make `genres` a list of names: stripped, none of them empty."""
     kind = check.table.schema["genres"]
     if isinstance(kind, pl.List | pl.Array):
@@ -295,7 +296,7 @@ def _split_genres(check: _Checker) -> None:
 def read_splits(path: StrPath) -> pl.DataFrame:
     """Read a split table: `track_id`, `split` (train, val or test), each track once."""
     broken = Broken(remedy="Mend it, or make it anew with `coldstart split`.")
-    check = _Checker(path, read_table(path, ["track_id", "split"]), broken, "track_id")
+    check = Checker(path, read_table(path, ["track_id", "split"]), broken, "track_id")
     check.ids("track_id")
     check.rule("track_id", ~pl.col("track_id").is_first_distinct(), "is there twice")
     check.text("split")
@@ -321,7 +322,7 @@ def read_attributes(path: StrPath, broken: Broken | None = None) -> pl.DataFrame
     names = [column for column in table.columns if column != "track_id"]
     if not names:
         raise InputError(f"{path}: there is no attribute column beside 'track_id'")
-    check = _Checker(path, table, broken or Broken(), "track_id")
+    check = Checker(path, table, broken or Broken(), "track_id")
     check.ids("track_id")
     check.rule("track_id", ~pl.col("track_id").is_first_distinct(), "is there twice")
     for name in names:
@@ -335,7 +336,7 @@ def read_column(path: StrPath, column: str, broken: Broken | None = None) -> pl.
     Returns:
         Table of track_id (text) and `column` (text).
     """
-    check = _Checker(path, read_table(path, ["track_id", column]), broken or Broken(), "track_id")
+    check = Checker(path, read_table(path, ["track_id", column]), broken or Broken(), "track_id")
     check.ids("track_id")
     check.rule("track_id", ~pl.col("track_id").is_first_distinct(), "is there twice")
     check.text(column)
@@ -369,7 +370,7 @@ def read_vectors(
     if len(lists) > 1:
         raise InputError(f"{path}: has several columns of lists: {', '.join(lists)}; keep one")
     (column,) = lists
-    check = _Checker(path, table.select("track_id", column), broken or Broken(), "track_id")
+    check = Checker(path, table.select("track_id", column), broken or Broken(), "track_id")
     check.ids("track_id")
     check.rule("track_id", ~pl.col("track_id").is_first_distinct(), "is there twice")
     vector = pl.col(column).cast(pl.List(pl.Float32), strict=False)

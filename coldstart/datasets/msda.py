@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from coldstart.datasets.fetching import Zenodo
 from coldstart.datasets.originals import About, Original, Originals, Source
-from coldstart.datasets.reading import Rows, Tables, pieces
+from coldstart.datasets.reading import Tables, pieces, plays_of
 from coldstart.errors import Broken, InputError
 from coldstart.files import StrPath
 
@@ -71,7 +71,7 @@ def msd_a(
     lists = _lists(files, items)
     ids = [item for members in lists.values() for item in members]
     known = pl.DataFrame({"track_id": ids}).unique(maintain_order=True)
-    tables.stream("listens", _plays(_triplets(files, items, triplets), known, broken))
+    tables.stream("listens", plays_of(_triplets(files, items, triplets), known, broken))
     tables.write("tracks", _named(files, known, broken))
     tables.write("splits", _splits(lists))
     for name in embeddings or []:
@@ -124,15 +124,6 @@ def _triplets(files: Originals, items: str, part: str) -> Original:
             "Name it with --triplets"
         )
     return fits[0]
-
-
-def _plays(original: Original, known: pl.DataFrame, broken: Broken) -> Iterator[pl.DataFrame]:
-    for piece in pieces(original, ["user_id", "track_id", "plays"], broken, header=False):
-        rows = Rows(original, piece, broken)
-        rows.ids("track_id")
-        rows.ids("user_id")
-        rows.count("plays", 1)
-        yield rows.rest().join(known, on="track_id", how="semi", maintain_order="left")
 
 
 def _named(files: Originals, known: pl.DataFrame, broken: Broken) -> pl.DataFrame:

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 from tqdm import tqdm
 
-from coldstart.catalog import MAX_NUMBER, _Checker, write_table
+from coldstart.catalog import MAX_NUMBER, Checker, write_table
 from coldstart.datasets.originals import About, Original
 from coldstart.errors import Broken, Fault, InputError
 from coldstart.files import StrPath, atomic
@@ -23,7 +23,7 @@ PIECE = 16 << 20
 """Bytes of text read at a time."""
 
 
-class Rows(_Checker):
+class Rows(Checker):
     """The rows of a piece, with the rules that they must keep; those that don't are dropped."""
 
     def __init__(
@@ -120,6 +120,25 @@ def pieces(
             yield _table(original, block, names, separator, first_row, broken)
     if not before:
         raise InputError(f"{original}: the file has no rows")
+
+
+def plays_of(original: Original, known: pl.DataFrame, broken: Broken) -> Iterator[pl.DataFrame]:
+    """A file of user, track and plays, without a header, in pieces.
+
+    Args:
+        original: the file.
+        known: the tracks whose plays are wanted: a column track_id.
+        broken: collects broken rows.
+
+    Yields:
+        user_id, track_id, plays; plays are whole numbers from 1 on.
+    """
+    for piece in pieces(original, ["user_id", "track_id", "plays"], broken, header=False):
+        rows = Rows(original, piece, broken)
+        rows.ids("track_id")
+        rows.ids("user_id")
+        rows.count("plays", 1)
+        yield rows.rest().join(known, on="track_id", how="semi", maintain_order="left")
 
 
 def _whole_lines(original: Original, size: int) -> Iterator[bytes]:

@@ -6,13 +6,11 @@ MTLMusicRepresentation (eldrin, on GitHub) has recorded. The list of mismatches 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import polars as pl
 
 from coldstart.datasets.fetching import Remote
 from coldstart.datasets.originals import About, Originals, Source
-from coldstart.datasets.reading import Rows, Tables, often_heard, pieces
+from coldstart.datasets.reading import Rows, Tables, often_heard, pieces, plays_of
 from coldstart.errors import Broken
 from coldstart.files import StrPath
 
@@ -75,7 +73,7 @@ def taste_profile(
         names = names.join(ids.to_frame(), on="track_id", how="anti", maintain_order="left")
     tables.stream(
         "listens",
-        _triplets(files, names.select("track_id"), broken),
+        plays_of(files.need("train_triplets.txt", ZIP), names.select("track_id"), broken),
         lambda log: often_heard(log, min_listeners),
     )
     heard = (
@@ -101,13 +99,3 @@ def _songs(files: Originals, broken: Broken) -> pl.DataFrame:
     # Some titles are empty there; a track table's can't be.
     shown = pl.coalesce("title", "track_id").alias("title")
     return songs.select("track_id", shown, pl.col("artist").fill_null(""), "msd_track_id")
-
-
-def _triplets(files: Originals, known: pl.DataFrame, broken: Broken) -> Iterator[pl.DataFrame]:
-    original = files.need("train_triplets.txt", ZIP)
-    for piece in pieces(original, ["user_id", "track_id", "plays"], broken, header=False):
-        rows = Rows(original, piece, broken)
-        rows.ids("track_id")
-        rows.ids("user_id")
-        rows.count("plays", 1)
-        yield rows.rest().join(known, on="track_id", how="semi", maintain_order="left")
