@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -73,7 +75,8 @@ class Ranked(NamedTuple):
     seconds: float
 
 
-class Setting(NamedTuple):
+@dataclass(frozen=True)
+class Setting:
     """What all rivals of one seed share.
 
     Attributes:
@@ -99,7 +102,7 @@ class Setting(NamedTuple):
         make = mixed_task if self.mixed else ranking_task
         return make(factors, self.candidates)
 
-    @property
+    @cached_property
     def problem(self) -> Problem:
         """Without any factors."""
         return problem_of(self.factors[0], self.content, self.candidates, RIVAL_USERS, self.mixed)

@@ -215,8 +215,9 @@ def listening(listens: csr_matrix) -> dict[str, csr_matrix]:
 
 
 def _profiles(problem: Problem) -> Iterator[_Variant]:
+    scalings = features(problem.train, problem.val, problem.test)
     for counted, weights in listening(problem.listens).items():
-        for scaled, parts in features(problem.train, problem.val, problem.test).items():
+        for scaled, parts in scalings.items():
             users = torch.from_numpy(weights @ parts[0].numpy())
             yield _Variant(f"{scaled}, {counted}", users, parts, lambda content: content)
 

@@ -27,7 +27,7 @@ from coldstart.rivals import RIVAL_USERS
 from coldstart.run_checkpoint import gather
 from coldstart.streams import Batch
 from coldstart.targets import Attributes, TrackFactors, cosine_distance
-from coldstart.tasks import Lengths, ranking_task
+from coldstart.tasks import Lengths, Task, ranking_task
 
 
 class FitReport(Callback):
@@ -97,6 +97,10 @@ class RankingOnValidation(Callback):
         """For at most so many users."""
         self.users = users
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Start anew: other data, other tracks."""
+        self.task: tuple[list[str], Task] | None = None
+
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start anew."""
         self.means = TrackMeans()
@@ -119,8 +123,10 @@ class RankingOnValidation(Callback):
         if not isinstance(model.target, TrackFactors):
             raise InputError("RankingOnValidation: this model predicts no factors to rank by")
         predictions = merged(trainer, data, self.means)
-        task = ranking_task(data.known_factors(), predictions.track_ids).sample(self.users)
-        ndcg = means(task.figures(predictions.values)).ndcg
+        if self.task is None or self.task[0] != predictions.track_ids:  # once, not at each epoch
+            task = ranking_task(data.known_factors(), predictions.track_ids).sample(self.users)
+            self.task = predictions.track_ids, task
+        ndcg = means(self.task[1].figures(predictions.values)).ndcg
         pl_module.log("val_ndcg", ndcg, prog_bar=True, rank_zero_only=True)
 
 
