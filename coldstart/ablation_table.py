@@ -11,7 +11,8 @@ import polars as pl
 from tabulate import tabulate
 
 from coldstart.catalog import write_table
-from coldstart.evaluation import HEADERS, OURS, PATCHES
+from coldstart.evaluation import OURS, PATCHES
+from coldstart.figures import HEADERS
 from coldstart.files import atomic, write_json
 from coldstart.jobs import Job
 from coldstart.metrics import MAP_K, K

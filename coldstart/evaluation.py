@@ -14,42 +14,13 @@ from torch import Tensor
 
 from coldstart import uncertainty
 from coldstart.data import ColdStartData
-from coldstart.figures import (
-    HEADERS,
-    REPEATS,
-    Row,
-    caption,
-    spread_caption,
-    spread_table,
-    table,
-    write_results,
-)
+from coldstart.figures import HEADERS, REPEATS, Row
 from coldstart.metrics import MAP_K, K, means, relevant_by_part
 from coldstart.predictions import Predictions
 from coldstart.rivals import Line, floor_lines, mean_line, mixed_floor_lines, rival_lines
 from coldstart.streams import Batch
 from coldstart.targets import cosine_distance
 from coldstart.tasks import Lengths, Task, mixed_task, ranking_task
-
-__all__ = [
-    "HEADERS",
-    "OURS",
-    "PATCHES",
-    "REPEATS",
-    "Candidates",
-    "Evaluation",
-    "Line",
-    "Patches",
-    "Row",
-    "Task",
-    "caption",
-    "evaluate",
-    "ranking_task",
-    "spread_caption",
-    "spread_table",
-    "table",
-    "write_results",
-]
 
 Candidates = Literal["cold", "mixed"]
 

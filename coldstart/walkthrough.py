@@ -10,8 +10,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from coldstart.evaluation import OURS, PATCHES, Row, caption, table
+from coldstart.evaluation import OURS, PATCHES
 from coldstart.factors import factorize
+from coldstart.figures import Row, caption, table
 from coldstart.files import StrPath, write_json
 from coldstart.retrieval import recommend
 from coldstart.runs import open_run
