@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from coldstart.fusion.base import FusionHead as FusionHead
     from coldstart.fusion.concat import Concat as Concat
     from coldstart.fusion.gated import Gated as Gated
+    from coldstart.fusion.kernel import Kernel as Kernel
     from coldstart.fusion.mean import MeanLateFusion as MeanLateFusion
     from coldstart.fusion.shared import SharedBranch as SharedBranch
     from coldstart.model import ColdStart as ColdStart
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from coldstart.predictions import Predictions as Predictions
     from coldstart.queries import Recommendation as Recommendation
     from coldstart.registry import plugins as plugins
+    from coldstart.results import RankingOnValidation as RankingOnValidation
     from coldstart.results import TestReport as TestReport
     from coldstart.retrieval import recommend as recommend
     from coldstart.run_checkpoint import RunCheckpoint as RunCheckpoint
@@ -72,11 +74,13 @@ _HOME = {
     "Gated": "fusion.gated",
     "Genres": "encoders.genres",
     "InputError": "errors",
+    "Kernel": "fusion.kernel",
     "MGP": "encoders.attributes",
     "MachineListened": "encoders.attributes",
     "MeanLateFusion": "fusion.mean",
     "Modality": "encoders.base",
     "Predictions": "predictions",
+    "RankingOnValidation": "results",
     "Recommendation": "queries",
     "RunCheckpoint": "run_checkpoint",
     "Shards": "shards",

@@ -102,7 +102,7 @@ class Kernel(FusionHead):
         features = sum(dims.values())
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("scale", torch.ones(features))
-        self.register_buffer("inverse_width", torch.ones(()))
+        self.register_buffer("kernel_scale", torch.ones(()))
         self.register_buffer("kernel", torch.zeros((), dtype=torch.int64))
         self.register_buffer("centres", torch.zeros(1, features))
         self.register_buffer("coefficients", torch.zeros(1, out))
@@ -141,7 +141,7 @@ class Kernel(FusionHead):
             self.get_buffer("mean")[part] = mean.to(self.get_buffer("mean"))
             self.get_buffer("scale")[part] = 1 / float(spread) if spread > 0 else 0.0
         self._choose(drawn, aim)
-        centres = self._features_of(drawn)
+        centres = self._scaled(drawn.values, drawn.present)
         if not self._set_scale(centres):
             raise InputError(
                 f"Kernel: {', '.join(self.names)} say the same of all training tracks, so there is "
@@ -171,12 +171,12 @@ class Kernel(FusionHead):
 
         def error(values: Tensor) -> float:
             weight.copy_(values)
-            features = self._features_of(few)
+            features = self._scaled(few.values, few.present)
             if not self._set_scale(features):  # these modalities tell no track from another
                 return float("inf")
             return ridge(self._kernel(features), aim[: len(features)], self.penalties).error
 
-        self._set("kernel", list(KERNELS).index(self.kernels[0]))
+        self._use(self.kernels[0])
         alone = list(torch.eye(len(self.names)))
         errors = [error(one) for one in alone] if len(alone) > 1 else [0.0]
         best, *others = sorted(range(len(errors)), key=errors.__getitem__)
@@ -188,13 +188,17 @@ class Kernel(FusionHead):
             if min(tried) < least:
                 least = min(tried)
                 chosen = tried[least]
-        by_kernel: dict[str, float] = {}
+
+        def error_of(kernel: str) -> float:
+            self._use(kernel)
+            return error(chosen)
+
         if len(self.kernels) > 1:
-            for kernel in self.kernels:
-                self._set("kernel", list(KERNELS).index(kernel))
-                by_kernel[kernel] = error(chosen)
-            self._set("kernel", list(KERNELS).index(min(by_kernel, key=by_kernel.__getitem__)))
+            self._use(min(self.kernels, key=error_of))
         weight.copy_(chosen)
+
+    def _use(self, kernel: str) -> None:
+        self._set("kernel", list(KERNELS).index(kernel))
 
     def _kind(self) -> str:
         return list(KERNELS)[int(self.get_buffer("kernel"))]
@@ -205,7 +209,7 @@ class Kernel(FusionHead):
         typical = self.width * distance
         if self._kind() == "quadratic":
             typical = float(features.double().square().sum(1).mean())
-        self._set("inverse_width", 1 / typical if distance else 0.0)
+        self._set("kernel_scale", 1 / typical if distance else 0.0)
         return bool(distance)
 
     def _of_all(self, rows: Rows, centres: Tensor, penalty: float) -> Tensor:
@@ -243,9 +247,6 @@ class Kernel(FusionHead):
         values = torch.cat([encoded[name] for name in self.names], dim=1)
         return self._scaled(values, {name: present[name] for name in self.names})
 
-    def _features_of(self, drawn: _Drawn) -> Tensor:
-        return self._scaled(drawn.values, drawn.present)
-
     def _scaled(self, values: Tensor, present: Mapping[str, Tensor]) -> Tensor:
         factor = self.get_buffer("scale") * self._per_column(self.get_buffer("weight"))
         there = torch.cat(
@@ -268,7 +269,7 @@ class Kernel(FusionHead):
 
     def _near(self, features: Tensor, centres: Tensor) -> Tensor:
         """[B, N]."""
-        return KERNELS[self._kind()](features, centres, self.get_buffer("inverse_width"))
+        return KERNELS[self._kind()](features, centres, self.get_buffer("kernel_scale"))
 
     def _set(self, name: str, value: Tensor | float) -> None:
         """A buffer gets a value, which may be of another shape."""
