@@ -49,9 +49,11 @@ if TYPE_CHECKING:
     from coldstart.shards import Shards as Shards
     from coldstart.splits import split as split
     from coldstart.synth import make_catalogue as make_catalogue
-    from coldstart.targets import Attributes as Attributes
-    from coldstart.targets import Target as Target
-    from coldstart.targets import TrackFactors as TrackFactors
+    from coldstart.targets.attributes import Attributes as Attributes
+    from coldstart.targets.base import Target as Target
+    from coldstart.targets.contrastive import Contrastive as Contrastive
+    from coldstart.targets.track_factors import TrackFactors as TrackFactors
+    from coldstart.targets.user_softmax import UserSoftmax as UserSoftmax
     from coldstart.training import fit as fit
     from coldstart.training import predict as predict
     from coldstart.training import test as test
@@ -62,11 +64,12 @@ if TYPE_CHECKING:
 _HOME = {
     "Artist": "encoders.artist",
     "Attention": "fusion.attention",
-    "Attributes": "targets",
+    "Attributes": "targets.attributes",
     "Audio": "encoders.audio",
     "ColdStart": "model",
     "ColdStartData": "data",
     "Concat": "fusion.concat",
+    "Contrastive": "targets.contrastive",
     "Embedding": "encoders.embedding",
     "Encoder": "encoders.base",
     "Factors": "factors",
@@ -86,9 +89,10 @@ _HOME = {
     "Shards": "shards",
     "SharedBranch": "fusion.shared",
     "Spectrogram": "encoders.spectrogram",
-    "Target": "targets",
+    "Target": "targets.base",
     "TestReport": "results",
-    "TrackFactors": "targets",
+    "TrackFactors": "targets.track_factors",
+    "UserSoftmax": "targets.user_softmax",
     "Waveform": "encoders.waveform",
     "ablate": "ablation",
     "benchmark": "benchmarking",

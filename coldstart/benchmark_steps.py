@@ -32,7 +32,7 @@ from coldstart.rivals import (
 )
 from coldstart.sharding import shard
 from coldstart.splits import Method, split
-from coldstart.targets import TrackFactors
+from coldstart.targets.track_factors import TrackFactors
 from coldstart.tasks import Task, mixed_task, ranking_task
 
 

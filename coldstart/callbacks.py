@@ -25,7 +25,8 @@ from coldstart.sharding import add_vectors
 from coldstart.shards import Shards
 from coldstart.sigterm import Sigterm
 from coldstart.streams import Batch, fold_of
-from coldstart.targets import Attributes, TrackFactors
+from coldstart.targets.attributes import Attributes
+from coldstart.targets.track_factors import TrackFactors
 
 
 def parts_of(trainer: Trainer, module: LightningModule) -> tuple[ColdStart, ColdStartData]:

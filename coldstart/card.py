@@ -14,7 +14,7 @@ from coldstart.figures import Row, caption, table
 from coldstart.files import StrPath
 from coldstart.pretrained import weights_id
 from coldstart.runs import read_config
-from coldstart.targets import TrackFactors
+from coldstart.targets.track_factors import TrackFactors
 
 if TYPE_CHECKING:
     from coldstart.model import ColdStart

@@ -36,7 +36,7 @@ from coldstart.streams import (
     Place,
     TrainStream,
 )
-from coldstart.targets import FACTORS
+from coldstart.targets.track_factors import FACTORS
 
 JOINED = (folder_of(FACTORS), folder_of(ARTIST))
 """No folders of the shards: what is made of the factors, and joined when a batch is made."""

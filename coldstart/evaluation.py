@@ -19,7 +19,7 @@ from coldstart.metrics import MAP_K, K, means, relevant_by_part
 from coldstart.predictions import Predictions
 from coldstart.rivals import Line, floor_lines, mean_line, mixed_floor_lines, rival_lines
 from coldstart.streams import Batch
-from coldstart.targets import cosine_distance
+from coldstart.targets.track_factors import cosine_distance
 from coldstart.tasks import Lengths, Task, mixed_task, ranking_task
 
 Candidates = Literal["cold", "mixed"]

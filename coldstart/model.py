@@ -23,7 +23,8 @@ from coldstart.fusion.mean import MeanLateFusion
 from coldstart.sample import Sample
 from coldstart.shards import folder_of
 from coldstart.streams import Batch, Lent
-from coldstart.targets import Target, TrackFactors
+from coldstart.targets.base import Target
+from coldstart.targets.track_factors import TrackFactors
 
 _BOOKKEEPING = ("shards", "fields", "source", "runs")
 """Facts of a dataset that a model has no use for."""
@@ -238,6 +239,8 @@ class ColdStart(LightningModule):
             raise InputError("give the trainer data: trainer.fit(model, ColdStartData(...))")
         self.build(data.info, data.training_samples)
         self.check(data.info, data.has)
+        if data.factors is not None and self.trainer.state.fn in ("fit", "validate"):
+            self.target.take(data.factors)
         if self.trainer.state.fn == "fit":
             self.fitted_on = {"folds": data.folds, "fold": data.fold}
             self._speed_up()
@@ -275,7 +278,8 @@ class ColdStart(LightningModule):
         if self.fusion.closed_form:  # no step moves anything, but steps are what Lightning counts
             return 0.0 * torch.stack([p.sum() for p in self.parameters()]).sum()
         inputs = with_modality_dropout(batch.inputs, self.modality_dropout)
-        loss = self.target.loss(self(inputs), batch.target.values).mean()
+        made = self(inputs)
+        loss = self.target.objective(made, batch.target.values, batch.track_ids).mean()
         if self._is_loss_wanted(batch_idx):
             self.log("train_loss", loss, prog_bar=True, batch_size=len(batch.track_ids))
         return loss
@@ -293,7 +297,7 @@ class ColdStart(LightningModule):
     def validation_step(self, batch: Batch) -> Prediction:  # type: ignore[override]
         """Collect the loss; the outputs are for callbacks, such as `RankingOnValidation`."""
         made = self(batch.inputs)
-        self.val_loss.update(self.target.loss(made, batch.target.values))
+        self.val_loss.update(self.target.objective(made, batch.target.values, batch.track_ids))
         return Prediction(batch.track_ids, self.target.output(made), {})
 
     def on_validation_epoch_end(self) -> None:

@@ -26,7 +26,7 @@ from coldstart.report import picture_format, popularity_curve
 from coldstart.runs import Run, open_run, predictions_of
 from coldstart.shards import Shards
 from coldstart.stages import complete
-from coldstart.targets import TrackFactors
+from coldstart.targets.track_factors import TrackFactors
 from coldstart.text import clean, cut, side_by_side, width
 from coldstart.training import lightning_cli
 

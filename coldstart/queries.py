@@ -17,7 +17,7 @@ from coldstart.explain import BY_PLAYS, Explain, Likeness, Why
 from coldstart.factors import Factors
 from coldstart.predictions import Predictions
 from coldstart.ranking import top_k
-from coldstart.targets import TrackFactors
+from coldstart.targets.track_factors import TrackFactors
 
 if TYPE_CHECKING:
     from coldstart.model import ColdStart

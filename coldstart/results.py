@@ -26,7 +26,8 @@ from coldstart.pretrained import weights_id
 from coldstart.rivals import RIVAL_USERS
 from coldstart.run_checkpoint import gather
 from coldstart.streams import Batch
-from coldstart.targets import Attributes, TrackFactors, cosine_distance
+from coldstart.targets.attributes import Attributes
+from coldstart.targets.track_factors import TrackFactors, cosine_distance
 from coldstart.tasks import Lengths, Task, ranking_task
 
 

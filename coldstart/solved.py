@@ -11,17 +11,24 @@ from torch import Tensor
 
 from coldstart.data import ColdStartData
 from coldstart.errors import InputError
+from coldstart.targets.base import Target
 
 if TYPE_CHECKING:
     from coldstart.model import ColdStart
 
 
 def must_be_fixed(model: ColdStart) -> None:
-    """Nothing but the head may need training.
+    """Nothing but the head may need training, and what is solved must be what is asked for.
 
     Raises:
-        InputError: an encoder has layers.
+        InputError: an encoder has layers, or the target's objective isn't a distance to the truth.
     """
+    if type(model.target).objective is not Target.objective:
+        raise InputError(
+            f"model.target: {type(model.target).__name__} has an objective of its own, but "
+            f"{type(model.fusion).__name__} solves for the least squared error: take TrackFactors "
+            "with `length: true`, or a head that is trained"
+        )
     for name, encoder in model.encoders.items():
         trained = sum(p.numel() for key, p in encoder.named_parameters() if key != "absent")
         if trained:

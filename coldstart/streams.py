@@ -24,7 +24,7 @@ from coldstart.encoders.base import Modality, Reader
 from coldstart.generators import drawn_from
 from coldstart.sample import Sample
 from coldstart.shards import Shards, folder_of
-from coldstart.targets import FACTORS
+from coldstart.targets.track_factors import FACTORS
 
 T = TypeVar("T")
 

@@ -26,9 +26,10 @@ from coldstart import registry
 from coldstart.components import Component
 from coldstart.encoders.base import Encoder, Modality
 from coldstart.errors import InputError
+from coldstart.factors import Factors
 from coldstart.fusion.base import FusionHead
 from coldstart.sample import Sample
-from coldstart.targets import Target
+from coldstart.targets.base import Target
 
 Content = Mapping[str, Any]
 """A track's fields: bytes, as they lie in the tars."""
@@ -314,11 +315,13 @@ class TargetContract:
             `factors.npy`, the vector that the data module joins.
         broken: truths that must be refused with a reason.
         facts: what dataset.json, or factors.json, says of it: names, mean, std, factors, …
+        factors: factors of tracks t0, t1, …, for a target that needs them beside the truths.
     """
 
     tracks: ClassVar[Sequence[Content]]
     broken: ClassVar[Sequence[Content]] = ()
     facts: ClassVar[Mapping[str, Any]] = {}
+    factors: ClassVar[Factors | None] = None
 
     def target(self) -> Target:
         """A target, not built yet."""
@@ -326,9 +329,19 @@ class TargetContract:
 
     def built(self) -> Target:
         """The target with its width, as a fit would build it."""
-        target = self.target()
+        return self._ready(self.target())
+
+    def _ready(self, target: Target) -> Target:
         target.build(self.facts)
+        if self.factors is not None:
+            target.take(self.factors)
         return target
+
+    def objective(self, target: Target, guesses: Tensor, order: Sequence[int]) -> Tensor:
+        """What a fit minimises, of the tracks in this order."""
+        true = self.truth(target, self.tracks).values
+        rows = torch.tensor(order)
+        return target.objective(guesses[rows], true[rows], [f"t{i}" for i in order])
 
     def truth(self, target: Target, tracks: Sequence[Content | None]) -> Modality:
         """Read truths as a loader's worker would; None is a track without one."""
@@ -385,20 +398,35 @@ class TargetContract:
             alone = target.loss(guesses[i : i + 1], true[i : i + 1])
             torch.testing.assert_close(alone, losses[i : i + 1])
 
+    def test_the_objective_is_one_number_a_track_in_whatever_order(self) -> None:
+        """Of a whole batch: tracks may be compared with each other, but no place is special."""
+        target = self.built()
+        guesses, order = self.guesses(target), list(range(len(self.tracks)))
+        forth = self.objective(target, guesses, order)
+        assert forth.shape == (len(self.tracks),)
+        assert forth.isfinite().all()
+        back = self.objective(target, guesses, order[::-1])
+        torch.testing.assert_close(back.flip(0), forth)
+
     def test_downhill_leads_towards_the_truth(self) -> None:
-        """Gradients are finite, and following them lowers the loss."""
+        """Gradients are finite, and following them lowers the loss and the objective."""
         target = self.built()
         true = self.truth(target, self.tracks).values
-        guesses = self.guesses(target).requires_grad_()
-        optimizer = torch.optim.Adam([guesses], lr=0.05)
-        before = target.loss(guesses, true).mean().item()
-        for _ in range(50):
-            optimizer.zero_grad()
-            target.loss(guesses, true).mean().backward()
-            assert guesses.grad is not None
-            assert guesses.grad.isfinite().all()
-            optimizer.step()
-        assert target.loss(guesses, true).mean().item() < before
+        order = list(range(len(self.tracks)))
+        for minimised in (
+            lambda guesses: target.loss(guesses, true).mean(),
+            lambda guesses: self.objective(target, guesses, order).mean(),
+        ):
+            guesses = self.guesses(target).requires_grad_()
+            optimizer = torch.optim.Adam([guesses], lr=0.05)
+            before = minimised(guesses).item()
+            for _ in range(50):
+                optimizer.zero_grad()
+                minimised(guesses).backward()
+                assert guesses.grad is not None
+                assert guesses.grad.isfinite().all()
+                optimizer.step()
+            assert minimised(guesses).item() < before
 
     def test_the_output_is_finite_and_as_wide_as_dim(self) -> None:
         """Whatever the net says."""
@@ -415,8 +443,7 @@ class TargetContract:
     def test_a_checkpoint_brings_it_back(self) -> None:
         """From its arguments and facts alone, in plain values."""
         target = self.built()
-        twin = _same_when_saved("targets", target)
-        twin.build(self.facts)
+        twin = self._ready(_same_when_saved("targets", target))
         twin.load_state_dict(target.state_dict())
         true, guesses = self.truth(target, self.tracks).values, self.guesses(target)
         assert torch.equal(twin.loss(guesses, true), target.loss(guesses, true))

@@ -27,7 +27,7 @@ from coldstart.sample import Sample
 from coldstart.shards import Shards
 from coldstart.splits import split
 from coldstart.streams import Batch, InMemory, TrainStream, fold_of
-from coldstart.targets import FACTORS
+from coldstart.targets.track_factors import FACTORS
 
 
 def small_audio(**kwargs: object) -> Audio:

@@ -14,7 +14,7 @@ from coldstart.fusion.gated import Gated
 from coldstart.fusion.kernel import Kernel
 from coldstart.fusion.mean import MeanLateFusion
 from coldstart.fusion.shared import SharedBranch
-from coldstart.targets import cosine_distance
+from coldstart.targets.track_factors import cosine_distance
 from coldstart.testing import FusionContract
 
 

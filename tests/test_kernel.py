@@ -26,7 +26,7 @@ from coldstart.predictions import by_track
 from coldstart.retrieval import recommend
 from coldstart.runs import open_run, predictions_of
 from coldstart.sharding import shard
-from coldstart.targets import TrackFactors
+from coldstart.targets.track_factors import TrackFactors
 
 RECIPE = {"factors": 8, "shrinkage": 0.15, "axes": "scores"}
 

@@ -16,7 +16,8 @@ from coldstart.encoders.base import Encoder, Modality
 from coldstart.encoders.genres import Genres
 from coldstart.errors import InputError
 from coldstart.model import ColdStart, load
-from coldstart.targets import Attributes, cosine_distance
+from coldstart.targets.attributes import Attributes
+from coldstart.targets.track_factors import cosine_distance
 
 NAMES = [f"attribute {i}" for i in range(6)]
 FACTS: dict[str, dict[str, Any]] = {

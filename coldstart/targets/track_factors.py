@@ -1,4 +1,4 @@
-"""What is predicted, and the loss."""
+"""A track's place in collaborative-filtering space, by the distance of each vector to its own."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from coldstart.components import Component
-from coldstart.encoders.attributes import VectorReader
 from coldstart.encoders.base import Modality, Reader, WholeTrack
 from coldstart.errors import InputError
 from coldstart.sample import Sample
+from coldstart.targets.base import Target
 
 FACTORS = "factors.npy"
 """The field that the data module joins to a sample: the track's factor vector."""
@@ -43,46 +42,6 @@ def cosine_distance(predicted: Tensor, true: Tensor) -> Tensor:
     [0.0, 1.0, 2.0]
     """
     return 1 - F.cosine_similarity(predicted, true, dim=1)
-
-
-class Target(Component):
-    """What a model predicts. A subclass sets `fields` and implements `build` and `loss`.
-
-    Attributes:
-        interface: version of this interface that the target was written for.
-        fields: the field that holds the truth.
-        dim: width of the prediction; known after `build`.
-        length: whether the lengths of outputs mean something, so that users' scores are dot
-            products; else tracks are compared by direction.
-    """
-
-    interface: ClassVar[int]
-    fields: ClassVar[tuple[str, ...]]
-    dim: int
-    length: bool = False
-
-    def build(self, info: Mapping[str, Any]) -> None:
-        """Learn width and scale from the field's facts. Sets `dim`."""
-        raise NotImplementedError
-
-    def check(self, info: Mapping[str, Any], built_from: Mapping[str, Any]) -> None:
-        """Raise InputError if a dataset's truth is not of the kind that this was built from."""
-
-    def reader(self) -> Reader:
-        """What reads the truth; a track without one is `present=False`, and not trained on."""
-        return VectorReader(self.fields[0], self.dim)
-
-    def loss(self, predicted: Tensor, true: Tensor) -> Tensor:
-        """[B, dim], [B, dim] → [B], what training and early stopping minimise."""
-        raise NotImplementedError
-
-    def output(self, predicted: Tensor) -> Tensor:
-        """From what the net gives to what users get. [B, dim] → [B, dim]."""
-        return predicted
-
-    def aim(self, true: Tensor) -> Tensor:
-        """From the truth to what the net should give: what `output` undoes. [B, dim] → same."""
-        return true
 
 
 class TrackFactors(Target):
@@ -146,37 +105,3 @@ class TrackFactors(Target):
         if self.length:
             return predicted * self.get_buffer("spread") + self.get_buffer("mean")
         return F.normalize(predicted, dim=1)
-
-
-class Attributes(Target):
-    """Human attributes, standardised, by squared error: what a machine listener predicts."""
-
-    interface = 1
-    fields: ClassVar[tuple[str, ...]] = ("mgp.npy",)
-
-    def build(self, info: Mapping[str, Any]) -> None:
-        """As wide as there are attributes."""
-        self.names: list[str] = list(info["names"])
-        self.dim = len(self.names)
-        self.register_buffer("mean", torch.tensor(info["mean"], dtype=torch.float32))
-        std = torch.tensor(info["std"], dtype=torch.float32)
-        self.register_buffer("std", torch.where(std > 0, std, 1.0))  # constant: its mean
-
-    def check(self, info: Mapping[str, Any], built_from: Mapping[str, Any]) -> None:
-        """The attributes must be the same, in the same order."""
-        if info["names"] != built_from["names"]:
-            raise InputError(
-                f"{self.fields[0]}: the dataset's attributes are not the ones this model predicts"
-            )
-
-    def loss(self, predicted: Tensor, true: Tensor) -> Tensor:
-        """Mean squared error over the standardised attributes: 1 = no better than their mean."""
-        return (predicted - self.aim(true)).square().mean(dim=1)
-
-    def aim(self, true: Tensor) -> Tensor:
-        """Standardised."""
-        return (true - self.get_buffer("mean")) / self.get_buffer("std")
-
-    def output(self, predicted: Tensor) -> Tensor:
-        """Back on the annotators' scale."""
-        return predicted * self.get_buffer("std") + self.get_buffer("mean")

@@ -1,0 +1,1 @@
+"""Targets: what is predicted, and the objective. One file a target."""

@@ -1,0 +1,70 @@
+"""What every target is: what is predicted, and the objective."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from torch import Tensor
+
+from coldstart.components import Component
+from coldstart.encoders.attributes import VectorReader
+from coldstart.encoders.base import Reader
+
+if TYPE_CHECKING:
+    from coldstart.factors import Factors
+
+
+class Target(Component):
+    """What a model predicts. A subclass sets `fields` and implements `build` and `loss`.
+
+    Attributes:
+        interface: version of this interface that the target was written for.
+        fields: the field that holds the truth.
+        dim: width of the prediction; known after `build`.
+        length: whether the lengths of outputs mean something, so that users' scores are dot
+            products; else tracks are compared by direction.
+    """
+
+    interface: ClassVar[int]
+    fields: ClassVar[tuple[str, ...]]
+    dim: int
+    length: bool = False
+
+    def build(self, info: Mapping[str, Any]) -> None:
+        """Learn width and scale from the field's facts. Sets `dim`."""
+        raise NotImplementedError
+
+    def check(self, info: Mapping[str, Any], built_from: Mapping[str, Any]) -> None:
+        """Raise InputError if a dataset's truth is not of the kind that this was built from."""
+
+    def reader(self) -> Reader:
+        """What reads the truth; a track without one is `present=False`, and not trained on."""
+        return VectorReader(self.fields[0], self.dim)
+
+    def loss(self, predicted: Tensor, true: Tensor) -> Tensor:
+        """How far a prediction is from the truth. [B, dim], [B, dim] → [B]."""
+        raise NotImplementedError
+
+    def objective(self, predicted: Tensor, true: Tensor, track_ids: Sequence[str]) -> Tensor:
+        """What training and early stopping minimise, in mean. [B, dim], [B, dim], B ids → [B].
+
+        By default each track's own `loss`, so that the mean is the same however tracks are divided
+        among batches and GPUs. One that compares a batch's tracks with each other, or asks the log
+        who played them, overrides this.
+        """
+        return self.loss(predicted, true)
+
+    def take(self, factors: Factors) -> None:
+        """Before a fit or a validation: what the objective needs beside each track's truth.
+
+        Nothing of it may be part of the state dict.
+        """
+
+    def output(self, predicted: Tensor) -> Tensor:
+        """From what the net gives to what users get. [B, dim] → [B, dim]."""
+        return predicted
+
+    def aim(self, true: Tensor) -> Tensor:
+        """From the truth to what the net should give: what `output` undoes. [B, dim] → same."""
+        return true
