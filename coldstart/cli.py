@@ -8,7 +8,7 @@ import itertools
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -59,8 +59,6 @@ VERBS = {
 }
 """Verb → module, function, and what it is for."""
 LIGHTNING_VERBS = ("fit", "validate", "test", "predict")
-DATASET_FLAGS = ("--binary", "--timestamps", "--vectors", "--features", "--mismatches")
-FLAGS = ("--json", "--skip_broken", "--overwrite", "--all_subsets", "--why", *DATASET_FLAGS)
 
 
 def usage() -> str:
@@ -134,14 +132,17 @@ def _call(verb: str, rest: list[str]) -> None:
     from jsonargparse import auto_cli
 
     module, name, _ = VERBS[verb]
-    function = getattr(importlib.import_module(module), name)
-    if verb == "tune":
-        _call_with_fit_flags(function, rest)
-        return
-    auto_cli(function, args=find_configs(_as_python(rest)), prog=f"coldstart {verb}")
+    found = getattr(importlib.import_module(module), name)  # a function, or some by their names
+    functions = list(found.values()) if isinstance(found, dict) else [found]
+    parameters = [each for one in functions for each in inspect.signature(one).parameters.values()]
+    flags = {f"--{each.name}" for each in parameters if each.annotation in (bool, "bool")}
+    if any(each.name == "overrides" for each in parameters):
+        _call_with_fit_flags(verb, found, rest)
+    else:
+        auto_cli(found, args=find_configs(_as_python(rest, flags)), prog=f"coldstart {verb}")
 
 
-def _call_with_fit_flags(function: Callable[..., Any], rest: list[str]) -> None:
+def _call_with_fit_flags(verb: str, function: Callable[..., Any], rest: list[str]) -> None:
     """Call a function whose `config` is a fit's; flags that aren't its own are its `overrides`."""
     from jsonargparse import ArgumentParser
 
@@ -160,19 +161,19 @@ def _call_with_fit_flags(function: Callable[..., Any], rest: list[str]) -> None:
             raise InputError(f"--{name}: needs a value, as any flag of fit that is given here")
         overrides[name] = value
     about = (function.__doc__ or "").partition("Args:")[0]
-    parser = ArgumentParser(prog="coldstart tune", description=about)
+    parser = ArgumentParser(prog=f"coldstart {verb}", description=about)
     parser.add_function_arguments(function, as_group=False, skip={"overrides"})
     function(**parser.parse_args(args).as_dict(), overrides=overrides)
 
 
-def _as_python(args: list[str]) -> list[str]:
-    """`--skip-broken` is Python's skip_broken; and a lone `--json` means `--json=true`."""
+def _as_python(args: list[str], flags: Collection[str] = ()) -> list[str]:
+    """`--skip-broken` is Python's skip_broken; and a lone `--json`, a flag, means `--json=true`."""
     out = []
     for arg, after in itertools.zip_longest(args, args[1:], fillvalue=""):
         if arg.startswith("--"):
             name, equals, value = arg.partition("=")
             arg = re.sub(r"(?<=\w)-(?=\w)", "_", name) + equals + value
-        if arg in FLAGS and after not in ("true", "false"):
+        if arg in flags and after not in ("true", "false"):
             arg += "=true"
         out.append(arg)
     return out

@@ -37,7 +37,7 @@ FACTORS: dict[str, dict[str, Any]] = {
     "factors": {"factors": 32},
     "factors_kernel": {"factors": 256, "shrinkage": 0.15, "axes": "scores"},
 }
-"""What nets that are trained by the talk's cosine learn from, and what `kernel.yaml` is made for."""
+"""What nets learn from by the talk's cosine, and what `kernel.yaml` is made for."""
 
 # What a laptop's CPU needs, where the shipped configs are made for a GPU.
 SMALL = {
