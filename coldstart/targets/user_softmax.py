@@ -57,7 +57,7 @@ class UserSoftmax(TrackFactors):
         for name, values in {
             "vectors": factors.users,
             "start": listeners.indptr.astype(np.int64),
-            "listener": listeners.indices.astype(np.int64),
+            "listener": listeners.indices.astype(np.int32),
             "known": known,
         }.items():
             self.register_buffer(name, torch.from_numpy(values), persistent=False)
@@ -68,12 +68,11 @@ class UserSoftmax(TrackFactors):
         """
         get, device = self.get_buffer, predicted.device
         rows = torch.tensor([self.row[name] for name in track_ids], device=device)
-        begin, end = get("start")[rows], get("start")[rows + 1]
-        track = torch.arange(len(rows), device=device).repeat_interleave(end - begin)
-        offset = torch.arange(len(track), device=device) - (
-            (end - begin).cumsum(0) - (end - begin)
-        ).repeat_interleave(end - begin)
-        user = get("listener")[begin[track] + offset]
+        begin = get("start")[rows]
+        count = get("start")[rows + 1] - begin
+        track = torch.arange(len(rows), device=device).repeat_interleave(count)
+        offset = torch.arange(len(track), device=device) - (count.cumsum(0) - count)[track]
+        user = get("listener")[begin[track] + offset].long()
         asked, place = self._asked(user)
         track, place = track[place >= 0], place[place >= 0]
         scores = get("vectors")[asked] @ self.output(predicted).T / self.temperature
