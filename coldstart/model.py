@@ -273,6 +273,11 @@ class ColdStart(LightningModule):
         if self.fusion.closed_form and self.trainer.current_epoch == 0:
             solved.solve(self, self.trainer.datamodule)  # type: ignore[attr-defined]
 
+    def on_train_epoch_end(self) -> None:
+        """What is solved is finished: more epochs would change nothing."""
+        if self.fusion.closed_form:
+            self.trainer.should_stop = True
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Mean loss of a batch."""
         if self.fusion.closed_form:  # no step moves anything, but steps are what Lightning counts

@@ -34,8 +34,8 @@ def must_be_fixed(model: ColdStart) -> None:
         if trained:
             raise InputError(
                 f"model.fusion: {type(model.fusion).__name__} is solved, not trained, and "
-                f"model.encoders.{name} has {trained:,} parameters that would stay untrained: give "
-                "it `hidden: []`, or read vectors that another model has written"
+                f"model.encoders.{name} has {trained:,} parameters that would stay untrained: "
+                "leave it to a first stage (`--stages 2`), or give it `hidden: []`"
             )
 
 

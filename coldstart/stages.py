@@ -51,15 +51,12 @@ _ONLY_SHOWN = (
 
 
 def wanted(config: Mapping[str, Any]) -> bool:
-    """Whether a fit has two stages if nobody says: several encoders that predict factors, and a
-    head that is trained.
+    """Whether a fit has two stages if nobody says: where several encoders are to be trained; where
+    the head is solved, any.
     """
-    fusion = config["model"].get("fusion")
-    if fusion and registry.load("fusion", fusion["class_path"].rpartition(".")[2]).closed_form:
-        return False
-    several = len([name for name in config["model"]["encoders"] if not _is_made(config, name)]) > 1
     data = config["data"]
-    return several and data.get("factors") is not None and data.get("folds") is None
+    enough = len(_to_train(config)) > (0 if _is_solved(config) else 1)
+    return enough and data.get("factors") is not None and data.get("folds") is None
 
 
 def first_stage(
@@ -98,8 +95,9 @@ def first_stage(
     if config["data"].get("folds") is not None:
         raise InputError("--stages 2 makes its own folds; leave data.folds and data.fold out")
     stages, encoders = {}, {}
+    to_train = _to_train(config)
     for name, encoder in config["model"]["encoders"].items():
-        if _is_made(config, name):
+        if name not in to_train:
             encoders[name] = encoder
             continue
         alone = {**config, "model": {**config["model"], "encoders": {name: encoder}}}
@@ -118,7 +116,7 @@ def first_stage(
             stages[name] = _train(stage, alone, Shards(config["data"]["shards"]), lightning)
         encoders[name] = {"class_path": "Embedding", "init_args": {"modality": stage.modality}}
     if not stages:
-        raise InputError("--stages 2: all of these encoders read precomputed vectors already")
+        raise InputError("--stages 2: none of these encoders has anything to train")
     if _is_main():
         write_json(run / NOTE, {name: stage._asdict() for name, stage in stages.items()})
     return encoders
@@ -234,16 +232,36 @@ def unheard_by(track: str, training: Collection[str], folds: int) -> Sequence[in
     return [fold_of(track, folds)] if track in training else range(folds)
 
 
-def _is_made(config: Mapping[str, Any], name: str) -> bool:
-    """Whether an encoder reads vectors that are there already."""
-    path = config["model"]["encoders"][name]["class_path"]
-    return bool(registry.load("encoders", path.rsplit(".", 1)[-1]).precomputed)
+def _to_train(config: Mapping[str, Any]) -> list[str]:
+    """Names of the encoders that get nets of their own in a first stage.
+
+    Not those whose vectors are there already; and for a head that is solved, only those that have
+    layers: it reads the other ones' content as it is.
+    """
+    made = {
+        name: registry.create("encoders", _recipe(part))
+        for name, part in config["model"]["encoders"].items()
+    }
+    if _is_solved(config):
+        return [name for name, encoder in made.items() if encoder.has_layers()]
+    return [name for name, encoder in made.items() if not encoder.precomputed]
+
+
+def _is_solved(config: Mapping[str, Any]) -> bool:
+    """Whether the fusion head is solved, not trained."""
+    fusion = config["model"].get("fusion")
+    return bool(fusion) and bool(registry.load("fusion", _recipe(fusion)["class"]).closed_form)
+
+
+def _recipe(part: Mapping[str, Any]) -> dict[str, Any]:
+    """A part of a configuration as a checkpoint stores it."""
+    return {"class": part["class_path"].rpartition(".")[2], "init_args": part.get("init_args", {})}
 
 
 def _reads_factors(stage: Stage) -> bool:
     """Whether a stage's encoder reads what is made of the factors: other tracks' vectors."""
     (recipe,) = read_config(stage.runs[0])["model"]["encoders"].values()
-    return ARTIST in registry.load("encoders", recipe["class_path"].rsplit(".", 1)[-1]).fields
+    return ARTIST in registry.load("encoders", _recipe(recipe)["class"]).fields
 
 
 def _is_main() -> bool:

@@ -15,7 +15,7 @@ import yaml
 from conftest import SMALL_AUDIO, World
 from numpy.typing import NDArray
 
-from coldstart.checkpoints import best_checkpoint
+from coldstart.checkpoints import best_checkpoint, read_checkpoint
 from coldstart.cli import main
 from coldstart.encoders.base import Modality
 from coldstart.encoders.embedding import Embedding
@@ -163,6 +163,35 @@ def test_a_fused_model_with_audio_hears_a_file(
     captured = capsys.readouterr()
     assert len(json.loads(captured.out)) == 3
     assert "fitted with genres too" in captured.err
+
+
+def test_before_a_head_that_is_solved_only_what_has_layers_is_trained(
+    fused: Fused, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The head reads the rest as it is; and one epoch is enough for it."""
+    config = tmp_path / "solved.yaml"
+    content = {
+        "audio": {"class_path": "Audio"},
+        "genres": {"class_path": "Genres", "init_args": {"hidden": []}},
+    }
+    target = {"class_path": "TrackFactors", "init_args": {"length": True}}
+    model = {"encoders": content, "fusion": {"class_path": "Kernel"}, "target": target}
+    config.write_text(yaml.safe_dump({"model": model}))
+    run, small = tmp_path / "run", [f"--{key}={value}" for key, value in SMALL_AUDIO.items()]
+    args = ["fit", f"--config={config}", f"--run={run}", "--stage-folds=2", *small]
+    assert main([*args, *fused.flags, *QUICK, "--data.batch_size=16"]) == 0
+    (stage,) = first_stage_of(run).values()
+    encoders = yaml.safe_load((run / "config.yaml").read_text())["model"]["encoders"]
+    assert encoders["audio"]["init_args"]["modality"] == stage.modality
+    assert encoders["genres"]["class_path"].endswith("Genres")
+    assert read_checkpoint(best_checkpoint(run))["epoch"] == 0
+    assert read_checkpoint(run / "checkpoints" / "last.ckpt")["epoch"] == 0
+    assert read_checkpoint(Path(stage.runs[0]) / "checkpoints" / "last.ckpt")["epoch"] == 1
+    assert main(["test", f"--run={run}"]) == 0
+    sound = next((fused.world.catalogue / "audio").iterdir())
+    capsys.readouterr()
+    assert main(["recommend", f"--run={run}", f"--audio={sound}", "--k=3", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)) == 3
 
 
 def test_predict_writes_one_net_s_embedding_into_the_shards(

@@ -72,6 +72,10 @@ class _Attributes(Encoder):
             raise InputError(f"hidden: {list(hidden)} are not widths of at least 1")
         self.hidden, self.dropout, self.scale = tuple(hidden), dropout, scale
 
+    def has_layers(self) -> bool:
+        """Unless `hidden` is empty."""
+        return bool(self.hidden)
+
     def build(self, info: Mapping[str, Any]) -> None:
         """Make the layers for as many attributes as `info["names"]` has."""
         if info.get("folds") and len(info["parts"]) < info["folds"]:

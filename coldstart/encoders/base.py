@@ -91,6 +91,13 @@ class Encoder(Component):
     dim: int
     absent: nn.Parameter
 
+    def has_layers(self) -> bool:
+        """Whether it has anything to train; asked before `build`.
+
+        A head that is solved, not trained, leaves those that have to a first stage.
+        """
+        return True
+
     def learn(self, samples: Iterable[Sample]) -> dict[str, Any]:
         """What must be known of the training tracks' content before layers are made.
 

@@ -42,6 +42,10 @@ class Embedding(Encoder):
         self.fields = (f"{modality}.npy",)
         self.hidden, self.dropout, self.normalize = tuple(hidden), dropout, normalize
 
+    def has_layers(self) -> bool:
+        """Unless `hidden` is empty."""
+        return bool(self.hidden)
+
     def build(self, info: Mapping[str, Any]) -> None:
         """Make the layers for vectors as wide as `info["mean"]`."""
         self.width = len(info["mean"])

@@ -65,6 +65,10 @@ class Genres(Encoder):
             raise InputError(f"hidden: {list(hidden)} are not widths of at least 1")
         self.hidden, self.dropout, self.max_genres = tuple(hidden), dropout, max_genres
 
+    def has_layers(self) -> bool:
+        """Unless `hidden` is empty."""
+        return bool(self.hidden)
+
     def build(self, info: Mapping[str, Any]) -> None:
         """Make the layers for the vocabulary in `info["vocabulary"]`, most frequent first."""
         self.vocabulary: list[str] = list(info["vocabulary"])[: self.max_genres]

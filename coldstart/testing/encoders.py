@@ -51,6 +51,12 @@ class EncoderContract:
         encoder = self.encoder()
         assert registry.load("encoders", type(encoder).__name__) is type(encoder)
 
+    def test_what_has_no_layers_has_nothing_to_train(self) -> None:
+        """`has_layers` is asked before `build`; parameters come with it."""
+        says = self.encoder().has_layers()
+        trained = [name for name, _ in self.started().named_parameters() if name != "absent"]
+        assert says or not trained
+
     def test_what_it_learns_beforehand_is_plain_values(self) -> None:
         """A checkpoint holds nothing that must be unpickled."""
         learnt = self._learnt(self.encoder())
