@@ -273,11 +273,6 @@ class ColdStart(LightningModule):
         if self.fusion.closed_form and self.trainer.current_epoch == 0:
             solved.solve(self, self.trainer.datamodule)  # type: ignore[attr-defined]
 
-    def on_train_epoch_end(self) -> None:
-        """What is solved is finished: more epochs would change nothing."""
-        if self.fusion.closed_form:
-            self.trainer.should_stop = True
-
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Mean loss of a batch."""
         if self.fusion.closed_form:  # no step moves anything, but steps are what Lightning counts
@@ -306,9 +301,14 @@ class ColdStart(LightningModule):
         return Prediction(batch.track_ids, self.target.output(made), {})
 
     def on_validation_epoch_end(self) -> None:
-        """Reduce the loss over ranks once; a rank whose part was empty must take part too."""
+        """Reduce the loss over ranks once; a rank whose part was empty must take part too.
+
+        What is solved is finished when it has been measured: more epochs would change nothing.
+        """
         self.log("val_loss", self.val_loss.compute(), prog_bar=True)
         self.val_loss.reset()
+        if self.fusion.closed_form and not self.trainer.sanity_checking:
+            self.trainer.should_stop = True
 
     def test_step(self, batch: Batch) -> Prediction:  # type: ignore[override]
         """The outputs; `results.TestReport` makes figures of them.
