@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
-from torch import Tensor
 
 from coldstart.data import ColdStartData
 from coldstart.errors import InputError
+from coldstart.fusion.base import Solvable
 from coldstart.targets.base import Target
 
 if TYPE_CHECKING:
@@ -39,6 +39,21 @@ def must_be_fixed(model: ColdStart) -> None:
             )
 
 
+def groups(data: ColdStartData) -> dict[str, int]:
+    """Training track → number of what must be left out with it: its artist's tracks, if no held-out
+    track's artist is in training; else itself alone.
+    """
+    train, held_out = (data.shards.all_tracks(s) for s in (["train"], ["val", "test"]))
+    artist: dict[str, str] = {track["track_id"]: track.get("artist_id") or "" for track in train}
+    held = {track.get("artist_id") for track in held_out} - {None, ""}
+    apart = bool(held) and not held & set(artist.values())
+    numbers: dict[tuple[bool, str], int] = {}
+    return {
+        track: numbers.setdefault((True, name) if apart and name else (False, track), len(numbers))
+        for track, name in artist.items()
+    }
+
+
 def solve(model: ColdStart, data: ColdStartData) -> None:
     """Solve for the head's weights, from all training tracks that have a vector.
 
@@ -49,11 +64,18 @@ def solve(model: ColdStart, data: ColdStartData) -> None:
     """
     must_be_fixed(model)
 
-    def rows() -> Iterator[tuple[Mapping[str, Tensor], Mapping[str, Tensor], Tensor]]:
+    group = groups(data)
+
+    def rows() -> Iterator[Solvable]:
         for batch in data.batches(["train"], needs_target=True, folded=True, alone=True):
             inputs, target = (moved := batch.to(model.device)).inputs, moved.target
             present = {name: modality.present for name, modality in inputs.items()}
-            yield model.encode(inputs), present, model.target.aim(target.values)
+            yield Solvable(
+                encoded=model.encode(inputs),
+                present=present,
+                vectors=model.target.aim(target.values),
+                group=torch.tensor([group[t] for t in batch.track_ids], device=model.device),
+            )
 
     training = model.training
     model.eval()

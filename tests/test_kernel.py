@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from conftest import World
@@ -13,35 +14,46 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from coldstart.catalog import read_splits
 from coldstart.cli import main
 from coldstart.data import ColdStartData
 from coldstart.encoders.attributes import MGP
 from coldstart.encoders.genres import Genres
 from coldstart.errors import InputError
 from coldstart.factors import Factors, factorize
-from coldstart.fusion.kernel import Kernel, ridge
+from coldstart.fusion.base import Solvable
+from coldstart.fusion.kernel import PENALTIES, Kernel, ridge
 from coldstart.mf import in_score_axes, noise_level
 from coldstart.model import ColdStart, load
 from coldstart.predictions import by_track
 from coldstart.retrieval import recommend
 from coldstart.runs import open_run, predictions_of
 from coldstart.sharding import shard
+from coldstart.solved import groups
+from coldstart.splits import split
 from coldstart.targets.track_factors import TrackFactors
 
 RECIPE = {"factors": 8, "shrinkage": 0.15, "axes": "scores"}
 
 
-@given(st.integers(0, 1000), st.sampled_from([0.01, 0.3, 5.0]))
-def test_the_error_is_what_leaving_each_track_out_gives(seed: int, penalty: float) -> None:
+@given(
+    st.integers(0, 1000),
+    st.sampled_from([0.01, 0.3, 5.0]),
+    st.lists(st.integers(0, 6), min_size=7, max_size=7),
+)
+def test_the_error_is_what_leaving_each_group_out_gives(
+    seed: int, penalty: float, group: list[int]
+) -> None:
+    """Also where each track is a group, or all are one."""
     generator = torch.Generator().manual_seed(seed)
     content = torch.rand(7, 3, generator=generator, dtype=torch.float64)
     aim = torch.randn(7, 2, generator=generator, dtype=torch.float64)
     kernel = torch.exp(-torch.cdist(content, content))
-    fit = ridge(kernel, aim, [penalty])
+    fit = ridge(kernel, aim, [penalty], torch.tensor(group))
     slow = []
     for i in range(7):
-        rest = [j for j in range(7) if j != i]
-        inside = kernel[rest][:, rest] + penalty * torch.eye(6, dtype=torch.float64)
+        rest = [j for j in range(7) if group[j] != group[i]]
+        inside = kernel[rest][:, rest] + penalty * torch.eye(len(rest), dtype=torch.float64)
         predicted = kernel[i, rest] @ torch.linalg.solve(inside, aim[rest])
         slow.append((aim[i] - predicted).square().sum())
     assert fit.error == pytest.approx(float(sum(slow) / aim.square().sum()), rel=1e-6)
@@ -50,13 +62,17 @@ def test_the_error_is_what_leaving_each_track_out_gives(seed: int, penalty: floa
 
 
 def rows_of(
-    encoded: Mapping[str, Tensor], vectors: Tensor, size: int = 64
-) -> Iterator[tuple[dict[str, Tensor], dict[str, Tensor], Tensor]]:
+    encoded: Mapping[str, Tensor],
+    vectors: Tensor,
+    size: int = 64,
+    group: Tensor | None = None,
+) -> Iterator[Solvable]:
+    group = torch.arange(len(vectors)) if group is None else group
     for start in range(0, len(vectors), size):
         part = slice(start, start + size)
         values = {name: value[part] for name, value in encoded.items()}
         there = {name: torch.ones(len(v), dtype=torch.bool) for name, v in values.items()}
-        yield values, there, vectors[part]
+        yield Solvable(values, there, vectors[part], group[part])
 
 
 def planted(tracks: int, seed: int = 0) -> tuple[dict[str, Tensor], Tensor]:
@@ -68,14 +84,16 @@ def planted(tracks: int, seed: int = 0) -> tuple[dict[str, Tensor], Tensor]:
     return {"telling": telling, "noise": noise}, vectors + 3
 
 
-def solved(head: Kernel, encoded: Mapping[str, Tensor], vectors: Tensor) -> Kernel:
+def solved(
+    head: Kernel, encoded: Mapping[str, Tensor], vectors: Tensor, group: Tensor | None = None
+) -> Kernel:
     head.build({name: value.shape[1] for name, value in encoded.items()}, vectors.shape[1])
-    head.solve(lambda: rows_of(encoded, vectors))
+    head.solve(lambda: rows_of(encoded, vectors, group=group))
     return head
 
 
 def error(head: Kernel, encoded: Mapping[str, Tensor], vectors: Tensor) -> float:
-    (values, there, _) = next(iter(rows_of(encoded, vectors, len(vectors))))
+    values, there, *_ = next(iter(rows_of(encoded, vectors, len(vectors))))
     missed = (head(values, there) - vectors).square().sum()
     return float(missed / (vectors - vectors.mean(0)).square().sum())
 
@@ -99,6 +117,41 @@ def test_the_kernel_that_predicts_best_is_chosen() -> None:
     few = content[:, :2]
     bent = torch.stack([(5 * few[:, 0]).sin(), (4 * few[:, 1]).cos()], dim=1)
     assert solved(Kernel(), {"a": few}, bent)._kind() == "laplace"
+
+
+def test_tracks_that_are_left_out_together_cannot_choose_by_each_other() -> None:
+    """Albums: eight tracks with nearly one content and one vector, which says nothing of others."""
+    generator = torch.Generator().manual_seed(0)
+    album = torch.arange(40).repeat_interleave(8)
+    content = torch.randn(40, 6, generator=generator)[album]
+    content = content + 0.05 * torch.randn(320, 6, generator=generator)
+    vectors = torch.randn(40, 2, generator=generator)[album]
+    alone = solved(Kernel(), {"a": content}, vectors)
+    together = solved(Kernel(), {"a": content}, vectors, album)
+    penalties = [float(head.get_buffer("penalty")) for head in (alone, together)]
+    assert penalties[0] < 0.1
+    assert penalties[1] == max(PENALTIES)
+
+
+@pytest.mark.parametrize("method", ["random", "artist"])
+def test_what_is_left_out_together_is_what_the_split_has_apart(
+    method: str, tiny_world: World, tmp_path: Path
+) -> None:
+    catalogue, splits, shards = tiny_world.catalogue, tmp_path / "splits.parquet", tmp_path / "s"
+    split(catalogue / "tracks.parquet", out=splits, method=method)
+    table = pl.read_parquet(catalogue / "tracks.parquet").drop("audio")
+    table.write_parquet(tmp_path / "tracks.parquet")
+    shard(tmp_path / "tracks.parquet", out=shards, splits=splits)
+    group = groups(ColdStartData(str(shards), None))
+    training = read_splits(splits).filter(pl.col("split") == "train")["track_id"].to_list()
+    assert sorted(group) == sorted(training)
+    artist = dict(table.select("track_id", "artist_id").iter_rows())
+    if method == "artist":
+        assert len(set(group.values())) == len({artist[track] for track in training})
+        pairs = {(artist[track], number) for track, number in group.items()}
+        assert len(pairs) == len(set(group.values()))
+    else:
+        assert len(set(group.values())) == len(training)
 
 
 def test_scale_and_origin_of_a_modality_do_not_matter() -> None:

@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
 from coldstart.components import Component
 
-Rows = Iterable[tuple[Mapping[str, Tensor], Mapping[str, Tensor], Tensor]]
-"""Batches of training tracks: encoded, present, true vectors [B, out]."""
+
+class Solvable(NamedTuple):
+    """A batch of training tracks for a head that is solved.
+
+    Attributes:
+        encoded: modality → [B, dim].
+        present: modality → [B] bool.
+        vectors: [B, out], the truth.
+        group: [B] int64: tracks of one number tell too much of each other, such as those of one
+            artist where only other artists' tracks are to be predicted. Whoever leaves a track out
+            leaves out its group.
+    """
+
+    encoded: Mapping[str, Tensor]
+    present: Mapping[str, Tensor]
+    vectors: Tensor
+    group: Tensor
 
 
 class FusionHead(Component):
@@ -46,7 +61,7 @@ class FusionHead(Component):
         """
         raise NotImplementedError
 
-    def solve(self, rows: Callable[[], Rows]) -> str:
+    def solve(self, rows: Callable[[], Iterable[Solvable]]) -> str:
         """Fit to the training tracks, if `closed_form`.
 
         Args:

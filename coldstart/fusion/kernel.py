@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, ClassVar, NamedTuple
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from coldstart.errors import InputError, one_of
-from coldstart.fusion.base import FusionHead, Rows
+from coldstart.fusion.base import FusionHead, Solvable
 
 WEIGHTS = (0.25, 0.5, 1.0, 2.0)
 """What a modality may weigh beside the best one, if it isn't left out."""
@@ -38,11 +38,11 @@ KERNELS = {"laplace": laplace, "quadratic": quadratic}
 
 
 class Fit(NamedTuple):
-    """A ridge regression on a kernel, and how well it predicts each track from the others.
+    """A ridge regression on a kernel, and how well it predicts tracks that are left out.
 
     Attributes:
         penalty: λ.
-        error: mean squared leave-one-out error, as a share of the vectors' variance.
+        error: mean squared error of rows that were left out, as a share of the vectors' variance.
         coefficients: [N, K].
     """
 
@@ -55,9 +55,9 @@ class Kernel(FusionHead):
     """Kernel ridge regression from content to vectors, with a Laplace or a quadratic kernel.
 
     Each modality's vectors are centred and scaled to one mean length, then weighted; a track that
-    lacks one is at its mean. Kernel, weights and penalty are those with which each training track
-    is best predicted from the others (leave-one-out, in closed form, among the first few thousand
-    in a random order); no validation track is asked.
+    lacks one is at its mean. Kernel, weights and penalty are those with which training tracks are
+    best predicted when they are left out, each with its group (in closed form, among the first few
+    thousand in a random order); no validation track is asked.
     It is exact for up to `landmarks` training tracks; of more, that many are drawn as the kernel's
     centres, and all are used to solve for its coefficients (Nyström; Williams & Seeger, NIPS 2000).
 
@@ -121,7 +121,7 @@ class Kernel(FusionHead):
         near = self._near(self._features(encoded, present), get("centres"))
         return near @ get("coefficients") + get("bias")
 
-    def solve(self, rows: Callable[[], Rows]) -> str:
+    def solve(self, rows: Callable[[], Iterable[Solvable]]) -> str:
         """Choose weights and penalty, and solve for the coefficients.
 
         Args:
@@ -152,7 +152,8 @@ class Kernel(FusionHead):
                 "nothing to learn from"
             )
         self._set("centres", centres)
-        best = ridge(self._kernel(centres[:LEFT_OUT]), aim[:LEFT_OUT], self.penalties)
+        some = slice(LEFT_OUT)
+        best = ridge(self._kernel(centres[some]), aim[some], self.penalties, drawn.group[some])
         self._set("penalty", best.penalty)
         coefficients = best.coefficients
         if seen > len(centres):
@@ -168,7 +169,7 @@ class Kernel(FusionHead):
         )
         return (
             f"{self._kind()} kernel of {len(centres):,} of {seen:,} training tracks: {weights}; "
-            f"λ = {best.penalty:g}; leave-one-out error {best.error:.3f} of the variance"
+            f"λ = {best.penalty:g}; error when left out {best.error:.3f} of the variance"
         )
 
     def _choose(self, drawn: _Drawn, aim: Tensor) -> None:
@@ -182,7 +183,8 @@ class Kernel(FusionHead):
             features = self._scaled(few.values, few.present)
             if not self._set_scale(features):  # these modalities tell no track from another
                 return float("inf")
-            return ridge(self._kernel(features), aim[: len(features)], self.penalties).error
+            kernel, some = self._kernel(features), aim[: len(features)]
+            return ridge(kernel, some, self.penalties, few.group).error
 
         self._use(self.kernels[0])
         alone = list(torch.eye(len(self.names)))
@@ -220,12 +222,12 @@ class Kernel(FusionHead):
         self._set("kernel_scale", 1 / typical if distance else 0.0)
         return bool(distance)
 
-    def _of_all(self, rows: Rows, centres: Tensor, penalty: float) -> Tensor:
+    def _of_all(self, rows: Iterable[Solvable], centres: Tensor, penalty: float) -> Tensor:
         """The coefficients of a few centres that fit all tracks best, tracks coming in batches."""
         own = self._kernel(centres)
         left, right = penalty * own, torch.zeros(len(centres), len(self.get_buffer("bias")))
         right = right.to(own)
-        for encoded, present, vectors in rows:
+        for encoded, present, vectors, _ in rows:
             near = self._near(self._features(encoded, present), centres).double()
             left += near.T @ near
             right += near.T @ (vectors - self.get_buffer("bias")).double()
@@ -234,14 +236,15 @@ class Kernel(FusionHead):
         coefficients: Tensor = torch.linalg.solve(left, right)
         return coefficients
 
-    def _draw(self, rows: Rows) -> tuple[_Drawn, int]:
+    def _draw(self, rows: Iterable[Solvable]) -> tuple[_Drawn, int]:
         """At most `landmarks` tracks, each set of them as likely, and how many there were."""
         generator = torch.Generator().manual_seed(self.seed)
-        kept, keys, seen = _Drawn(torch.empty(0), {}, torch.empty(0)), torch.empty(0), 0
-        for encoded, present, vectors in rows:
+        nothing = torch.empty(0)
+        kept, keys, seen = _Drawn(nothing, {}, nothing, nothing), nothing, 0
+        for encoded, present, vectors, group in rows:
             values = torch.cat([encoded[name] for name in self.names], dim=1)
             there = {name: present[name] for name in self.names}
-            batch = _Drawn(values, there, vectors)
+            batch = _Drawn(values, there, vectors, group)
             kept = kept.joined(batch) if seen else batch
             keys = torch.cat([keys, torch.rand(len(vectors), generator=generator)])
             seen += len(vectors)
@@ -296,55 +299,72 @@ class Kernel(FusionHead):
 
 
 class _Drawn(NamedTuple):
-    """Tracks: values [N, F], modality → [N] bool, vectors [N, K]."""
+    """Tracks: values [N, F], modality → [N] bool, vectors [N, K], group [N]."""
 
     values: Tensor
     present: dict[str, Tensor]
     vectors: Tensor
+    group: Tensor
 
     def at(self, rows: Tensor) -> _Drawn:
         there = {name: mask[rows] for name, mask in self.present.items()}
-        return _Drawn(self.values[rows], there, self.vectors[rows])
+        return _Drawn(self.values[rows], there, self.vectors[rows], self.group[rows])
 
     def joined(self, more: _Drawn) -> _Drawn:
         there = {name: torch.cat([mask, more.present[name]]) for name, mask in self.present.items()}
-        values, vectors = (
-            torch.cat([self.values, more.values]),
-            torch.cat([self.vectors, more.vectors]),
+        values, vectors, group = (
+            torch.cat([mine, other])
+            for mine, other in (
+                (self.values, more.values),
+                (self.vectors, more.vectors),
+                (self.group, more.group),
+            )
         )
-        return _Drawn(values, there, vectors)
+        return _Drawn(values, there, vectors, group)
 
     def first(self, count: int) -> _Drawn:
         return self.at(torch.arange(min(count, len(self.vectors)), device=self.vectors.device))
 
 
-def ridge(kernel: Tensor, aim: Tensor, penalties: Sequence[float]) -> Fit:
-    """Kernel ridge regression, with the penalty of the least leave-one-out error.
+def ridge(kernel: Tensor, aim: Tensor, penalties: Sequence[float], group: Tensor) -> Fit:
+    """Kernel ridge regression, with the penalty of the least leave-one-group-out error.
 
-    With H = K (K + λI)⁻¹ the residual of a row that was left out is its residual / (1 − H_ii).
+    With M = (K + λI)⁻¹ and coefficients C = M Y, the residual of rows B that were left out together
+    is M_BB⁻¹ C_B.
 
     Args:
         kernel: [N, N], symmetric, no eigenvalue below 0.
         aim: [N, K], centred.
         penalties: λ, each above 0.
+        group: [N] int64: rows of one number are left out together.
 
     Examples:
         >>> kernel = torch.eye(2).double() + 1
-        >>> fit = ridge(kernel, torch.tensor([[1.0], [-1.0]]).double(), [1.0])
+        >>> aim = torch.tensor([[1.0], [-1.0]]).double()
+        >>> fit = ridge(kernel, aim, [1.0], torch.tensor([0, 1]))
         >>> fit.coefficients.ravel().round(decimals=6).tolist()
         [0.5, -0.5]
     """
     values, axes = torch.linalg.eigh(kernel)
-    turned, squares = axes.T @ aim, axes.square()
-    variance = float(aim.square().sum())
-    fits = []
+    turned, variance = axes.T @ aim, float(aim.square().sum())
+    blocks, fits = _together(group), []
     for penalty in penalties:
         inverse = 1 / (values.clamp_min(0) + penalty)
-        coefficients = axes @ (inverse[:, None] * turned)
-        left_out = coefficients / (squares @ inverse)[:, None]
-        error = float(left_out.square().sum()) / variance if variance else 0.0
-        fits.append(Fit(penalty, error, coefficients))
+        coefficients, error = axes @ (inverse[:, None] * turned), 0.0
+        for at in blocks:
+            inside = (axes[at] * inverse) @ axes[at].mT
+            error += float(torch.linalg.solve(inside, coefficients[at]).square().sum())
+        fits.append(Fit(penalty, error / variance if variance else 0.0, coefficients))
     return min(fits, key=lambda fit: fit.error)
+
+
+def _together(group: Tensor) -> list[Tensor]:
+    """The rows of each group; groups of one size together: [groups, size]."""
+    counts = group.unique(return_counts=True)[1].tolist()
+    by_size: dict[int, list[Tensor]] = {}
+    for rows in group.argsort(stable=True).split(counts):
+        by_size.setdefault(len(rows), []).append(rows)
+    return [torch.stack(alike) for alike in by_size.values()]
 
 
 def _typical_distance(features: Tensor) -> float:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from coldstart import registry
-from coldstart.fusion.base import FusionHead
+from coldstart.fusion.base import FusionHead, Solvable
 from coldstart.testing.samples import same_when_saved
 
 
@@ -32,7 +32,8 @@ class FusionContract:
         head.build({name: self.DIMS[name] for name in given}, self.OUT)
         if head.closed_form:
             encoded, present = self.given(given, 12, lambda t, m: t == m)
-            head.solve(lambda: [(encoded, present, torch.randn(12, self.OUT))])
+            vectors, group = torch.randn(12, self.OUT), torch.arange(12) // 2
+            head.solve(lambda: [Solvable(encoded, present, vectors, group)])
         return head
 
     def given(
