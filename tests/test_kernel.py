@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -107,16 +107,20 @@ def test_it_learns_a_bent_relation_and_leaves_out_what_tells_nothing() -> None:
     assert error(head, *planted(100, seed=1)) < 0.05
 
 
-def test_the_kernel_that_predicts_best_is_chosen() -> None:
-    """Among five hundred tracks and forty features: a plane, and a bend."""
+def test_one_kernel_bends_and_the_other_knows_lines_and_products() -> None:
+    """Five hundred tracks: products among ten features, and waves along two."""
     generator = torch.Generator().manual_seed(0)
-    content = torch.randn(500, 40, generator=generator)
-    slope = torch.randn(40, 2, generator=generator)
-    plane = content @ slope + 2 * torch.randn(500, 2, generator=generator)
-    assert solved(Kernel(), {"a": content}, plane)._kind() == "quadratic"
-    few = content[:, :2]
-    bent = torch.stack([(5 * few[:, 0]).sin(), (4 * few[:, 1]).cos()], dim=1)
-    assert solved(Kernel(), {"a": few}, bent)._kind() == "laplace"
+    many = torch.randn(700, 10, generator=generator)
+    products = (many @ torch.randn(10, 2, generator=generator)) * many[:, :2]
+    few = 2 * torch.rand(700, 2, generator=generator)
+    waves = torch.stack([(5 * few[:, 0]).sin(), (4 * few[:, 1]).cos()], dim=1)
+
+    def missed(kernel: Literal["laplace", "quadratic"], content: Tensor, vectors: Tensor) -> float:
+        head = solved(Kernel(kernel=kernel), {"a": content[:500]}, vectors[:500])
+        return error(head, {"a": content[500:]}, vectors[500:])
+
+    assert missed("quadratic", many, products) < 0.01 < missed("laplace", many, products)
+    assert missed("laplace", few, waves) < 0.05 < missed("quadratic", few, waves)
 
 
 def test_tracks_that_are_left_out_together_cannot_choose_by_each_other() -> None:
@@ -165,7 +169,7 @@ def test_scale_and_origin_of_a_modality_do_not_matter() -> None:
 def test_it_is_exact_where_the_penalty_was_chosen_on_some(monkeypatch: pytest.MonkeyPatch) -> None:
     encoded, vectors = planted(300)
     monkeypatch.setattr("coldstart.fusion.kernel.LEFT_OUT", 100)
-    head = solved(Kernel(kernels=["laplace"]), encoded, vectors)
+    head = solved(Kernel(), encoded, vectors)
     centres, penalty = head.get_buffer("centres"), float(head.get_buffer("penalty"))
     assert len(centres) == len(head.get_buffer("coefficients")) == 300
     there = {name: torch.ones(300, dtype=torch.bool) for name in encoded}
@@ -195,7 +199,7 @@ def test_all_tracks_count_where_only_some_are_centres() -> None:
 
 def test_with_all_tracks_as_centres_the_two_ways_to_solve_agree() -> None:
     encoded, vectors = planted(60)
-    head = solved(Kernel(kernels=("laplace",)), encoded, vectors)
+    head = solved(Kernel(), encoded, vectors)
     exact = head.get_buffer("coefficients")
     penalty, centres = float(head.get_buffer("penalty")), head.get_buffer("centres")
     again = head._of_all(rows_of(encoded, vectors), centres, penalty)
@@ -221,8 +225,7 @@ def test_a_track_that_lacks_a_modality_is_at_its_mean() -> None:
         {"penalties": ()},
         {"penalties": (0.0,)},
         {"weights": (0,)},
-        {"kernels": ("cubic",)},
-        {"kernels": ()},
+        {"kernel": "cubic"},
     ],
 )
 def test_settings_without_sense_are_refused(options: dict[str, Any]) -> None:

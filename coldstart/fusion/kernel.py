@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,8 +18,7 @@ WEIGHTS = (0.25, 0.5, 1.0, 2.0)
 PENALTIES = tuple(round(10.0 ** (power / 2), 3) for power in range(-4, 3))
 
 SEARCHED = 1500
-"""Tracks by which weights and kernel are chosen: each choice costs an eigendecomposition of this
-size."""
+"""Tracks by which weights are chosen: each choice costs an eigendecomposition of this size."""
 LEFT_OUT = 4096
 """Tracks by which the penalty is chosen: one eigendecomposition of this size."""
 
@@ -55,8 +54,8 @@ class Kernel(FusionHead):
     """Kernel ridge regression from content to vectors, with a Laplace or a quadratic kernel.
 
     Each modality's vectors are centred and scaled to one mean length, then weighted; a track that
-    lacks one is at its mean. Kernel, weights and penalty are those with which training tracks are
-    best predicted when they are left out, each with its group (in closed form, among the first few
+    lacks one is at its mean. Weights and penalty are those with which training tracks are best
+    predicted when they are left out, each with its group (in closed form, among the first few
     thousand in a random order); no validation track is asked.
     It is exact for up to `landmarks` training tracks; of more, that many are drawn as the kernel's
     centres, and all are used to solve for its coefficients (Nyström; Williams & Seeger, NIPS 2000).
@@ -74,7 +73,7 @@ class Kernel(FusionHead):
         width: float = 4.0,
         penalties: Sequence[float] = PENALTIES,
         weights: Sequence[float] = WEIGHTS,
-        kernels: Sequence[str] = tuple(KERNELS),
+        kernel: Literal["laplace", "quadratic"] = "laplace",
         seed: int = 0,
     ) -> None:
         """Settings of the solution.
@@ -86,7 +85,8 @@ class Kernel(FusionHead):
             width: of the Laplace kernel, in median distances between training tracks.
             penalties: λ to choose from, above 0.
             weights: of each modality beside the best one, to choose from; it may be left out too.
-            kernels: `laplace`, `quadratic`, or both, to choose from.
+            kernel: `laplace` bends as the data asks; `quadratic` knows straight lines and products
+                of two features, for tastes that are nearly linear in the content.
             seed: of the drawn landmarks.
         """
         super().__init__()
@@ -94,11 +94,10 @@ class Kernel(FusionHead):
             raise InputError("Kernel: landmarks is at least 2, width and penalties are above 0")
         if min(weights, default=1.0) <= 0:
             raise InputError("Kernel: weights are above 0")
-        for kernel in kernels or [""]:
-            one_of("Kernel: kernels", kernel, tuple(KERNELS))
+        one_of("Kernel: kernel", kernel, tuple(KERNELS))
         self.landmarks, self.width, self.seed = landmarks, width, seed
         self.penalties, self.weights = tuple(penalties), tuple(weights)
-        self.kernels = tuple(kernels)
+        self.kernel = kernel
 
     def build(self, dims: Mapping[str, int], out: int) -> None:
         """Make room; what it holds comes with `solve`, or from a checkpoint."""
@@ -107,7 +106,6 @@ class Kernel(FusionHead):
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("scale", torch.ones(features))
         self.register_buffer("kernel_scale", torch.ones(()))
-        self.register_buffer("kernel", torch.zeros((), dtype=torch.int64))
         self.register_buffer("centres", torch.zeros(1, features))
         self.register_buffer("coefficients", torch.zeros(1, out))
         self.register_buffer("bias", torch.zeros(out))
@@ -168,15 +166,15 @@ class Kernel(FusionHead):
             for name, value in zip(self.names, self.get_buffer("weight").tolist(), strict=True)
         )
         return (
-            f"{self._kind()} kernel of {len(centres):,} of {seen:,} training tracks: {weights}; "
+            f"{self.kernel} kernel of {len(centres):,} of {seen:,} training tracks: {weights}; "
             f"λ = {best.penalty:g}; error when left out {best.error:.3f} of the variance"
         )
 
     def _choose(self, drawn: _Drawn, aim: Tensor) -> None:
-        """The best modality alone, then each other one with the weight that helps most, if any; all
-        with the first kernel. Then the best kernel for these.
-        """
+        """The best modality alone, then each other one with the weight that helps most, if any."""
         weight, few = self.get_buffer("weight"), drawn.first(SEARCHED)
+        if len(weight) == 1:
+            return
 
         def error(values: Tensor) -> float:
             weight.copy_(values)
@@ -186,9 +184,8 @@ class Kernel(FusionHead):
             kernel, some = self._kernel(features), aim[: len(features)]
             return ridge(kernel, some, self.penalties, few.group).error
 
-        self._use(self.kernels[0])
         alone = list(torch.eye(len(self.names)))
-        errors = [error(one) for one in alone] if len(alone) > 1 else [0.0]
+        errors = [error(one) for one in alone]
         best, *others = sorted(range(len(errors)), key=errors.__getitem__)
         chosen, least = alone[best], errors[best]
         for other in others:
@@ -198,26 +195,13 @@ class Kernel(FusionHead):
             if min(tried) < least:
                 least = min(tried)
                 chosen = tried[least]
-
-        def error_of(kernel: str) -> float:
-            self._use(kernel)
-            return error(chosen)
-
-        if len(self.kernels) > 1:
-            self._use(min(self.kernels, key=error_of))
         weight.copy_(chosen)
-
-    def _use(self, kernel: str) -> None:
-        self._set("kernel", list(KERNELS).index(kernel))
-
-    def _kind(self) -> str:
-        return list(KERNELS)[int(self.get_buffer("kernel"))]
 
     def _set_scale(self, features: Tensor) -> bool:
         """Fit the kernel to how far apart these training tracks are; false if nothing is apart."""
         distance = _typical_distance(features)
         typical = self.width * distance
-        if self._kind() == "quadratic":
+        if self.kernel == "quadratic":
             typical = float(features.double().square().sum(1).mean())
         self._set("kernel_scale", 1 / typical if distance else 0.0)
         return bool(distance)
@@ -280,7 +264,7 @@ class Kernel(FusionHead):
 
     def _near(self, features: Tensor, centres: Tensor) -> Tensor:
         """[B, N]."""
-        return KERNELS[self._kind()](features, centres, self.get_buffer("kernel_scale"))
+        return KERNELS[self.kernel](features, centres, self.get_buffer("kernel_scale"))
 
     def _set(self, name: str, value: Tensor | float) -> None:
         """A buffer gets a value, which may be of another shape."""
