@@ -98,9 +98,10 @@ class Setting:
     seed: int
 
     def task(self, factors: Factors) -> Task:
-        """The task with these factors' vectors of users."""
-        make = mixed_task if self.mixed else ranking_task
-        return make(factors, self.candidates)
+        """The task with these factors' vectors of users; what rivals predict has lengths."""
+        if self.mixed:
+            return mixed_task(factors, self.candidates, "own")
+        return ranking_task(factors, self.candidates)
 
     @cached_property
     def problem(self) -> Problem:
