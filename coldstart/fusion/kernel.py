@@ -296,15 +296,12 @@ class _Drawn(NamedTuple):
 
     def joined(self, more: _Drawn) -> _Drawn:
         there = {name: torch.cat([mask, more.present[name]]) for name, mask in self.present.items()}
-        values, vectors, group = (
-            torch.cat([mine, other])
-            for mine, other in (
-                (self.values, more.values),
-                (self.vectors, more.vectors),
-                (self.group, more.group),
-            )
+        return _Drawn(
+            values=torch.cat([self.values, more.values]),
+            present=there,
+            vectors=torch.cat([self.vectors, more.vectors]),
+            group=torch.cat([self.group, more.group]),
         )
-        return _Drawn(values, there, vectors, group)
 
     def first(self, count: int) -> _Drawn:
         return self.at(torch.arange(min(count, len(self.vectors)), device=self.vectors.device))
@@ -331,13 +328,13 @@ def ridge(kernel: Tensor, aim: Tensor, penalties: Sequence[float], group: Tensor
     """
     values, axes = torch.linalg.eigh(kernel)
     turned, variance = axes.T @ aim, float(aim.square().sum())
-    blocks, fits = _together(group), []
+    blocks, fits = [(rows, axes[rows]) for rows in _together(group)], []
     for penalty in penalties:
         inverse = 1 / (values.clamp_min(0) + penalty)
         coefficients, error = axes @ (inverse[:, None] * turned), 0.0
-        for at in blocks:
-            inside = (axes[at] * inverse) @ axes[at].mT
-            error += float(torch.linalg.solve(inside, coefficients[at]).square().sum())
+        for rows, part in blocks:
+            left_out = torch.linalg.solve((part * inverse) @ part.mT, coefficients[rows])
+            error += float(left_out.square().sum())
         fits.append(Fit(penalty, error / variance if variance else 0.0, coefficients))
     return min(fits, key=lambda fit: fit.error)
 
