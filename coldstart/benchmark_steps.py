@@ -18,7 +18,7 @@ from coldstart.evaluation import Candidates, by_user_table, part_counts, row_of
 from coldstart.factors import Factors, factorize
 from coldstart.figures import write_results
 from coldstart.metrics import MAP_K, K
-from coldstart.model import ColdStart
+from coldstart.net import Net
 from coldstart.others import OTHERS
 from coldstart.rivals import (
     FACTOR_RIVALS,
@@ -136,7 +136,7 @@ def rivals(
         name: registry.load("encoders", about["class_path"])(**about.get("init_args", {}))
         for name, about in content.items()
     }
-    model = ColdStart(encoders, target=TrackFactors()).eval()
+    model = Net(encoders, target=TrackFactors()).eval()
     model.build(data.info, data.training_samples)
     data.lend(model.lend())
     described = contents(data, lambda batch: model.describe(batch.inputs))

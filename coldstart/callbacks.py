@@ -12,13 +12,14 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from coldstart.checkpoints import weights_id
 from coldstart.data import ColdStartData
 from coldstart.errors import InputError, Preempted
 from coldstart.files import fingerprint
-from coldstart.model import ColdStart, Prediction
+from coldstart.model import ColdStart
+from coldstart.net import Prediction
 from coldstart.parts import Parts
 from coldstart.predictions import OnePiece, Predictions, TrackMeans, as_array, joined
-from coldstart.pretrained import weights_id
 from coldstart.run_checkpoint import gather, minutes_of
 from coldstart.runs import Vectors, read_config
 from coldstart.sharding import add_vectors

@@ -5,19 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tabulate import tabulate
 
+from coldstart.checkpoints import weights_id
 from coldstart.errors import InputError
 from coldstart.figures import Row, caption, table
 from coldstart.files import StrPath
-from coldstart.pretrained import weights_id
+from coldstart.net import Net
 from coldstart.runs import read_config
 from coldstart.targets.track_factors import TrackFactors
-
-if TYPE_CHECKING:
-    from coldstart.model import ColdStart
 
 TAGS = ("music", "recommendation", "cold-start", "music-information-retrieval")
 NO_RESULTS = (
@@ -27,7 +25,7 @@ NO_RESULTS = (
 
 
 def card(
-    model: ColdStart, results: StrPath | Mapping[str, Any] | None = None, name: str = "FOLDER"
+    model: Net, results: StrPath | Mapping[str, Any] | None = None, name: str = "FOLDER"
 ) -> str:
     """Write a model card in Markdown.
 
@@ -56,7 +54,7 @@ def card(
     )
 
 
-def _what(model: ColdStart) -> str:
+def _what(model: Net) -> str:
     facts, dim = model.facts.get("factors", {}), model.target.dim
     if not isinstance(model.target, TrackFactors):
         return (
@@ -79,7 +77,7 @@ def _what(model: ColdStart) -> str:
     return text
 
 
-def _inputs(model: ColdStart) -> str:
+def _inputs(model: Net) -> str:
     recipe = model.recipe()
     rows = [
         (name, part["class"], ", ".join(f"`{field}`" for field in model.lend().readers[name][0]))
@@ -101,7 +99,7 @@ def _inputs(model: ColdStart) -> str:
     return "\n".join(lines)
 
 
-def _parameters(model: ColdStart) -> int:
+def _parameters(model: Net) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
@@ -123,7 +121,7 @@ def _read(results: StrPath | Mapping[str, Any]) -> Mapping[str, Any]:
     return made
 
 
-def _figures(model: ColdStart, results: Mapping[str, Any]) -> str:
+def _figures(model: Net, results: Mapping[str, Any]) -> str:
     try:
         if results["weights"] != weights_id(model):
             raise InputError(

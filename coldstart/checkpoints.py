@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from coldstart.errors import InputError
 from coldstart.files import StrPath, atomic
@@ -100,3 +102,12 @@ def same_version(recipe: Mapping[str, Any], what: str) -> None:
         raise InputError(
             f"{what} of coldstart's version {VERSION} (it says {recipe.get('version', 'nothing')})"
         )
+
+
+def weights_id(model: nn.Module) -> str:
+    """A hash of all weights: the results of a test say by it which model they are of."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -9,7 +9,7 @@ gradients, if these have names. Both add up.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,10 +17,8 @@ from torch import Tensor
 from coldstart.attribution import integrated_gradients, shapley, subsets, weight
 from coldstart.encoders.base import Encoder, Modality
 from coldstart.errors import InputError
+from coldstart.net import Net
 from coldstart.streams import Batch
-
-if TYPE_CHECKING:
-    from coldstart.model import ColdStart
 
 MOST = 10
 """Modalities of a track, at most: there are 2^M subsets."""
@@ -126,12 +124,12 @@ class Way(NamedTuple):
     vectors: Callable[[Tensor], Tensor]
 
 
-def named(model: ColdStart) -> list[str]:
+def named(model: Net) -> list[str]:
     """The encoders whose features have names."""
     return [name for name, encoder in _encoders(model) if encoder.feature_names()]
 
 
-def collect(model: ColdStart, batches: Iterable[Batch]) -> dict[str, Pieces]:
+def collect(model: Net, batches: Iterable[Batch]) -> dict[str, Pieces]:
     """Encode the content of a few tracks. → track id → its pieces."""
     found: dict[str, list[Pieces]] = {}
     kept = named(model)
@@ -149,7 +147,7 @@ def collect(model: ColdStart, batches: Iterable[Batch]) -> dict[str, Pieces]:
     return {track: Pieces(*map(_joined, *pieces)) for track, pieces in found.items()}
 
 
-def own_ways(model: ColdStart, pieces: Pieces) -> dict[str, Way]:
+def own_ways(model: Net, pieces: Pieces) -> dict[str, Way]:
     """The ways of the features that the model reads itself. → encoder name → way."""
     ways = {}
     for name, encoder in _encoders(model):
@@ -159,10 +157,10 @@ def own_ways(model: ColdStart, pieces: Pieces) -> dict[str, Way]:
 
 
 def way_through(
-    nets: Sequence[tuple[ColdStart, Pieces]],
+    nets: Sequence[tuple[Net, Pieces]],
     name: str,
     what: Literal["factors", "embedding"],
-    head: ColdStart,
+    head: Net,
 ) -> Way:
     """The way through the nets of a first stage, whose mean output the second stage reads.
 
@@ -193,7 +191,7 @@ def way_through(
     )
 
 
-def explain(model: ColdStart, pieces: Pieces, likeness: Likeness, ways: Mapping[str, Way]) -> Why:
+def explain(model: Net, pieces: Pieces, likeness: Likeness, ways: Mapping[str, Way]) -> Why:
     """Say what each modality of a track adds to its score.
 
     Args:
@@ -231,7 +229,7 @@ def explain(model: ColdStart, pieces: Pieces, likeness: Likeness, ways: Mapping[
 
 
 def _attributes(
-    model: ColdStart, pieces: Pieces, likeness: Likeness, name: str, players: list[str], way: Way
+    model: Net, pieces: Pieces, likeness: Likeness, name: str, players: list[str], way: Way
 ) -> dict[str, float]:
     """What each feature adds to its modality's share, the largest first."""
     others = subsets([player for player in players if player != name])
@@ -254,7 +252,7 @@ def _attributes(
 
 
 def _score(
-    model: ColdStart,
+    model: Net,
     pieces: Pieces,
     likeness: Likeness,
     there: Collection[str],
@@ -294,11 +292,11 @@ def _joined(*parts: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def _encoder(model: ColdStart, name: str) -> Encoder:
+def _encoder(model: Net, name: str) -> Encoder:
     return dict(_encoders(model))[name]
 
 
-def _encoders(model: ColdStart) -> list[tuple[str, Encoder]]:
+def _encoders(model: Net) -> list[tuple[str, Encoder]]:
     return [(name, part) for name, part in model.encoders.items() if isinstance(part, Encoder)]
 
 

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING
 
 from coldstart.data import ColdStartData
 from coldstart.errors import InputError
 from coldstart.explain import Likeness, Why, collect, explain, own_ways
 from coldstart.factors import Factors
 from coldstart.files import StrPath
+from coldstart.net import Net
 from coldstart.predictions import Predictions, predicted
 from coldstart.queries import Candidates, Recommendation, Vector, answer
 from coldstart.shards import Shards
-
-if TYPE_CHECKING:
-    from coldstart.model import ColdStart
 
 SPLITS = ["train", "val", "test"]
 
 
 def embed(
-    model: ColdStart,
+    model: Net,
     shards: Shards | StrPath,
     tracks: str | Sequence[str] | None = None,
     *,
@@ -65,7 +62,7 @@ def embed(
 
 
 def recommend(
-    model: ColdStart,
+    model: Net,
     shards: Shards | StrPath,
     factors: Factors | StrPath | None = None,
     *,
@@ -136,7 +133,7 @@ def recommend(
 
 
 def _open(
-    model: ColdStart, shards: Shards | StrPath, factors: Factors | StrPath | None = None
+    model: Net, shards: Shards | StrPath, factors: Factors | StrPath | None = None
 ) -> ColdStartData:
     """A dataset that this model can read, with its readers lent."""
     data = ColdStartData(str(shards.folder if isinstance(shards, Shards) else shards), None)

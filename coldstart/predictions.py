@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 from zlib import crc32
 
 import numpy as np
@@ -19,10 +19,8 @@ from tqdm import tqdm
 from coldstart.catalog import write_table
 from coldstart.errors import InputError
 from coldstart.files import StrPath, atomic_folder
+from coldstart.net import Net
 from coldstart.streams import Batch
-
-if TYPE_CHECKING:
-    from coldstart.model import ColdStart
 
 
 class Predictions(NamedTuple):
@@ -160,7 +158,7 @@ def by_track(batches: Iterable[Batch], output: Callable[[Batch], Tensor]) -> Pre
     return means.done()
 
 
-def predicted(model: ColdStart, batches: Iterable[Batch]) -> Predictions:
+def predicted(model: Net, batches: Iterable[Batch]) -> Predictions:
     """A model's outputs by track, in eval mode, computed where the model is.
 
     Tracks that have none of the model's inputs are left out.

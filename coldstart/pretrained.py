@@ -9,31 +9,28 @@ Nothing in it is pickled. The hub's library is the extra `coldstart[hub]`.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tempfile
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from coldstart.card import card
 from coldstart.checkpoints import same_version
 from coldstart.errors import InputError
 from coldstart.files import StrPath, atomic
-
-if TYPE_CHECKING:
-    from coldstart.model import ColdStart
+from coldstart.net import AnyNet, Net
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 
 
 def save_pretrained(
-    model: ColdStart, folder: StrPath, results: StrPath | Mapping[str, Any] | None = None
+    model: Net, folder: StrPath, results: StrPath | Mapping[str, Any] | None = None
 ) -> Path:
     """Write a folder that `from_pretrained` reads: weights, configuration and a model card.
 
@@ -57,7 +54,7 @@ def save_pretrained(
 
 
 def push_to_hub(
-    model: ColdStart,
+    model: Net,
     repo_id: str,
     results: StrPath | Mapping[str, Any] | None = None,
     *,
@@ -97,9 +94,7 @@ def push_to_hub(
     return str(address)
 
 
-def from_pretrained(
-    cls: type[ColdStart], source: StrPath, *, revision: str | None = None
-) -> ColdStart:
+def from_pretrained(cls: type[AnyNet], source: StrPath, *, revision: str | None = None) -> AnyNet:
     """Rebuild a model that was saved or pushed, in eval mode on the CPU; nothing is unpickled.
 
     Args:
@@ -133,21 +128,9 @@ def from_pretrained(
         raise InputError(f"{source}: its {CONFIG} describes no model ({error!r})") from error
 
 
-def weights_id(model: ColdStart) -> str:
-    """A hash of all weights: the results of a test say by it which model they are of."""
-    digest = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]
-
-
 def _save(
-    model: ColdStart, folder: StrPath, results: StrPath | Mapping[str, Any] | None, name: str
+    model: Net, folder: StrPath, results: StrPath | Mapping[str, Any] | None, name: str
 ) -> Path:
-    # Imported here, for a card is made of what evaluation says, which a model must not know.
-    from coldstart.card import card
-
     recipe, text = model.recipe(), card(model, results, name)
     # Copies, for safetensors refuses tensors that share their memory.
     weights = {key: value.cpu().contiguous().clone() for key, value in model.state_dict().items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -15,12 +15,10 @@ from coldstart.data import ColdStartData
 from coldstart.errors import InputError, one_of
 from coldstart.explain import BY_PLAYS, Explain, Likeness, Why
 from coldstart.factors import Factors
+from coldstart.net import Net
 from coldstart.predictions import Predictions
 from coldstart.ranking import top_k
 from coldstart.targets.track_factors import TrackFactors
-
-if TYPE_CHECKING:
-    from coldstart.model import ColdStart
 
 Candidates = Literal["cold", "warm", "all"]
 Vector = Tensor | NDArray[np.floating] | Sequence[float]
@@ -66,7 +64,7 @@ class Known(NamedTuple):
 
 
 def answer(
-    model: ColdStart,
+    model: Net,
     data: ColdStartData,
     predict: Callable[[], Predictions],
     *,
@@ -194,7 +192,7 @@ def _choose(
     return np.array([i for i, track in enumerate(known.track_ids) if track in there], np.int64)
 
 
-def _like(known: Known, like: str, model: ColdStart, data: ColdStartData) -> Tensor:
+def _like(known: Known, like: str, model: Net, data: ColdStartData) -> Tensor:
     if like in known.track_ids:
         return known.vectors[known.track_ids.index(like)]
     if any(track["track_id"] == like for track in data.shards.all_tracks()):

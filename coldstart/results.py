@@ -16,13 +16,13 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from coldstart import evaluation, figures
 from coldstart.callbacks import merged, parts_of
+from coldstart.checkpoints import weights_id
 from coldstart.encoders.base import WholeTrack
 from coldstart.errors import InputError
 from coldstart.files import write_json
 from coldstart.metrics import means
-from coldstart.model import ColdStart, Prediction
+from coldstart.net import Net, Prediction
 from coldstart.predictions import OnePiece, Predictions, TrackMeans, as_array
-from coldstart.pretrained import weights_id
 from coldstart.rivals import RIVAL_USERS
 from coldstart.run_checkpoint import gather
 from coldstart.streams import Batch
@@ -140,7 +140,7 @@ class TestReport(Callback):
         self,
         rivals: bool = True,
         name: str = "results",
-        content: ColdStart | None = None,
+        content: Net | None = None,
         candidates: evaluation.Candidates = "cold",
         lengths: Lengths | None = None,
     ) -> None:

@@ -18,7 +18,7 @@ from coldstart.audio_codec import AudioError
 from coldstart.errors import InputError
 from coldstart.explain import Likeness, Why, collect, explain, named, own_ways, way_through
 from coldstart.files import StrPath
-from coldstart.model import load
+from coldstart.net import Net, load
 from coldstart.notebook import SPLITS
 from coldstart.predictions import by_track
 from coldstart.queries import Candidates, Recommendation, answer
@@ -104,7 +104,7 @@ def explain_tracks(
     ways = {track: own_ways(model, pieces) for track, pieces in tracks.items()}
     training = {track["track_id"] for track in run.data.shards.all_tracks(["train"])}
     for name, stage in first_stage_of(run.folder).items():
-        if name not in named(load(stage.runs[0])):
+        if name not in named(load(stage.runs[0], Net)):
             continue  # sound: there is no need to hear it again
         nets = [open_run(folder, shards, factors) for folder in stage.runs]
         read = [collect(net.model, net.data.batches(SPLITS, only=ids)) for net in nets]

@@ -13,7 +13,7 @@ from coldstart.checkpoints import best_checkpoint
 from coldstart.data import ColdStartData
 from coldstart.errors import InputError
 from coldstart.files import StrPath
-from coldstart.model import ColdStart, load
+from coldstart.net import Net, load
 from coldstart.predictions import Predictions, predicted
 
 NOTE = "stage1.json"
@@ -49,7 +49,7 @@ class Run(NamedTuple):
     """
 
     folder: Path
-    model: ColdStart
+    model: Net
     data: ColdStartData
     own_shards: bool
 
@@ -80,7 +80,7 @@ def open_run(folder: StrPath, shards: str | None = None, factors: str | None = N
     config = read_config(folder)["data"]
     replaced = {"shards": shards, "factors": factors}
     config |= {key: path for key, path in replaced.items() if path is not None}
-    model, data = load(best_checkpoint(folder)), ColdStartData(**config)
+    model, data = load(best_checkpoint(folder), Net), ColdStartData(**config)
     model.check(data.info, data.has)
     data.lend(model.lend())
     return Run(Path(folder), model, data, own_shards=shards is None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
@@ -11,13 +10,11 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from coldstart.data import ColdStartData
 from coldstart.errors import InputError
 from coldstart.fusion.base import Solvable
+from coldstart.net import Net
 from coldstart.targets.base import Target
 
-if TYPE_CHECKING:
-    from coldstart.model import ColdStart
 
-
-def must_be_fixed(model: ColdStart) -> None:
+def must_be_fixed(model: Net) -> None:
     """Nothing but the head may need training, and what is solved must be what is asked for.
 
     Raises:
@@ -54,7 +51,7 @@ def groups(data: ColdStartData) -> dict[str, int]:
     }
 
 
-def solve(model: ColdStart, data: ColdStartData) -> None:
+def solve(model: Net, data: ColdStartData) -> None:
     """Solve for the head's weights, from all training tracks that have a vector.
 
     Every process reads all of them, and finds the same: no sum has to cross between processes.

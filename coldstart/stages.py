@@ -29,7 +29,7 @@ from coldstart.encoders.artist import ARTIST
 from coldstart.errors import InputError
 from coldstart.factors import Factors
 from coldstart.files import atomic, fingerprint, write_json
-from coldstart.model import ColdStart, load
+from coldstart.net import Net, load
 from coldstart.predictions import Predictions, as_array
 from coldstart.runs import NOTE, Stage, Vectors, first_stage_of, read_config
 from coldstart.sharding import add_vectors
@@ -132,16 +132,16 @@ def complete(run: Path, shards: str, lightning: Lightning) -> None:
             _write(stage, Shards(shards), lightning)
 
 
-def content_of(run: Path) -> ColdStart | None:
+def content_of(run: Path) -> Net | None:
     """The encoders of a two-stage run's content, before any net has made something of it."""
     stages = first_stage_of(run)
     if not stages:
         return None
-    model = load(best_checkpoint(run))
+    model = load(best_checkpoint(run), Net)
     encoders: dict[str, Any] = dict(model.encoders.items())
     for name, stage in stages.items():
-        encoders[name] = load(best_checkpoint(stage.runs[0])).encoders[name]
-    return ColdStart(encoders, target=model.target).eval()
+        encoders[name] = load(best_checkpoint(stage.runs[0]), Net).encoders[name]
+    return Net(encoders, target=model.target).eval()
 
 
 def _train(stage: Stage, config: dict[str, Any], dataset: Shards, lightning: Lightning) -> Stage:

@@ -1,0 +1,326 @@
+"""`Net`: any encoders, one fusion head, one target; it knows no trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Self, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from coldstart import registry
+from coldstart.checkpoints import VERSION, best_checkpoint, read_checkpoint
+from coldstart.encoders.base import Encoder, Modality
+from coldstart.errors import InputError
+from coldstart.files import StrPath
+from coldstart.fusion.base import FusionHead
+from coldstart.fusion.concat import Concat
+from coldstart.fusion.mean import MeanLateFusion
+from coldstart.sample import Sample
+from coldstart.shards import folder_of
+from coldstart.streams import Batch, Lent
+from coldstart.targets.base import Target
+from coldstart.targets.track_factors import TrackFactors
+
+AnyNet = TypeVar("AnyNet", bound="Net")
+
+_BOOKKEEPING = ("shards", "fields", "source", "runs")
+"""Facts of a dataset that a model has no use for."""
+
+Info = Callable[[str], Mapping[str, Any]]
+"""Modality folder (or `factors`) → its facts."""
+
+Contents = Callable[[Sequence[str]], Iterable[Sample]]
+"""Fields → the training tracks that have any of them."""
+
+
+class Prediction(NamedTuple):
+    """Outputs for a batch of tracks, or of pieces of tracks.
+
+    Attributes:
+        track_ids: B ids.
+        values: [B, K].
+        encoded: encoder name → [B, dim], what fusion got.
+    """
+
+    track_ids: list[str]
+    values: Tensor
+    encoded: dict[str, Tensor]
+
+
+class Net(nn.Module):
+    """Predicts a track's target (its place in collaborative-filtering space) from its content.
+
+    Examples:
+        >>> from coldstart.encoders.attributes import MGP
+        >>> net = Net({"mgp": MGP(hidden=(8,))})
+        >>> facts = {
+        ...     "mgp": {"names": ["joyful", "fast"], "mean": [0.5, 0.5], "std": [1.0, 1.0]},
+        ...     "factors": {"factors": 4},
+        ... }
+        >>> net.build(facts.__getitem__)
+        >>> inputs = {"mgp": Modality(torch.rand(3, 2), torch.ones(3, dtype=torch.bool))}
+        >>> net(inputs).shape
+        torch.Size([3, 4])
+    """
+
+    def __init__(
+        self,
+        encoders: dict[str, Encoder],
+        fusion: FusionHead | None = None,
+        target: Target | None = None,
+        modality_dropout: float = 0.0,
+    ) -> None:
+        """A net that isn't built yet: layers whose shapes depend on the data come with `build`.
+
+        Args:
+            encoders: name → encoder. The names are yours; an encoder's `fields` say what it reads.
+            fusion: how the encoders' vectors become one; by default `MeanLateFusion` where several
+                predict factors, else the talk's `Concat`.
+            target: what is predicted, and the loss; `TrackFactors` by default.
+            modality_dropout: while training, each modality of a track is taken away with this
+                probability (but never all), so that the model learns to do without.
+        """
+        super().__init__()
+        if not encoders:
+            raise InputError("model.encoders is empty: select at least one")
+        if not 0 <= modality_dropout < 1:
+            raise InputError(f"modality_dropout is from 0 to below 1, not {modality_dropout}")
+        self.modality_dropout = modality_dropout
+        self.encoders = nn.ModuleDict(encoders)
+        self.target = target or TrackFactors()
+        several = len(encoders) > 1 and isinstance(self.target, TrackFactors)
+        self.fusion = fusion or (MeanLateFusion() if several else Concat())
+        self.facts: dict[str, dict[str, Any]] = {}
+        self.fitted_on: dict[str, Any] = {}
+
+    @property
+    def device(self) -> torch.device:
+        """Where its parameters are; in a trainer, Lightning's property of this name."""
+        return next((p.device for p in self.parameters()), torch.device("cpu"))
+
+    def build(self, info: Info, contents: Contents | None = None) -> None:
+        """Make all layers, from the facts of each modality that is read and of the target.
+
+        Args:
+            info: modality folder (or `factors`) → its facts.
+            contents: training tracks' content, for encoders that learn from it beforehand; without
+                it, `info` must know what they learnt (as a checkpoint's facts do).
+        """
+        if self.facts:
+            return
+        for name, encoder in self._encoders():
+            learnt = self._learnt(name, encoder, info, contents)
+            encoder.start({**self._fact(info, encoder.fields[0]), **learnt})
+        self.target.build(self._fact(info, self.target.fields[0]))
+        self.fusion.build({name: e.dim for name, e in self._encoders()}, self.target.dim)
+
+    def build_like(self, checkpoint: StrPath) -> None:
+        """Build from a checkpoint's facts: whatever dataset comes, its weights will fit.
+
+        Raises:
+            InputError: the checkpoint is of another architecture.
+        """
+        stored = read_checkpoint(checkpoint)["coldstart"]
+        self._same_architecture(stored)
+        self.build(stored["facts"].__getitem__)
+
+    def recipe(self) -> dict[str, Any]:
+        """What rebuilds the model, without its weights: class names, arguments and facts, all
+        plain values.
+
+        Raises:
+            InputError: it isn't built yet.
+        """
+        self._must_be_built()
+        return {
+            "version": VERSION,
+            **self._recipes(),
+            "facts": self.facts,
+            "fitted_on": self.fitted_on,
+        }
+
+    @classmethod
+    def rebuild(cls, recipe: Mapping[str, Any], weights: Mapping[str, Tensor], name: str) -> Self:
+        """Make the model that a recipe describes, in eval mode on the CPU.
+
+        Args:
+            recipe: as `recipe` gave it.
+            weights: the state dict.
+            name: where both come from, for an error.
+
+        Raises:
+            InputError: it needs a plugin that isn't installed, or the weights don't fit.
+        """
+        encoders, facts = recipe["encoders"].items(), recipe["facts"]
+        model = cls(
+            encoders={key: registry.create("encoders", part) for key, part in encoders},
+            fusion=registry.create("fusion", recipe["fusion"]),
+            target=registry.create("targets", recipe["target"]),
+        )
+        model.build(facts.__getitem__)
+        model.fitted_on = recipe["fitted_on"]
+        try:
+            model.load_state_dict(weights)
+        except RuntimeError as error:
+            raise InputError(
+                f"{name}: its weights don't fit the model it describes: {error}"
+            ) from error
+        return model.eval()
+
+    def check(self, info: Info, has: Callable[[str], bool]) -> None:
+        """Raise InputError unless a dataset is of the kind that this model was built from.
+
+        Args:
+            info: modality folder (or `factors`) → its facts.
+            has: whether there is such a folder; the truth need not be there, the inputs must.
+        """
+        self._must_be_built()
+        for _, encoder in self._encoders():
+            folder = folder_of(encoder.fields[0])
+            encoder.check(info(folder), self.facts[folder])
+        folder = folder_of(self.target.fields[0])
+        if has(folder):
+            self.target.check(info(folder), self.facts[folder])
+
+    def encode(self, inputs: Mapping[str, Modality]) -> dict[str, Tensor]:
+        """{modality: values and mask} → {modality: [B, dim]}."""
+        return {name: encoder(inputs[name]) for name, encoder in self._encoders()}
+
+    def forward(self, inputs: Mapping[str, Modality]) -> Tensor:
+        """{modality: values and mask} → [B, K], on the scale that the loss is computed on."""
+        return self._fuse(self.encode(inputs), inputs)
+
+    def predict(self, inputs: Mapping[str, Modality]) -> Tensor:
+        """{modality: values and mask} → [B, K], on the target's own scale."""
+        return self.target.output(self(inputs))
+
+    def describe(self, inputs: Mapping[str, Modality]) -> Tensor:
+        """[B, F]: the content itself, without learning, for the simple rivals of a test.
+
+        NaN where a modality is missing.
+        """
+        described = [
+            encoder.describe(inputs[name].values).where(inputs[name].present[:, None], torch.nan)
+            for name, encoder in self._encoders()
+        ]
+        return torch.cat(described, dim=1)
+
+    def lend(self) -> Lent:
+        """What the data side needs: readers, and nothing else of the model."""
+        return Lent(
+            readers={name: (e.fields, e.reader()) for name, e in self._encoders()},
+            target=(self.target.fields[0], self.target.reader()),
+            streamed=any(encoder.streamed for _, encoder in self._encoders()),
+        )
+
+    def predict_step(self, batch: Batch) -> Prediction:
+        """The outputs, without tracks of which nothing is known: they have none of the inputs."""
+        there = known(batch.inputs)
+        everything = self._outputs(batch)
+        ids = [track for track, has in zip(batch.track_ids, there.tolist(), strict=True) if has]
+        encoded = {name: vectors[there] for name, vectors in everything.encoded.items()}
+        return Prediction(ids, everything.values[there], encoded)
+
+    def _outputs(self, batch: Batch) -> Prediction:
+        encoded = self.encode(batch.inputs)
+        values = self.target.output(self._fuse(encoded, batch.inputs))
+        return Prediction(batch.track_ids, values, encoded)
+
+    def _fuse(self, encoded: Mapping[str, Tensor], inputs: Mapping[str, Modality]) -> Tensor:
+        present = {name: inputs[name].present for name in encoded}
+        fused: Tensor = self.fusion(encoded, present)
+        return fused
+
+    def _must_be_built(self) -> None:
+        if not self.facts:
+            raise InputError(
+                "this model has no layers yet, for their shapes depend on the data: fit it "
+                "(`trainer.fit(model, coldstart.ColdStartData(...))`), or load a fitted one"
+            )
+
+    def _encoders(self) -> list[tuple[str, Encoder]]:
+        return [
+            (name, module) for name, module in self.encoders.items() if isinstance(module, Encoder)
+        ]
+
+    def _fact(self, info: Info, field: str) -> dict[str, Any]:
+        folder = folder_of(field)
+        facts = {k: v for k, v in info(folder).items() if k not in _BOOKKEEPING}
+        return self.facts.setdefault(folder, facts)
+
+    def _learnt(
+        self, name: str, encoder: Encoder, info: Info, contents: Contents | None
+    ) -> Mapping[str, Any]:
+        """What an encoder has learnt of the training tracks' content, beside the facts."""
+        if type(encoder).learn is Encoder.learn:
+            return {}
+        key = f"learnt/{name}"
+        learnt = encoder.learn(contents(encoder.fields)) if contents else dict(info(key))
+        return self.facts.setdefault(key, learnt)
+
+    def _recipes(self) -> dict[str, Any]:
+        return {
+            "encoders": {name: encoder.recipe() for name, encoder in self._encoders()},
+            "fusion": self.fusion.recipe(),
+            "target": self.target.recipe(),
+        }
+
+    def _same_architecture(self, stored: Mapping[str, Any]) -> None:
+        for part, mine in self._recipes().items():
+            kind = registry.KIND_OF[part]
+            if self._fixed(mine) != self._fixed(registry.completed(kind, stored[part])):
+                raise InputError(
+                    f"the checkpoint is of another architecture: its {part} is {stored[part]}, "
+                    f"the configuration's is {mine}"
+                )
+
+    def _fixed(self, recipe: Mapping[str, Any]) -> Any:
+        """A recipe without the arguments that touch no weight: they may differ."""
+        fixed = _plain(recipe)
+        for name, encoder in self._encoders():
+            if name in fixed:
+                for argument in encoder.may_differ:
+                    fixed[name]["init_args"].pop(argument, None)
+        return fixed
+
+
+def known(inputs: Mapping[str, Modality]) -> Tensor:
+    """Which tracks have any of the inputs. → [B] bool."""
+    return torch.stack([modality.present for modality in inputs.values()]).any(0)
+
+
+def with_modality_dropout(inputs: Mapping[str, Modality], share: float) -> dict[str, Modality]:
+    """Take each modality of each track away with this probability, but never all it has."""
+    if share == 0:
+        return dict(inputs)
+    there = torch.stack([modality.present for modality in inputs.values()])
+    kept = there & (torch.rand(there.shape, device=there.device) >= share)
+    kept = torch.where(kept.any(0), kept, there)
+    return {
+        name: modality._replace(present=kept[i])
+        for i, (name, modality) in enumerate(inputs.items())
+    }
+
+
+def load(path: StrPath, cls: type[AnyNet]) -> AnyNet:
+    """Rebuild a model from a checkpoint, in eval mode on the CPU; no dataset is needed.
+
+    Args:
+        path: a checkpoint, whoever made it, or a run's folder, which stands for its best one.
+        cls: the class to make.
+
+    Raises:
+        InputError: unreadable, another version, or it needs a plugin that isn't installed.
+    """
+    path = best_checkpoint(path) if Path(path).is_dir() else Path(path)
+    checkpoint = read_checkpoint(path)
+    return cls.rebuild(checkpoint["coldstart"], checkpoint["state_dict"], str(path))
+
+
+def _plain(value: Any) -> Any:
+    """Tuples and lists are the same architecture."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
