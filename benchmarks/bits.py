@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 from torch.nn import functional as F
 
+from coldstart.datasets.synthetic import make_catalogue
 from coldstart.encoders.spectrogram import Spectrogram
 from coldstart.factors import factorize
 from coldstart.fusion.concat import Concat
@@ -24,7 +25,6 @@ from coldstart.model import ColdStart, load
 from coldstart.sharding import shard
 from coldstart.shards import Shards
 from coldstart.splits import split
-from coldstart.synth import make_catalogue
 from coldstart.training import fit, test
 
 RATE = 11_025

@@ -18,6 +18,7 @@ from lightning.pytorch import LightningModule, Trainer
 from benchmarks.table import Row, in_turn, main, seconds
 from benchmarks.worlds import trainer_options
 from coldstart.data import ColdStartData
+from coldstart.datasets.synthetic import make_catalogue
 from coldstart.encoders.audio import Audio
 from coldstart.epochs import TrainLoader
 from coldstart.factors import factorize
@@ -25,7 +26,6 @@ from coldstart.model import ColdStart
 from coldstart.run_checkpoint import RunCheckpoint
 from coldstart.sharding import shard
 from coldstart.splits import split
-from coldstart.synth import make_catalogue
 
 TRACKS = int(os.environ.get("TRACKS", "200"))
 

@@ -20,9 +20,9 @@ from pathlib import Path
 import soundfile
 
 from benchmarks.table import Row, clocked, in_turn, main
-from coldstart.catalog import read_tracks
+from coldstart.datasets.synthetic import make_catalogue
 from coldstart.sharding import shard
-from coldstart.synth import make_catalogue
+from coldstart.tables import read_tracks
 
 TRACKS, WORKERS = 200, 2
 

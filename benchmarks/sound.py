@@ -18,8 +18,9 @@ from coldstart.data import ColdStartData
 from coldstart.encoders.base import Encoder
 from coldstart.factors import VERSION, Factors
 from coldstart.model import ColdStart
+from coldstart.sample import folder_of
 from coldstart.sharding import shard
-from coldstart.shards import Shards, folder_of, list_modality, write_tar
+from coldstart.shards import Shards, list_modality, write_tar
 
 RATE = 22_050
 PATCH_SECONDS = 35

@@ -15,9 +15,9 @@ import soundfile
 from benchmarks.input_path import BATCH, SECONDS, flac
 from benchmarks.sound import PATCH_SECONDS, RATE, Loader, dataset, fill, music, print_rows
 from benchmarks.table import Row
+from coldstart.audio.storage import store_facts, stored
 from coldstart.encoders.audio import Audio
 from coldstart.encoders.spectrogram import Spectrogram
-from coldstart.stores import store_facts, stored
 
 EPOCHS = 10
 """Of spectrograms in a round: one alone takes a moment."""

@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader
 from benchmarks.table import Row, clocked, main, now, summary
 from benchmarks.worlds import FACTORS, World, attribute_world
 from coldstart import ColdStart, ColdStartData, registry
-from coldstart.audio_codec import SAMPLE_RATE
+from coldstart.audio.codec import SAMPLE_RATE
 from coldstart.callbacks import PredictionWriter
 from coldstart.encoders.base import Modality
 from coldstart.results import FitReport, TestReport

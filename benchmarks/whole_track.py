@@ -29,7 +29,7 @@ import torch
 
 from benchmarks.sound import RATE, dataset, fill, music, print_rows
 from benchmarks.table import Row
-from coldstart.audio_codec import blocks, to_flac
+from coldstart.audio.codec import blocks, to_flac
 from coldstart.data import ColdStartData
 from coldstart.encoders.audio import Audio
 from coldstart.model import ColdStart

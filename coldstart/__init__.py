@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from coldstart.benchmarking import benchmark as benchmark
     from coldstart.data import ColdStartData as ColdStartData
     from coldstart.datasets import dataset as dataset
+    from coldstart.datasets.synthetic import make_catalogue as make_catalogue
     from coldstart.encoders.artist import Artist as Artist
     from coldstart.encoders.attributes import MGP as MGP
     from coldstart.encoders.attributes import MachineListened as MachineListened
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
     from coldstart.sharding import shard as shard
     from coldstart.shards import Shards as Shards
     from coldstart.splits import split as split
-    from coldstart.synth import make_catalogue as make_catalogue
     from coldstart.targets.attributes import Attributes as Attributes
     from coldstart.targets.base import Target as Target
     from coldstart.targets.contrastive import Contrastive as Contrastive

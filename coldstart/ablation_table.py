@@ -10,12 +10,12 @@ import numpy as np
 import polars as pl
 from tabulate import tabulate
 
-from coldstart.catalog import write_table
 from coldstart.evaluation import OURS, PATCHES
 from coldstart.figures import HEADERS
 from coldstart.files import atomic, write_json
 from coldstart.jobs import Job
 from coldstart.metrics import MAP_K, K
+from coldstart.tables import write_table
 from coldstart.wandb_view import log_table
 
 FIGURES = [HEADERS[name] for name in ("cosine", "recall", "ndcg", "map")]

@@ -14,7 +14,6 @@ from tabulate import tabulate
 
 from coldstart import uncertainty
 from coldstart.benchmark_plan import Plan
-from coldstart.catalog import write_table
 from coldstart.errors import InputError
 from coldstart.evaluation import OURS
 from coldstart.figures import HEADERS
@@ -22,6 +21,7 @@ from coldstart.files import atomic, write_json
 from coldstart.jobs import Job, Step
 from coldstart.metrics import MAP_K, K
 from coldstart.runs import first_stage_of
+from coldstart.tables import write_table
 
 FIGURES = {name: HEADERS[name] for name in ("recall", "ndcg", "map")}
 NDCG = FIGURES["ndcg"]

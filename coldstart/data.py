@@ -16,7 +16,6 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
 from coldstart.artist_tracks import ArtistTracks
-from coldstart.catalog import read_ids
 from coldstart.chunks import collate_in_chunks
 from coldstart.encoders.artist import ARTIST
 from coldstart.epochs import TrainLoader, counted, where_of
@@ -24,8 +23,8 @@ from coldstart.errors import InputError, one_of
 from coldstart.factors import Factors
 from coldstart.generators import drawn_from
 from coldstart.leaving_out import Keep, Lacks
-from coldstart.sample import Sample
-from coldstart.shards import Shards, folder_of
+from coldstart.sample import Sample, folder_of
+from coldstart.shards import Shards
 from coldstart.sigterm import only_from_parent
 from coldstart.streams import (
     Batch,
@@ -36,6 +35,7 @@ from coldstart.streams import (
     Place,
     TrainStream,
 )
+from coldstart.tables import read_ids
 from coldstart.targets.track_factors import FACTORS
 
 JOINED = (folder_of(FACTORS), folder_of(ARTIST))

@@ -29,10 +29,10 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from scipy.sparse import csr_matrix
 
-from coldstart.catalog import read_listens, read_listens_before, read_splits, write_table
 from coldstart.errors import Broken, InputError, one_of
 from coldstart.files import StrPath, atomic, write_json
 from coldstart.mf import explicit_als, fold_in, implicit_als, in_score_axes, noise_level
+from coldstart.tables import read_listens, read_listens_before, read_splits, write_table
 from coldstart.withholding import cut_day, withhold
 
 VERSION = 1

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import polars as pl
 from tabulate import tabulate
 
-from coldstart.catalog import write_table
 from coldstart.files import StrPath, write_json
 from coldstart.metrics import MAP_K, K
+from coldstart.tables import write_table
 
 REPEATS = 5
 """Shuffled content is a mean over this many draws."""

@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from platformdirs import user_cache_path
 
 StrPath = str | os.PathLike[str]
 
@@ -68,3 +71,19 @@ def file_hash(path: StrPath) -> str:
     """SHA-256 of a file's bytes, read in blocks."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_remote(place: StrPath) -> bool:
+    """Whether this is an address, such as `s3://bucket/shards`, and no path.
+
+    >>> is_remote("https://example.org/shards"), is_remote("data/shards")
+    (True, False)
+    """
+    # A Path makes one slash of two.
+    return re.match(r"[a-z][a-z0-9+.-]+:/", os.fspath(place)) is not None
+
+
+def cache_folder() -> Path:
+    """Where local copies lie: the environment's COLDSTART_CACHE, or the user's cache folder."""
+    named = os.environ.get("COLDSTART_CACHE")
+    return Path(named).absolute() if named else user_cache_path("coldstart")

@@ -22,12 +22,12 @@ from coldstart.errors import InputError
 from coldstart.factors import Factors
 from coldstart.files import StrPath
 from coldstart.popularity import HEAD, Track, tracks_by_id
-from coldstart.report import picture_format, popularity_curve
+from coldstart.reporting.pictures import picture_format, popularity_curve
+from coldstart.reporting.text import clean, cut, side_by_side, width
 from coldstart.runs import Run, open_run, predictions_of
 from coldstart.shards import Shards
 from coldstart.stages import complete
 from coldstart.targets.track_factors import TrackFactors
-from coldstart.text import clean, cut, side_by_side, width
 from coldstart.training import lightning_cli
 
 COLUMN = 36  # three of them and the ranks fit 120 cells

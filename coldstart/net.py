@@ -17,8 +17,7 @@ from coldstart.files import StrPath
 from coldstart.fusion.base import FusionHead
 from coldstart.fusion.concat import Concat
 from coldstart.fusion.mean import MeanLateFusion
-from coldstart.sample import Sample
-from coldstart.shards import folder_of
+from coldstart.sample import Sample, folder_of
 from coldstart.streams import Batch, Lent
 from coldstart.targets.base import Target
 from coldstart.targets.track_factors import TrackFactors

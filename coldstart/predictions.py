@@ -16,11 +16,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from coldstart.catalog import write_table
 from coldstart.errors import InputError
 from coldstart.files import StrPath, atomic_folder
 from coldstart.net import Net
 from coldstart.streams import Batch
+from coldstart.tables import write_table
 
 
 class Predictions(NamedTuple):

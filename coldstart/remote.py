@@ -8,7 +8,6 @@ since is thrown away here, modality by modality.
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -18,29 +17,12 @@ from typing import Any
 
 import fsspec
 from filelock import FileLock
-from platformdirs import user_cache_path
 
 from coldstart.errors import InputError
-from coldstart.files import StrPath, atomic, fingerprint, write_json
+from coldstart.files import atomic, cache_folder, fingerprint, write_json
 
 ORIGIN = "mirror_of"
 """Key of a local copy's dataset.json: the address, and the modalities that are there."""
-
-
-def is_remote(place: StrPath) -> bool:
-    """Whether this is an address, such as `s3://bucket/shards`, and no path.
-
-    >>> is_remote("https://example.org/shards"), is_remote("data/shards")
-    (True, False)
-    """
-    # A Path makes one slash of two.
-    return re.match(r"[a-z][a-z0-9+.-]+:/", os.fspath(place)) is not None
-
-
-def cache_folder() -> Path:
-    """Where local copies lie: the environment's COLDSTART_CACHE, or the user's cache folder."""
-    named = os.environ.get("COLDSTART_CACHE")
-    return Path(named).absolute() if named else user_cache_path("coldstart")
 
 
 def mirror(address: str) -> Path:

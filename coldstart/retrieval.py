@@ -14,7 +14,8 @@ import torch
 from tabulate import tabulate
 from torch import Tensor
 
-from coldstart.audio_codec import AudioError
+from coldstart.audio.codec import AudioError
+from coldstart.audio.storage import field_of, stored
 from coldstart.errors import InputError
 from coldstart.explain import Likeness, Why, collect, explain, named, own_ways, way_through
 from coldstart.files import StrPath
@@ -22,14 +23,12 @@ from coldstart.net import Net, load
 from coldstart.notebook import SPLITS
 from coldstart.predictions import by_track
 from coldstart.queries import Candidates, Recommendation, answer
+from coldstart.reporting.text import clean
 from coldstart.runs import Run, Vectors, first_stage_of, open_run, predictions_of
-from coldstart.sample import Sample
-from coldstart.shards import folder_of
+from coldstart.sample import Sample, folder_of
 from coldstart.sources import npy_bytes
 from coldstart.stages import complete, unheard_by
-from coldstart.stores import field_of, stored
 from coldstart.streams import Batch
-from coldstart.text import clean
 from coldstart.training import lightning_cli
 
 

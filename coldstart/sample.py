@@ -1,4 +1,4 @@
-"""A track on its way from a tar to a batch."""
+"""A track on its way from a tar to a batch, and what its fields are called."""
 
 from __future__ import annotations
 
@@ -23,3 +23,12 @@ def malformed(sample: Mapping[str, Any], field: str, reason: object) -> InputErr
     return InputError(
         f"shard {sample['shard']}, track {sample['track_id']!r}, field '{field}': {reason}"
     )
+
+
+def folder_of(field: str) -> str:
+    """Name of the modality folder that holds a field.
+
+    >>> folder_of("mgp.npy")
+    'mgp'
+    """
+    return field.split(".", 1)[0]

@@ -23,15 +23,13 @@ import polars as pl
 import torch
 from tqdm import tqdm
 
-from coldstart.audio_codec import SAMPLE_RATE
-from coldstart.catalog import read_splits, read_tracks
+from coldstart.audio.codec import SAMPLE_RATE
+from coldstart.audio.storage import Store, store_facts
 from coldstart.errors import Broken, Fault, InputError, ItemError
-from coldstart.files import StrPath, fingerprint, write_json
-from coldstart.remote import is_remote
+from coldstart.files import StrPath, fingerprint, is_remote, write_json
 from coldstart.shards import VERSION, Shards, changing, list_modality, write_dataset, write_tar
 from coldstart.sources import Source, npy_bytes, sources_of, statistics, vector_statistics
-from coldstart.splits import SPLITS
-from coldstart.stores import Store, store_facts
+from coldstart.tables import SPLITS, read_splits, read_tracks
 
 CONFIGS = {
     ("mgp", "genres"): "mgp_genres",

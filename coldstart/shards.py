@@ -45,9 +45,8 @@ from webdataset.writer import TarWriter
 
 from coldstart import remote
 from coldstart.errors import InputError
-from coldstart.files import StrPath, atomic, write_json
-from coldstart.remote import is_remote
-from coldstart.sample import Sample
+from coldstart.files import StrPath, atomic, is_remote, write_json
+from coldstart.sample import Sample, folder_of
 
 VERSION = 1
 
@@ -67,15 +66,6 @@ def key_of(track_id: str) -> str:
 def track_of(key: str) -> str:
     """Undo `key_of`."""
     return unquote(key)
-
-
-def folder_of(field: str) -> str:
-    """Name of the modality folder that holds a field.
-
-    >>> folder_of("mgp.npy")
-    'mgp'
-    """
-    return field.split(".", 1)[0]
 
 
 class Shards:

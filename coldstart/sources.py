@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from coldstart.catalog import read_attributes, read_column, read_vectors
+from coldstart.audio.storage import field_of, stored
 from coldstart.errors import Broken, InputError, ItemError
 from coldstart.files import file_hash, fingerprint
-from coldstart.shards import folder_of
-from coldstart.stores import field_of, stored
+from coldstart.sample import folder_of
+from coldstart.tables import read_attributes, read_column, read_vectors
 
 
 class Source(NamedTuple):

@@ -10,11 +10,10 @@ from typing import Literal, get_args
 import numpy as np
 import polars as pl
 
-from coldstart.catalog import read_tracks, write_table
 from coldstart.errors import Broken, InputError, one_of
 from coldstart.files import StrPath, file_hash, write_json
+from coldstart.tables import SPLITS, read_tracks, write_table
 
-SPLITS = ("train", "val", "test")
 Method = Literal["random", "artist", "temporal"]
 
 

@@ -22,8 +22,8 @@ from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from coldstart.encoders.base import Modality, Reader
 from coldstart.generators import drawn_from
-from coldstart.sample import Sample
-from coldstart.shards import Shards, folder_of
+from coldstart.sample import Sample, folder_of
+from coldstart.shards import Shards
 from coldstart.targets.track_factors import FACTORS
 
 T = TypeVar("T")

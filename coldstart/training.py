@@ -20,9 +20,8 @@ from coldstart import callbacks, dropping, registry, results, stages
 from coldstart.checkpoints import LAST, best_checkpoint, read_checkpoint
 from coldstart.data import ColdStartData
 from coldstart.errors import InputError
-from coldstart.files import StrPath
+from coldstart.files import StrPath, is_remote
 from coldstart.model import ColdStart
-from coldstart.remote import is_remote
 from coldstart.run_checkpoint import RunCheckpoint
 from coldstart.runs import NOTE, read_config
 from coldstart.shipped import find_configs

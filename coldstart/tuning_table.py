@@ -10,8 +10,8 @@ from typing import Any, Literal
 import polars as pl
 from tabulate import tabulate
 
-from coldstart.catalog import write_table
 from coldstart.files import write_json
+from coldstart.tables import write_table
 from coldstart.wandb_view import log_table
 
 STATES = {"COMPLETE": "complete", "FAIL": "failed"}

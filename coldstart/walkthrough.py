@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from coldstart.datasets.synthetic import make_catalogue
 from coldstart.evaluation import OURS, PATCHES
 from coldstart.factors import factorize
 from coldstart.figures import Row, caption, table
@@ -19,7 +20,6 @@ from coldstart.runs import open_run
 from coldstart.sharding import shard
 from coldstart.shards import Shards
 from coldstart.splits import split
-from coldstart.synth import make_catalogue
 from coldstart.training import Overrides, fit, predict, test
 
 ROWS = {

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from coldstart.catalog import read_splits
 from coldstart.errors import InputError
 from coldstart.files import StrPath
+from coldstart.tables import read_splits
 
 AUTO = "auto"
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
-from coldstart.audio_codec import AudioError, blocks, length, to_flac, window
+from coldstart.audio.codec import AudioError, blocks, length, to_flac, window
 from coldstart.encoders.patches import START, PatchReader, waveform
 from coldstart.errors import InputError
 from coldstart.sharding import shard

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coldstart.catalog import (
+from coldstart.errors import Broken, InputError
+from coldstart.factors import Factors, factorize
+from coldstart.tables import (
     read_attributes,
     read_listens,
     read_splits,
@@ -16,8 +18,6 @@ from coldstart.catalog import (
     read_tracks,
     write_table,
 )
-from coldstart.errors import Broken, InputError
-from coldstart.factors import Factors, factorize
 
 STRANGE_IDS = [
     "007",

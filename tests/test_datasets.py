@@ -18,13 +18,13 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import coldstart as cs
-from coldstart.catalog import read_attributes, read_listens, read_splits, read_tracks, read_vectors
 from coldstart.cli import main
 from coldstart.datasets import LOADERS, jamendo, music4all, yambda
 from coldstart.datasets.fetching import HuggingFace, Remote, Zenodo, download
 from coldstart.datasets.originals import About, Original, Originals
 from coldstart.datasets.reading import pieces
 from coldstart.errors import Broken, InputError
+from coldstart.tables import read_attributes, read_listens, read_splits, read_tracks, read_vectors
 
 Made = Callable[..., dict[str, pl.DataFrame]]
 

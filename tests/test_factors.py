@@ -12,10 +12,10 @@ from safetensors.numpy import load_file
 from scipy.sparse import csr_matrix, random_array
 from threadpoolctl import threadpool_limits
 
-from coldstart.catalog import read_listens, read_splits
 from coldstart.errors import InputError
 from coldstart.factors import Factors, factorize
 from coldstart.mf import explicit_als, fold_in, implicit_als
+from coldstart.tables import read_listens, read_splits
 
 Matrix = NDArray[np.float32]
 Log = tuple[pl.DataFrame, Path, list[str]]

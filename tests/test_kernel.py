@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from coldstart.catalog import read_splits
 from coldstart.cli import main
 from coldstart.data import ColdStartData
 from coldstart.encoders.attributes import MGP
@@ -31,6 +30,7 @@ from coldstart.runs import open_run, predictions_of
 from coldstart.sharding import shard
 from coldstart.solved import groups
 from coldstart.splits import split
+from coldstart.tables import read_splits
 from coldstart.targets.track_factors import TrackFactors
 
 RECIPE = {"factors": 8, "shrinkage": 0.15, "axes": "scores"}

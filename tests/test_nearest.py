@@ -18,8 +18,8 @@ from coldstart.encoders.attributes import MGP
 from coldstart.factors import Factors
 from coldstart.nearest import Neighbours, Space
 from coldstart.popularity import head_plays, popularity_rank
+from coldstart.reporting.text import width
 from coldstart.runs import open_run, predictions_of
-from coldstart.text import width
 
 # Angle of the factors in degrees (None: nobody played it), plays, grades, split.
 TRACKS: dict[str, tuple[float | None, int, tuple[float, ...] | None, str]] = {
@@ -271,7 +271,7 @@ def test_the_picture_is_of_the_format_that_its_name_says(
     name: str, begins: bytes, like: str, planted: Planted, tmp_path: Path
 ) -> None:
     """c's title looks like TeX, and j's has letters that the font lacks."""
-    from coldstart.report import popularity_curve
+    from coldstart.reporting.pictures import popularity_curve
 
     plays = np.array([5.0, 9.0, 0.0, 5.0])
     title = TITLES[like] or ""

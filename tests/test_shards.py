@@ -18,8 +18,9 @@ from coldstart import sharding
 from coldstart.encoders.attributes import VectorReader
 from coldstart.errors import InputError
 from coldstart.files import write_json
+from coldstart.sample import folder_of
 from coldstart.sharding import add_vectors, shard
-from coldstart.shards import Shards, folder_of, key_of, track_of, write_dataset, write_tar
+from coldstart.shards import Shards, key_of, track_of, write_dataset, write_tar
 from coldstart.sources import npy_bytes
 
 IDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coldstart.catalog import read_column, read_vectors
 from coldstart.cli import main
 from coldstart.errors import InputError
 from coldstart.sharding import shard
 from coldstart.shards import Shards
+from coldstart.tables import read_column, read_vectors
 
 IDS = ["a", "b/ü", "c.d", "e"]
 

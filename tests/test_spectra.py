@@ -15,6 +15,17 @@ from conftest import World
 from torch import nn
 
 from coldstart import sharding
+from coldstart.audio.spectra import (
+    RANGE_DB,
+    STEPS,
+    TOP_DB,
+    Decibels,
+    Settings,
+    below_loudest,
+    frames_of,
+    to_spectrogram,
+)
+from coldstart.audio.storage import store_facts, stored
 from coldstart.encoders.audio import Audio
 from coldstart.encoders.base import Encoder
 from coldstart.encoders.patches import START
@@ -25,17 +36,6 @@ from coldstart.retrieval import hear
 from coldstart.runs import open_run, predictions_of
 from coldstart.sharding import shard
 from coldstart.shards import Shards, write_tar
-from coldstart.spectra import (
-    RANGE_DB,
-    STEPS,
-    TOP_DB,
-    Decibels,
-    Settings,
-    below_loudest,
-    frames_of,
-    to_spectrogram,
-)
-from coldstart.stores import store_facts, stored
 from coldstart.testing import EncoderContract, modality
 from coldstart.training import fit
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coldstart.catalog import read_splits
 from coldstart.errors import InputError
-from coldstart.splits import SPLITS, assign, split
+from coldstart.splits import assign, split
+from coldstart.tables import SPLITS, read_splits
 
 FRACTIONS = st.tuples(st.integers(0, 10), st.integers(0, 10), st.integers(0, 10)).filter(any)
 

@@ -12,9 +12,9 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 from scipy.stats import chisquare, spearmanr
 
-from coldstart import synth
-from coldstart.synth import ATTRIBUTES, GENRES, TRAITS, make_catalogue
-from coldstart.synth_audio import SAMPLE_RATE, render, render_file
+from coldstart.datasets import synthetic
+from coldstart.datasets.synthetic import ATTRIBUTES, GENRES, TRAITS, make_catalogue
+from coldstart.datasets.synthetic_audio import SAMPLE_RATE, render, render_file
 
 NAMES = [trait.name for trait in TRAITS]
 AUDIBLE = [trait.name for trait in TRAITS if trait.audible]
@@ -130,8 +130,8 @@ def test_choices_have_the_stated_probabilities() -> None:
     tastes = np.tile(rng.normal(0, 0.3, len(TRAITS)), (20_000, 1)).astype(np.float32)
     popularity = rng.normal(size=20).astype(np.float32)
     none = np.zeros(20)
-    world = synth.World(traits, tastes, popularity, none.astype(int), none.astype(int), none)
-    user, track, _ = synth._listens(world, seed=0)
+    world = synthetic.World(traits, tastes, popularity, none.astype(int), none.astype(int), none)
+    user, track, _ = synthetic._listens(world, seed=0)
     expected = np.exp(tastes[0] @ traits.T + popularity)
     expected = expected.astype(float) / expected.sum(dtype=float)
     alone = np.bincount(user, minlength=20_000) == 1  # users of one track: an unbiased subset
@@ -307,7 +307,7 @@ def test_an_interrupted_rendering_leaves_no_broken_file(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(synth, "render_file", stop)
+        patch.setattr(synthetic, "render_file", stop)
         with pytest.raises(KeyboardInterrupt):
             make_catalogue(tmp_path, tracks=20, users=5, workers=1)
     assert not list(tmp_path.rglob("*.flac"))

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 from test_factors import made_from, vectors
 
-from coldstart.catalog import read_listens_before, read_splits
 from coldstart.errors import Broken, InputError
 from coldstart.factors import Factors
 from coldstart.splits import split
+from coldstart.tables import read_listens_before, read_splits
 from coldstart.withholding import cut_day, withhold
 
 

@@ -20,8 +20,7 @@ from typing import IO, Any
 
 from coldstart.datasets.fetching import Remote, download
 from coldstart.errors import InputError
-from coldstart.files import StrPath
-from coldstart.remote import cache_folder
+from coldstart.files import StrPath, cache_folder
 
 Source = str | os.PathLike[str] | list[str] | None
 """A folder, a file or archive, or several of them; None: download."""

@@ -14,10 +14,10 @@ import numpy as np
 import polars as pl
 from tqdm import tqdm
 
-from coldstart.catalog import MAX_NUMBER, Checker, write_table
 from coldstart.datasets.originals import About, Original
 from coldstart.errors import Broken, Fault, InputError
 from coldstart.files import StrPath, atomic
+from coldstart.tables import MAX_NUMBER, Checker, write_table
 
 PIECE = 16 << 20
 """Bytes of text read at a time."""

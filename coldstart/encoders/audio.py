@@ -8,9 +8,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from coldstart.audio.spectra import Decibels, Settings, below_loudest
 from coldstart.encoders.patches import PatchEncoder, waveform
 from coldstart.errors import InputError
-from coldstart.spectra import Decibels, Settings, below_loudest
 
 
 class LogSpectrogram(nn.Module):

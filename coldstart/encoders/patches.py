@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
-from coldstart.audio_codec import Buffer, length, window
+from coldstart.audio.codec import Buffer, length, window
 from coldstart.encoders.base import Encoder, Modality
 from coldstart.errors import InputError
 from coldstart.sample import Sample, malformed

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from coldstart.audio_codec import Buffer
+from coldstart.audio.codec import Buffer
+from coldstart.audio.spectra import Settings, below_loudest, frames_of
 from coldstart.encoders.audio import Convolved
 from coldstart.encoders.patches import WindowReader
 from coldstart.errors import InputError
-from coldstart.spectra import Settings, below_loudest, frames_of
 
 TRANSFORM = (*Settings._fields, "dtype", "step_db")
 """What dataset.json says of stored spectrograms."""

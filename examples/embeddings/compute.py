@@ -20,8 +20,8 @@ import torchaudio
 from torch import Tensor
 from tqdm import tqdm
 
-from coldstart.audio_codec import AudioError, blocks
-from coldstart.catalog import read_tracks
+from coldstart.audio.codec import AudioError, blocks
+from coldstart.tables import read_tracks
 from coldstart.files import atomic
 
 Net = Callable[[Tensor], Tensor]

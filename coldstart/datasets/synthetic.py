@@ -7,6 +7,8 @@ catalogue has a right answer to be compared with. The constants below were chose
 not so that some result would come out.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import sys
@@ -22,9 +24,9 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 from tqdm import tqdm
 
+from coldstart.datasets.synthetic_audio import SAMPLE_RATE, follow_parent, render_file
 from coldstart.errors import InputError
 from coldstart.files import atomic, write_json
-from coldstart.synth_audio import SAMPLE_RATE, follow_parent, render_file
 
 
 class Trait(NamedTuple):
@@ -114,9 +116,17 @@ ATTRIBUTES: dict[str, tuple[float, dict[str, float]]] = {
 }
 
 TASTE = 1.5  # how far a user's taste moves the log-odds of a track one standard deviation away
+
+
 COMMUNITIES = 8  # of users with similar tastes
+
+
 ANNOTATORS = 3  # per track and attribute
+
+
 LAST_RELEASE = np.datetime64("2025-12-31", "D")
+
+
 WORLD = 1  # raise it when the same options no longer make the same world
 
 ADJECTIVES = (
@@ -124,11 +134,15 @@ ADJECTIVES = (
     "Gentle Golden Hidden Hollow Idle Little Lonely Lucky Midnight Paper Patient Quiet Restless "
     "Scarlet Second Silver Sleepless Slow Velvet Wild"
 )
+
+
 NOUNS = (
     "Anchor Avenue Bridge Canary Carnival Comet Echo Ember Engine Fever Garden Ghost Harbour "
     "Horizon Lantern Letter Mirror Mountain Ocean Orchard Parade Radio River Rocket Shadow Signal "
     "Station Stranger Summer Thunder Tiger Winter"
 )
+
+
 SYLLABLES = "ba da el fe go ha il jo ka len mi nor o pe ra sa ti ul ven wyn xa yo zek"
 
 
@@ -278,6 +292,8 @@ How it was made. Every track has {traits} latent traits, about standard normal. 
 |---|---|---|---|
 {table}
 """
+
+
 FILES = ("tracks.parquet", "listens.parquet", "mgp.parquet", "truth.safetensors", "ABOUT.md")
 
 

@@ -18,15 +18,25 @@ from coldstart.errors import ItemError
 from coldstart.files import StrPath
 
 Samples = NDArray[np.float32]
+
+
 Buffer = bytes | memoryview
 
 SAMPLE_RATE = 22_050
 """Hz. What the talk's net hears; the shards' default."""
 
 MIN_SECONDS = 0.5
+
+
 _BLOCK_SECONDS = 20
+
+
 _LOST_SECONDS = 0.1  # a frame or two may be lost; more is truncated
+
+
 _UNKNOWN = 0x7FFF0000  # at least this many bytes in a WAV's header: its writer didn't know
+
+
 _SILENCE = 1e-4  # -80 dBFS, below the noise floor of any recording
 
 
@@ -119,6 +129,8 @@ _MP3_KBPS = {  # layer III, by bit rate index
     True: (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
     False: (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
+
+
 _MP3_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
 
 

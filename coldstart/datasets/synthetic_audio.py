@@ -6,6 +6,8 @@ traits: changing one trait leaves the rest of the piece as it was. Nothing heavy
 worker processes have to start fast.
 """
 
+from __future__ import annotations
+
 import os
 from collections.abc import Mapping
 from multiprocessing import parent_process
@@ -21,8 +23,14 @@ from coldstart.files import atomic
 Wave = NDArray[np.float32]
 
 SAMPLE_RATE = 22_050  # Hz
+
+
 SHORTEST, LONGEST = 12.0, 60.0  # s
+
+
 STEPS = 64  # a motif: four bars of sixteenths
+
+
 AUDIO_STREAM = 3  # keeps a track's random stream apart from those that made the world
 
 MODES = (  # by darkness, in semitones above the root: each flattens one more note
@@ -32,8 +40,12 @@ MODES = (  # by darkness, in semitones above the root: each flattens one more no
     (0, 2, 3, 5, 7, 8, 10),
     (0, 1, 3, 5, 7, 8, 10),
 )
+
+
 # Primary chords only: the modes share their other triads, so these are what tells them apart.
 PROGRESSIONS = ((0, 3, 4, 0), (0, 4, 3, 0), (0, 3, 0, 4), (0, 0, 3, 4), (0, 4, 0, 3), (3, 4, 0, 0))
+
+
 GROOVES = (  # kick, snare: one bar of sixteenths
     ("x...x...x...x...", "....x.......x..."),
     ("x.....x.x.......", "....x.......x..."),
@@ -41,7 +53,11 @@ GROOVES = (  # kick, snare: one bar of sixteenths
     ("x.......x.x.....", "....x.......x..x"),
     ("x.........x.....", "........x......."),
 )
+
+
 STRESS = np.tile([1.0, 0.3, 0.7, 0.4], STEPS // 4)  # how readily a step within a beat gets a note
+
+
 TABLE = 2048  # samples in one period of an instrument's wave
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from coldstart.audio_codec import Buffer, Samples, usable
+from coldstart.audio.codec import Buffer, Samples, usable
 from coldstart.errors import InputError
 from coldstart.files import StrPath
 
@@ -31,8 +31,14 @@ STEPS = {"uint8": 0.5, "float16": 1.0}
 """Type of a stored spectrogram → dB of a step of 1."""
 
 RANGE_DB = 127.5  # 255 steps of 8 bits: the quiet end of a record is some 50 dB below its loud one
+
+
 _FFT = 2048  # samples; a mel spectrogram's window
+
+
 _CACHED = 3_200_000  # samples that are transformed at once on a CPU
+
+
 _FLOOR = 1e-10  # magnitude; digital silence has no logarithm
 
 

@@ -14,7 +14,11 @@ from coldstart.errors import one_of
 from coldstart.files import StrPath, atomic
 
 FORMATS = (".png", ".svg", ".pdf")
+
+
 MARKERS = "osD^vP"
+
+
 COLOURS = ("tab:blue", "tab:orange", "tab:green", "tab:purple", "tab:brown", "tab:olive")
 
 

@@ -399,3 +399,6 @@ def _matrix(path: Path, rows: int) -> NDArray[np.float32]:
         at = int(np.flatnonzero(~np.isfinite(matrix).all(1))[0])
         raise InputError(f"{path}: row {at} (counted from 0) holds what is no finite number")
     return matrix.astype(np.float32)
+
+
+SPLITS = ("train", "val", "test")

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from coldstart.audio_codec import to_flac
+from coldstart.audio.codec import to_flac
+from coldstart.audio.spectra import STEPS, TRANSFORMS, Settings, check_settings, to_spectrogram
 from coldstart.errors import InputError, one_of
 from coldstart.files import StrPath
-from coldstart.spectra import STEPS, TRANSFORMS, Settings, check_settings, to_spectrogram
 
 Store = Literal["flac", "cqt", "mel"]
+
+
 TYPES = {8: "uint8", 16: "float16"}
 
 
