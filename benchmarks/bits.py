@@ -17,14 +17,14 @@ from typing import Any
 import yaml
 from torch.nn import functional as F
 
+from coldstart.commands.factorize import factorize
+from coldstart.commands.shard import shard
+from coldstart.commands.split import split
 from coldstart.datasets.synthetic import make_catalogue
 from coldstart.encoders.spectrogram import Spectrogram
-from coldstart.factors import factorize
 from coldstart.fusion.concat import Concat
 from coldstart.model import ColdStart, load
-from coldstart.sharding import shard
-from coldstart.shards import Shards
-from coldstart.splits import split
+from coldstart.shards.reading import Shards
 from coldstart.training import fit, test
 
 RATE = 11_025

@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.memory import apart
 from benchmarks.table import Row, clocked, in_turn, main
-from coldstart.factors import factorize
+from coldstart.commands.factorize import factorize
 
 LISTENS = int(os.environ.get("LISTENS", 1_000_000))
 USERS, TRACKS = LISTENS // 50, LISTENS // 100

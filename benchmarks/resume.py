@@ -17,15 +17,15 @@ from lightning.pytorch import LightningModule, Trainer
 
 from benchmarks.table import Row, in_turn, main, seconds
 from benchmarks.worlds import trainer_options
+from coldstart.commands.factorize import factorize
+from coldstart.commands.shard import shard
+from coldstart.commands.split import split
 from coldstart.data import ColdStartData
 from coldstart.datasets.synthetic import make_catalogue
 from coldstart.encoders.audio import Audio
 from coldstart.epochs import TrainLoader
-from coldstart.factors import factorize
 from coldstart.model import ColdStart
 from coldstart.run_checkpoint import RunCheckpoint
-from coldstart.sharding import shard
-from coldstart.splits import split
 
 TRACKS = int(os.environ.get("TRACKS", "200"))
 

@@ -20,8 +20,8 @@ from pathlib import Path
 import soundfile
 
 from benchmarks.table import Row, clocked, in_turn, main
+from coldstart.commands.shard import shard
 from coldstart.datasets.synthetic import make_catalogue
-from coldstart.sharding import shard
 from coldstart.tables import read_tracks
 
 TRACKS, WORKERS = 200, 2

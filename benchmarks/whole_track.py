@@ -30,12 +30,12 @@ import torch
 from benchmarks.sound import RATE, dataset, fill, music, print_rows
 from benchmarks.table import Row
 from coldstart.audio.codec import blocks, to_flac
+from coldstart.commands.shard import shard
 from coldstart.data import ColdStartData
 from coldstart.encoders.audio import Audio
 from coldstart.model import ColdStart
 from coldstart.retrieval import WINDOWS, hear
 from coldstart.runs import Run
-from coldstart.sharding import shard
 
 SECONDS = 180
 FEW = 8

@@ -9,8 +9,8 @@ import numpy as np
 import polars as pl
 from scipy.sparse import csr_matrix, random_array
 
-from coldstart.factors import VERSION, Factors
-from coldstart.sharding import shard
+from coldstart.commands.shard import shard
+from coldstart.factors.factors import VERSION, Factors
 
 FACTORS = 64
 

@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from coldstart.ablation import ablate as ablate
     from coldstart.benchmarking import benchmark as benchmark
+    from coldstart.commands.dataset import dataset as dataset
+    from coldstart.commands.factorize import factorize as factorize
+    from coldstart.commands.shard import shard as shard
+    from coldstart.commands.split import split as split
     from coldstart.data import ColdStartData as ColdStartData
-    from coldstart.datasets import dataset as dataset
     from coldstart.datasets.synthetic import make_catalogue as make_catalogue
     from coldstart.encoders.artist import Artist as Artist
     from coldstart.encoders.attributes import MGP as MGP
@@ -26,8 +29,7 @@ if TYPE_CHECKING:
     from coldstart.encoders.spectrogram import Spectrogram as Spectrogram
     from coldstart.encoders.waveform import Waveform as Waveform
     from coldstart.errors import InputError as InputError
-    from coldstart.factors import Factors as Factors
-    from coldstart.factors import factorize as factorize
+    from coldstart.factors.factors import Factors as Factors
     from coldstart.fusion.attention import Attention as Attention
     from coldstart.fusion.base import FusionHead as FusionHead
     from coldstart.fusion.concat import Concat as Concat
@@ -46,9 +48,7 @@ if TYPE_CHECKING:
     from coldstart.retrieval import recommend as recommend
     from coldstart.run_checkpoint import RunCheckpoint as RunCheckpoint
     from coldstart.scaffold import new_encoder as new_encoder
-    from coldstart.sharding import shard as shard
-    from coldstart.shards import Shards as Shards
-    from coldstart.splits import split as split
+    from coldstart.shards.reading import Shards as Shards
     from coldstart.targets.attributes import Attributes as Attributes
     from coldstart.targets.base import Target as Target
     from coldstart.targets.contrastive import Contrastive as Contrastive

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from coldstart.factors import Factors
-from coldstart.shards import Shards
+from coldstart.factors.factors import Factors
+from coldstart.shards.reading import Shards
 
 
 class ArtistTracks:

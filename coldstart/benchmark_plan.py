@@ -10,15 +10,15 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import yaml
 
+from coldstart.commands.factorize import factorize
+from coldstart.commands.split import Method
 from coldstart.content_rivals import CONTENT_RIVALS
 from coldstart.errors import InputError
 from coldstart.evaluation import Candidates
-from coldstart.factors import factorize
 from coldstart.files import file_hash, fingerprint
 from coldstart.others import OTHERS, need
 from coldstart.rivals import FACTOR_RIVALS
 from coldstart.shipped import find_config
-from coldstart.splits import Method
 
 FLOORS = ("random", "popularity")
 OWN_RIVALS = (*FLOORS, *CONTENT_RIVALS, *FACTOR_RIVALS)

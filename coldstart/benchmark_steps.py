@@ -12,10 +12,13 @@ from typing import Any, NamedTuple
 import torch
 
 from coldstart import registry
+from coldstart.commands.factorize import factorize
+from coldstart.commands.shard import shard
+from coldstart.commands.split import Method, split
 from coldstart.content_rivals import CONTENT_RIVALS, Problem, Rival, problem_of, space_scored
 from coldstart.data import ColdStartData
 from coldstart.evaluation import Candidates, by_user_table, part_counts, row_of
-from coldstart.factors import Factors, factorize
+from coldstart.factors.factors import Factors
 from coldstart.figures import write_results
 from coldstart.metrics import MAP_K, K
 from coldstart.net import Net
@@ -30,8 +33,6 @@ from coldstart.rivals import (
     floor_lines,
     mixed_floor_lines,
 )
-from coldstart.sharding import shard
-from coldstart.splits import Method, split
 from coldstart.targets.track_factors import TrackFactors
 from coldstart.tasks import Task, mixed_task, ranking_task
 

@@ -22,8 +22,8 @@ from coldstart.parts import Parts
 from coldstart.predictions import OnePiece, Predictions, TrackMeans, as_array, joined
 from coldstart.run_checkpoint import gather, minutes_of
 from coldstart.runs import Vectors, read_config
-from coldstart.sharding import add_vectors
-from coldstart.shards import Shards
+from coldstart.shards.reading import Shards
+from coldstart.shards.writing import add_vectors
 from coldstart.sigterm import Sigterm
 from coldstart.streams import Batch, fold_of
 from coldstart.targets.attributes import Attributes

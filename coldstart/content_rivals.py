@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from coldstart import baselines
-from coldstart.factors import Factors
+from coldstart.factors.factors import Factors
 from coldstart.metrics import Scored, means
 from coldstart.predictions import Predictions
 from coldstart.ranking import Scores, dot_scores

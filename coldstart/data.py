@@ -20,11 +20,11 @@ from coldstart.chunks import collate_in_chunks
 from coldstart.encoders.artist import ARTIST
 from coldstart.epochs import TrainLoader, counted, where_of
 from coldstart.errors import InputError, one_of
-from coldstart.factors import Factors
+from coldstart.factors.factors import Factors
 from coldstart.generators import drawn_from
 from coldstart.leaving_out import Keep, Lacks
 from coldstart.sample import Sample, folder_of
-from coldstart.shards import Shards
+from coldstart.shards.reading import Shards
 from coldstart.sigterm import only_from_parent
 from coldstart.streams import (
     Batch,

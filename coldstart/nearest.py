@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 
 from coldstart.encoders.attributes import MGP, VectorReader
 from coldstart.errors import InputError
-from coldstart.factors import Factors
+from coldstart.factors.factors import Factors
 from coldstart.files import StrPath
 from coldstart.popularity import HEAD, Track, tracks_by_id
 from coldstart.reporting.pictures import picture_format, popularity_curve
 from coldstart.reporting.text import clean, cut, side_by_side, width
 from coldstart.runs import Run, open_run, predictions_of
-from coldstart.shards import Shards
+from coldstart.shards.reading import Shards
 from coldstart.stages import complete
 from coldstart.targets.track_factors import TrackFactors
 from coldstart.training import lightning_cli

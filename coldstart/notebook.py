@@ -7,12 +7,12 @@ from collections.abc import Collection, Sequence
 from coldstart.data import ColdStartData
 from coldstart.errors import InputError
 from coldstart.explain import Likeness, Why, collect, explain, own_ways
-from coldstart.factors import Factors
+from coldstart.factors.factors import Factors
 from coldstart.files import StrPath
 from coldstart.net import Net
 from coldstart.predictions import Predictions, predicted
 from coldstart.queries import Candidates, Recommendation, Vector, answer
-from coldstart.shards import Shards
+from coldstart.shards.reading import Shards
 
 SPLITS = ["train", "val", "test"]
 

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from coldstart.factors import Factors
-from coldstart.shards import Shards
+from coldstart.factors.factors import Factors
+from coldstart.shards.reading import Shards
 
 HEAD = 0.8
 """The most-played tracks that make up this share of all plays are the head; the others are the

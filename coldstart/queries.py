@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from coldstart.data import ColdStartData
 from coldstart.errors import InputError, one_of
 from coldstart.explain import BY_PLAYS, Explain, Likeness, Why
-from coldstart.factors import Factors
+from coldstart.factors.factors import Factors
 from coldstart.net import Net
 from coldstart.predictions import Predictions
 from coldstart.ranking import top_k

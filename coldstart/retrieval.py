@@ -26,7 +26,7 @@ from coldstart.queries import Candidates, Recommendation, answer
 from coldstart.reporting.text import clean
 from coldstart.runs import Run, Vectors, first_stage_of, open_run, predictions_of
 from coldstart.sample import Sample, folder_of
-from coldstart.sources import npy_bytes
+from coldstart.shards.writing import npy_bytes
 from coldstart.stages import complete, unheard_by
 from coldstart.streams import Batch
 from coldstart.training import lightning_cli

@@ -13,7 +13,7 @@ from coldstart import baselines
 from coldstart.content_rivals import CONTENT_RIVALS, problem_of, space_scored
 from coldstart.data import ColdStartData
 from coldstart.exposure import Exposure, expected_exposure, exposure
-from coldstart.factors import Factors
+from coldstart.factors.factors import Factors
 from coldstart.metrics import (
     K,
     Scored,

@@ -27,13 +27,13 @@ from coldstart.callbacks import WriteVectors, vectors_folder
 from coldstart.checkpoints import begin, best_checkpoint
 from coldstart.encoders.artist import ARTIST
 from coldstart.errors import InputError
-from coldstart.factors import Factors
+from coldstart.factors.factors import Factors
 from coldstart.files import atomic, fingerprint, write_json
 from coldstart.net import Net, load
 from coldstart.predictions import Predictions, as_array
 from coldstart.runs import NOTE, Stage, Vectors, first_stage_of, read_config
-from coldstart.sharding import add_vectors
-from coldstart.shards import Shards
+from coldstart.shards.reading import Shards
+from coldstart.shards.writing import add_vectors
 from coldstart.streams import fold_of
 
 Lightning = Callable[..., Any]

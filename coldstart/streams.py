@@ -23,7 +23,7 @@ from torch.utils.data import Dataset, IterableDataset, get_worker_info
 from coldstart.encoders.base import Modality, Reader
 from coldstart.generators import drawn_from
 from coldstart.sample import Sample, folder_of
-from coldstart.shards import Shards
+from coldstart.shards.reading import Shards
 from coldstart.targets.track_factors import FACTORS
 
 T = TypeVar("T")

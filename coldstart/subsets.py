@@ -15,10 +15,10 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import polars as pl
 
+from coldstart.commands.factorize import factorize
 from coldstart.errors import Broken, InputError, one_of
-from coldstart.factors import factorize
 from coldstart.files import StrPath, file_hash, fingerprint, write_json
-from coldstart.shards import Shards
+from coldstart.shards.reading import Shards
 from coldstart.tables import read_listens, write_table
 
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from coldstart.errors import InputError, one_of
 from coldstart.exposure import THIRDS, thirds
-from coldstart.factors import Factors
+from coldstart.factors.factors import Factors
 from coldstart.metrics import Scored, score_parts
 from coldstart.ranking import Scores, dot_scores
 

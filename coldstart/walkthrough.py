@@ -10,16 +10,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+from coldstart.commands.factorize import factorize
+from coldstart.commands.shard import shard
+from coldstart.commands.split import split
 from coldstart.datasets.synthetic import make_catalogue
 from coldstart.evaluation import OURS, PATCHES
-from coldstart.factors import factorize
 from coldstart.figures import Row, caption, table
 from coldstart.files import StrPath, write_json
 from coldstart.retrieval import recommend
 from coldstart.runs import open_run
-from coldstart.sharding import shard
-from coldstart.shards import Shards
-from coldstart.splits import split
+from coldstart.shards.reading import Shards
 from coldstart.training import Overrides, fit, predict, test
 
 ROWS = {

@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 import pytest
 
+from coldstart.commands.factorize import factorize
+from coldstart.commands.shard import shard
+from coldstart.commands.split import split
 from coldstart.datasets.synthetic import make_catalogue
-from coldstart.factors import factorize
-from coldstart.sharding import shard
-from coldstart.splits import split
 
 # pytest parses every test file (and hypothesis) while it collects. CPython 3.11's parser fails now
 # and then when a garbage collection inside it runs code that parses (gh-106905): collect first.

@@ -16,9 +16,9 @@ from coldstart import ablation_table, subsets
 from coldstart.ablation import ablate
 from coldstart.cli import main
 from coldstart.errors import InputError
-from coldstart.factors import Factors
+from coldstart.factors.factors import Factors
 from coldstart.jobs import Job, run_jobs
-from coldstart.shards import Shards
+from coldstart.shards.reading import Shards
 from coldstart.shipped import configs_folder
 
 SETTINGS = {"trainer.max_epochs": 1, "data.workers": 0, "model.encoders.mgp.hidden": [16]}

@@ -13,10 +13,11 @@ from test_data import data_for
 
 from coldstart.artist_tracks import ArtistTracks
 from coldstart.cli import main
+from coldstart.commands.factorize import factorize
 from coldstart.encoders.artist import Artist
 from coldstart.encoders.attributes import MGP
-from coldstart.factors import Factors, factorize
-from coldstart.shards import Shards
+from coldstart.factors.factors import Factors
+from coldstart.shards.reading import Shards
 
 QUICK = ["--trainer.max_epochs=2", "--trainer.enable_progress_bar=false"]
 

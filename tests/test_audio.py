@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from coldstart.audio.codec import AudioError, blocks, length, to_flac, window
+from coldstart.commands.shard import shard
 from coldstart.encoders.patches import START, PatchReader, waveform
 from coldstart.errors import InputError
-from coldstart.sharding import shard
-from coldstart.shards import Shards, write_tar
+from coldstart.shards.reading import Shards
+from coldstart.shards.writing import write_tar
 
 Wave = NDArray[np.float32]
 ENDINGS = ["wav", "flac", "ogg", "mp3"]

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coldstart.commands.factorize import factorize
 from coldstart.errors import Broken, InputError
-from coldstart.factors import Factors, factorize
+from coldstart.factors.factors import Factors
 from coldstart.tables import (
     read_attributes,
     read_listens,

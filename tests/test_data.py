@@ -14,6 +14,8 @@ import torch
 from conftest import World
 
 from coldstart.chunks import collate_in_chunks
+from coldstart.commands.factorize import factorize
+from coldstart.commands.split import split
 from coldstart.data import ColdStartData
 from coldstart.encoders.attributes import MGP
 from coldstart.encoders.audio import Audio
@@ -21,11 +23,10 @@ from coldstart.encoders.base import Encoder, Modality
 from coldstart.encoders.genres import Genres
 from coldstart.epochs import TrainLoader
 from coldstart.errors import InputError
-from coldstart.factors import Factors, factorize
+from coldstart.factors.factors import Factors
 from coldstart.model import ColdStart
 from coldstart.sample import Sample
-from coldstart.shards import Shards
-from coldstart.splits import split
+from coldstart.shards.reading import Shards
 from coldstart.streams import Batch, InMemory, TrainStream, fold_of
 from coldstart.targets.track_factors import FACTORS
 

@@ -15,10 +15,10 @@ from conftest import SMALL_AUDIO, World
 from test_resume import assert_same_fit, begin, midway, progress, wait_for
 
 from coldstart.cli import main
+from coldstart.commands.shard import shard
 from coldstart.data import ColdStartData
 from coldstart.errors import InputError
 from coldstart.model import ColdStart
-from coldstart.sharding import shard
 from coldstart.streams import OnceStream
 
 DDP = ["--trainer.accelerator=cpu", "--trainer.strategy=ddp"]

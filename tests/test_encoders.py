@@ -19,7 +19,7 @@ from coldstart.encoders.genres import Genres
 from coldstart.encoders.waveform import NETS, Waveform
 from coldstart.errors import InputError
 from coldstart.sample import Sample
-from coldstart.sources import npy_bytes
+from coldstart.shards.writing import npy_bytes
 from coldstart.testing import EncoderContract, modality
 
 ATTRIBUTES = {"names": ["a", "b", "c"], "mean": [0.5, 0.5, 1.0], "std": [0.1, 0.3, 1.0]}

@@ -11,9 +11,10 @@ from conftest import World
 from test_data import data_for
 
 from coldstart import baselines
+from coldstart.commands.factorize import factorize
 from coldstart.encoders.attributes import MGP
 from coldstart.evaluation import evaluate
-from coldstart.factors import Factors, factorize
+from coldstart.factors.factors import Factors
 from coldstart.figures import (
     Row,
     caption,
@@ -24,7 +25,7 @@ from coldstart.figures import (
 )
 from coldstart.metrics import rank_and_score
 from coldstart.predictions import OnePiece, Predictions, TrackMeans
-from coldstart.shards import Shards
+from coldstart.shards.reading import Shards
 from coldstart.tasks import ranking_task
 
 

@@ -33,12 +33,12 @@ from coldstart.explain import (
     own_ways,
     way_through,
 )
-from coldstart.factors import Factors
+from coldstart.factors.factors import Factors
 from coldstart.fusion.mean import MeanLateFusion
 from coldstart.model import ColdStart
 from coldstart.queries import Recommendation
 from coldstart.retrieval import recommend
-from coldstart.shards import Shards
+from coldstart.shards.reading import Shards
 from coldstart.streams import Batch
 
 QUICK = ["--trainer.max_epochs=3", "--trainer.enable_progress_bar=false"]

@@ -12,9 +12,10 @@ from safetensors.numpy import load_file
 from scipy.sparse import csr_matrix, random_array
 from threadpoolctl import threadpool_limits
 
+from coldstart.commands.factorize import factorize
 from coldstart.errors import InputError
-from coldstart.factors import Factors, factorize
-from coldstart.mf import explicit_als, fold_in, implicit_als
+from coldstart.factors.als import explicit_als, fold_in, implicit_als
+from coldstart.factors.factors import Factors
 from coldstart.tables import read_listens, read_splits
 
 Matrix = NDArray[np.float32]

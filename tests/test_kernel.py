@@ -15,21 +15,22 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from coldstart.cli import main
+from coldstart.commands.factorize import factorize
+from coldstart.commands.shard import shard
+from coldstart.commands.split import split
 from coldstart.data import ColdStartData
 from coldstart.encoders.attributes import MGP
 from coldstart.encoders.genres import Genres
 from coldstart.errors import InputError
-from coldstart.factors import Factors, factorize
+from coldstart.factors.als import in_score_axes, noise_level
+from coldstart.factors.factors import Factors
 from coldstart.fusion.base import Solvable
 from coldstart.fusion.kernel import PENALTIES, Kernel, ridge
-from coldstart.mf import in_score_axes, noise_level
 from coldstart.model import ColdStart, load
 from coldstart.predictions import by_track
 from coldstart.retrieval import recommend
 from coldstart.runs import open_run, predictions_of
-from coldstart.sharding import shard
 from coldstart.solved import groups
-from coldstart.splits import split
 from coldstart.tables import read_splits
 from coldstart.targets.track_factors import TrackFactors
 

@@ -13,14 +13,15 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 from test_data import data_for
 
+from coldstart.commands.factorize import factorize
 from coldstart.encoders.attributes import MGP
 from coldstart.errors import InputError
 from coldstart.evaluation import evaluate
-from coldstart.factors import Factors, factorize
+from coldstart.factors.factors import Factors
 from coldstart.figures import HEADERS, Row, caption, spread_caption, spread_table
 from coldstart.metrics import expected_at_random, expected_of_users
 from coldstart.predictions import Predictions
-from coldstart.shards import Shards
+from coldstart.shards.reading import Shards
 from coldstart.tasks import Lengths, mixed_task, ranking_task
 from coldstart.training import fit, lightning_cli
 

@@ -15,7 +15,7 @@ from scipy.sparse import csr_matrix
 import coldstart as cs
 from coldstart.cli import main
 from coldstart.encoders.attributes import MGP
-from coldstart.factors import Factors
+from coldstart.factors.factors import Factors
 from coldstart.nearest import Neighbours, Space
 from coldstart.popularity import head_plays, popularity_rank
 from coldstart.reporting.text import width

@@ -12,11 +12,11 @@ import polars as pl
 import pytest
 from conftest import World
 
-from coldstart import remote
 from coldstart.cli import main
+from coldstart.commands.shard import shard
 from coldstart.errors import InputError
-from coldstart.sharding import shard
-from coldstart.shards import Shards
+from coldstart.shards import remote
+from coldstart.shards.reading import Shards
 
 FIELDS = ["mgp.npy", "genres.json"]
 

@@ -8,12 +8,12 @@ import pytest
 from conftest import commands, run, run_in_one
 
 from coldstart.cli import main
+from coldstart.commands.factorize import factorize
+from coldstart.commands.shard import shard
+from coldstart.commands.split import split
 from coldstart.datasets.synthetic import make_catalogue
 from coldstart.errors import InputError
-from coldstart.factors import factorize
 from coldstart.scaffold import new_encoder
-from coldstart.sharding import shard
-from coldstart.splits import split
 
 
 @pytest.fixture(scope="module")

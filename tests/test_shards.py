@@ -14,14 +14,15 @@ from conftest import World
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coldstart import sharding
+from coldstart.commands.shard import shard
 from coldstart.encoders.attributes import VectorReader
 from coldstart.errors import InputError
 from coldstart.files import write_json
 from coldstart.sample import folder_of
-from coldstart.sharding import add_vectors, shard
-from coldstart.shards import Shards, key_of, track_of, write_dataset, write_tar
-from coldstart.sources import npy_bytes
+from coldstart.shards import build
+from coldstart.shards.format import key_of, track_of
+from coldstart.shards.reading import Shards
+from coldstart.shards.writing import add_vectors, npy_bytes, write_dataset, write_tar
 
 IDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 FIELDS = ("mgp.npy", "Mood.npy", "genres.json")
@@ -351,7 +352,7 @@ def test_an_interrupted_job_goes_on_where_it_stopped(
         return write_tar(path, members)
 
     with monkeypatch.context() as patch:
-        patch.setattr(sharding, "write_tar", stops_at_the_third)
+        patch.setattr(build, "write_tar", stops_at_the_third)
         with pytest.raises(KeyboardInterrupt):
             sharded(source, out, modalities=["audio"])
     assert "audio" not in Shards(out).modalities  # a half-written modality is never read

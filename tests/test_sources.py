@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coldstart.cli import main
+from coldstart.commands.shard import shard
 from coldstart.errors import InputError
-from coldstart.sharding import shard
-from coldstart.shards import Shards
+from coldstart.shards.reading import Shards
 from coldstart.tables import read_column, read_vectors
 
 IDS = ["a", "b/ü", "c.d", "e"]

@@ -14,7 +14,6 @@ import torch
 from conftest import World
 from torch import nn
 
-from coldstart import sharding
 from coldstart.audio.spectra import (
     RANGE_DB,
     STEPS,
@@ -26,6 +25,7 @@ from coldstart.audio.spectra import (
     to_spectrogram,
 )
 from coldstart.audio.storage import store_facts, stored
+from coldstart.commands.shard import shard
 from coldstart.encoders.audio import Audio
 from coldstart.encoders.base import Encoder
 from coldstart.encoders.patches import START
@@ -34,8 +34,9 @@ from coldstart.errors import InputError
 from coldstart.model import load
 from coldstart.retrieval import hear
 from coldstart.runs import open_run, predictions_of
-from coldstart.sharding import shard
-from coldstart.shards import Shards, write_tar
+from coldstart.shards import build
+from coldstart.shards.reading import Shards
+from coldstart.shards.writing import write_tar
 from coldstart.testing import EncoderContract, modality
 from coldstart.training import fit
 
@@ -332,7 +333,7 @@ def test_an_interrupted_store_goes_on_and_counts_what_is_broken(
         return write_tar(path, members)
 
     with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
-        patch.setattr(sharding, "write_tar", stops_at_the_second)
+        patch.setattr(build, "write_tar", stops_at_the_second)
         shard(tmp_path / "tracks.csv", out=tmp_path / "out", **options)
     assert not Shards(tmp_path / "out").modalities
     stamp = written[0].stat().st_mtime_ns

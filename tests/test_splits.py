@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coldstart.commands.split import assign, split
 from coldstart.errors import InputError
-from coldstart.splits import assign, split
 from coldstart.tables import SPLITS, read_splits
 
 FRACTIONS = st.tuples(st.integers(0, 10), st.integers(0, 10), st.integers(0, 10)).filter(any)

@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 
 from coldstart.checkpoints import best_checkpoint, read_checkpoint
 from coldstart.cli import main
+from coldstart.commands.shard import shard
 from coldstart.encoders.base import Modality
 from coldstart.encoders.embedding import Embedding
 from coldstart.errors import InputError
 from coldstart.model import load
 from coldstart.predictions import Predictions
 from coldstart.runs import first_stage_of
-from coldstart.sharding import shard
-from coldstart.shards import Shards
+from coldstart.shards.reading import Shards
 from coldstart.stages import cross_fitted
 from coldstart.streams import fold_of
 

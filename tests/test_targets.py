@@ -14,7 +14,7 @@ from scipy.sparse import csr_matrix
 
 from coldstart.cli import main
 from coldstart.errors import InputError
-from coldstart.factors import Factors
+from coldstart.factors.factors import Factors
 from coldstart.targets.attributes import Attributes
 from coldstart.targets.base import Target
 from coldstart.targets.contrastive import Contrastive

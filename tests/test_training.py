@@ -16,9 +16,9 @@ from conftest import SMALL_AUDIO, World
 import coldstart
 from coldstart.cli import main
 from coldstart.evaluation import OURS, PATCHES
-from coldstart.factors import Factors
+from coldstart.factors.factors import Factors
 from coldstart.model import load
-from coldstart.shards import Shards
+from coldstart.shards.reading import Shards
 from coldstart.shipped import configs_folder
 from coldstart.streams import fold_of
 

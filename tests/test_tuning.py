@@ -26,10 +26,10 @@ from test_resume import begin, midway, wait_for
 from coldstart import tuning
 from coldstart.cli import main
 from coldstart.errors import InputError
-from coldstart.factors import Factors
+from coldstart.factors.factors import Factors
 from coldstart.jobs import Job, Started, alone
 from coldstart.search_space import Choices, Range, Space, as_flags, corners, plain, read_space
-from coldstart.shards import Shards
+from coldstart.shards.reading import Shards
 from coldstart.shipped import configs_folder
 from coldstart.study import need_optuna
 from coldstart.training import lightning_cli

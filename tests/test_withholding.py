@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 from test_factors import made_from, vectors
 
+from coldstart.commands.split import split
 from coldstart.errors import Broken, InputError
-from coldstart.factors import Factors
-from coldstart.splits import split
+from coldstart.factors.factors import Factors
+from coldstart.factors.withholding import cut_day, withhold
 from coldstart.tables import read_listens_before, read_splits
-from coldstart.withholding import cut_day, withhold
 
 
 def pairs(made: Factors, matrix: csr_matrix) -> set[tuple[str, str, float]]:

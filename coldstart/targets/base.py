@@ -12,7 +12,7 @@ from coldstart.encoders.attributes import VectorReader
 from coldstart.encoders.base import Reader
 
 if TYPE_CHECKING:
-    from coldstart.factors import Factors
+    from coldstart.factors.factors import Factors
 
 
 class Target(Component):

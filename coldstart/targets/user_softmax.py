@@ -14,7 +14,7 @@ from coldstart.errors import InputError
 from coldstart.targets.track_factors import TrackFactors
 
 if TYPE_CHECKING:
-    from coldstart.factors import Factors
+    from coldstart.factors.factors import Factors
 
 
 class UserSoftmax(TrackFactors):

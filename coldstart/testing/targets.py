@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from coldstart import registry
 from coldstart.encoders.base import Modality
 from coldstart.errors import InputError
-from coldstart.factors import Factors
+from coldstart.factors.factors import Factors
 from coldstart.targets.base import Target
 from coldstart.testing.samples import Content, same_when_saved, samples
 

@@ -1,31 +1,4 @@
-"""Shards: one folder a modality, one tar a shard. This is the format, and how it is read.
-
-    shards/
-      dataset.json                   version; tracks per shard; per modality fields and facts
-      train/tracks/000000.json       the shard's tracks in order: track_id, title, artist, …
-      train/audio/000000.tar         <key>.audio.flac     mono FLAC
-      train/cqt/000000.tar           <key>.cqt.npy        spectrogram [frames, bins]
-      train/mgp/000000.tar           <key>.mgp.npy        float32 vector
-      train/genres/000000.tar        <key>.genres.json    list of names
-      train/mlg/000000.tar           <key>.mlg.npy        written later, by a trained listener
-      val/…  test/…
-
-Each tar alone is an ordinary WebDataset tar. Shard 000007 holds the same tracks in the same order
-in every folder, and a track without that modality is simply not in that folder's tar. A run reads
-only the folders that it selected; adding one never rewrites another; a missing modality is a fact
-of the data, not a filler value. Factors are not in the shards: they are joined when a batch is
-made. Keys are escaped track ids. No pickle is ever read or written.
-
-`dataset.json`:
-
-    {"version": 1, "plan": "…",                      fingerprint of the tracks and their order
-     "splits": {"train": [256, 224], …},             tracks per shard
-     "modalities": {
-       "mgp": {"fields": {"mgp.npy": "npy"},         tar member → codec
-               "shards": {"train": [256, 220], …},   members per shard
-               "source": "…",                        fingerprint of what it was made from
-               "names": […], "mean": […], "std": […]}}}   facts, over the training tracks
-"""
+"""`Shards`: reading a dataset, shard by shard."""
 
 from __future__ import annotations
 
@@ -33,39 +6,17 @@ import json
 import mmap
 import os
 import tarfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from io import FileIO
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote
 
-from filelock import FileLock
-from webdataset.writer import TarWriter
-
-from coldstart import remote
 from coldstart.errors import InputError
-from coldstart.files import StrPath, atomic, is_remote, write_json
+from coldstart.files import StrPath, is_remote
 from coldstart.sample import Sample, folder_of
-
-VERSION = 1
-
-MAPPED = frozenset({"flac", "frames"})
-"""Codecs of which a piece is enough: such fields are views of the mapped tar, others are bytes."""
-
-
-def key_of(track_id: str) -> str:
-    """Escape a track id for use as a tar key: reversible, without dots, slashes or spaces.
-
-    >>> key_of("AC/DC - T.N.T. é")
-    'AC%2FDC%20-%20T%2EN%2ET%2E%20%C3%A9'
-    """
-    return quote(track_id, safe="").replace(".", "%2E")
-
-
-def track_of(key: str) -> str:
-    """Undo `key_of`."""
-    return unquote(key)
+from coldstart.shards import remote
+from coldstart.shards.format import MAPPED, VERSION, track_of
 
 
 class Shards:
@@ -259,47 +210,3 @@ def _views_of(file: FileIO) -> Callable[[int, int], memoryview]:
     """Only what is used of a view is read; the file stays mapped while there is a view of it."""
     whole = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     return lambda start, size: whole[start : start + size]
-
-
-def write_tar(path: Path, members: Iterable[tuple[str, Mapping[str, bytes]]]) -> int:
-    """Write an ordinary WebDataset tar, atomically; the same content gives the same bytes.
-
-    Args:
-        path: the tar to write.
-        members: track id and {field: bytes}, in the shard's order.
-
-    Returns:
-        How many tracks were written.
-    """
-    count = 0
-    with (
-        atomic(path) as temporary,
-        TarWriter(str(temporary), encoder=False, mtime=0, user="", group="") as tar,
-    ):
-        for track_id, fields in members:
-            tar.write({"__key__": key_of(track_id), **fields})
-            count += 1
-    return count
-
-
-def write_dataset(folder: StrPath, about: Mapping[str, Any]) -> None:
-    """Write dataset.json, atomically."""
-    write_json(Path(folder) / "dataset.json", about)
-
-
-def changing(dataset: Shards) -> FileLock:
-    """Lock a dataset while its list of modalities is read, changed and written back.
-
-    Several processes may add modalities to one dataset; readers need no lock.
-    """
-    return FileLock(dataset.folder / ".lock", is_singleton=True)
-
-
-def list_modality(dataset: Shards, name: str, facts: Mapping[str, Any] | None) -> None:
-    """Enter a modality into dataset.json, or take it out (None); the others stay as they are."""
-    with changing(dataset):
-        now = Shards(dataset.folder)
-        others = {key: value for key, value in now.modalities.items() if key != name}
-        made = {**others, name: dict(facts)} if facts is not None else others
-        if made != now.modalities:
-            write_dataset(dataset.folder, {**now.about, "modalities": made})

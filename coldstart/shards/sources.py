@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +16,7 @@ from coldstart.audio.storage import field_of, stored
 from coldstart.errors import Broken, InputError, ItemError
 from coldstart.files import file_hash, fingerprint
 from coldstart.sample import folder_of
+from coldstart.shards.writing import npy_bytes
 from coldstart.tables import read_attributes, read_column, read_vectors
 
 
@@ -207,31 +207,5 @@ def _print_constant(file: str, names: Sequence[str], values: np.ndarray[Any, Any
         )
 
 
-def npy_bytes(vector: np.ndarray[Any, Any]) -> bytes:
-    """Encode a float32 vector as .npy, which can't hold a pickle."""
-    buffer = io.BytesIO()
-    np.save(buffer, vector.astype(np.float32), allow_pickle=False)
-    return buffer.getvalue()
-
-
 def _json_bytes(item: Any) -> bytes:
     return json.dumps(item, ensure_ascii=False).encode()
-
-
-def statistics(source: Source, training: set[str]) -> dict[str, Any]:
-    """What the encoders need to know, from training tracks only."""
-    items = [item for track, item in source.items.items() if track in training]
-    if source.codec == "npy":
-        return vector_statistics(items or list(source.items.values()))
-    if source.codec == "json":
-        names, counts = np.unique([name for item in items for name in item], return_counts=True)
-        order = np.argsort(-counts, kind="stable")
-        return {"vocabulary": [str(names[i]) for i in order]}
-    return {}
-
-
-def vector_statistics(vectors: Sequence[np.ndarray[Any, Any]]) -> dict[str, list[float]]:
-    """Mean and standard deviation of each attribute; 0 for a constant one."""
-    values = np.stack(vectors).astype(np.float64)
-    std = np.where(np.ptp(values, axis=0) > 0, values.std(axis=0), 0.0)
-    return {"mean": values.mean(axis=0).tolist(), "std": std.tolist()}

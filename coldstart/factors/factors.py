@@ -1,0 +1,176 @@
+"""`Factors`: one vector a track, one a user; saved as safetensors and id tables."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+from scipy.sparse import csr_matrix
+
+from coldstart.errors import InputError
+from coldstart.files import StrPath, atomic, write_json
+from coldstart.tables import write_table
+
+VERSION = 1
+
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Factors:
+    """Vectors of tracks and users in one collaborative-filtering space.
+
+    Attributes:
+        track_ids: N ids; first those that were factorised, then the folded-in ones.
+        user_ids: U ids.
+        tracks: [N, K] float32.
+        users: [U, K] float32.
+        folded: [N] bool: solved afterwards from the track's own plays with the users frozen. Such
+            a vector is a yardstick for held-out tracks, never an input to training.
+        split: [N] of train, val, test, or "" where no split was given.
+        listens: [U, N] sparse plays (or ratings), held-out tracks included.
+        about: how they were made, as in factors.json.
+        withheld: [U, N] sparse plays (or ratings) of factorised tracks that neither the vectors
+            nor `listens` know of; None: there are none.
+    """
+
+    track_ids: list[str]
+    user_ids: list[str]
+    tracks: Array
+    users: Array
+    folded: NDArray[np.bool_]
+    split: NDArray[np.str_]
+    listens: csr_matrix
+    about: dict[str, Any]
+    withheld: csr_matrix | None = None
+
+    @property
+    def dim(self) -> int:
+        """K, the number of factors."""
+        return int(self.tracks.shape[1])
+
+    @cached_property
+    def row(self) -> dict[str, int]:
+        """Track id → row of `tracks` (column of `listens`)."""
+        return {track: row for row, track in enumerate(self.track_ids)}
+
+    @cached_property
+    def plays(self) -> NDArray[np.float64]:
+        """[N] plays in the log, of held-out tracks too."""
+        return np.asarray(self.listens.sum(axis=0), dtype=np.float64).ravel()
+
+    def rows(self, track_ids: Sequence[str]) -> NDArray[np.int64]:
+        """Rows of these tracks, -1 where a track has no vector (nobody played it)."""
+        return np.array([self.row.get(track, -1) for track in track_ids], dtype=np.int64)
+
+    def save(self, folder: StrPath) -> None:
+        """Write the folder described at the top of this file; `factors.json` comes last."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        # Vectors of two factorisations can't be compared: a model remembers this id.
+        space = hashlib.sha256(self.tracks[~self.folded].tobytes() + self.users.tobytes())
+        self.about["id"] = space.hexdigest()[:16]
+        (folder / "factors.json").unlink(missing_ok=True)
+        parts: dict[str, dict[str, Any]] = {
+            "factors": {"tracks": self.tracks[~self.folded], "users": self.users},
+            "folded": {"tracks": self.tracks[self.folded]},
+            "listens": _arrays(self.listens),
+        }
+        (folder / "withheld.safetensors").unlink(missing_ok=True)
+        if self.withheld is not None:
+            parts["withheld"] = _arrays(self.withheld)
+        for name, arrays in parts.items():
+            with atomic(folder / f"{name}.safetensors") as temporary:
+                save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, temporary)
+        columns = {"track_id": self.track_ids, "split": self.split, "folded": self.folded}
+        write_table(folder / "tracks.parquet", pl.DataFrame(columns))
+        write_table(folder / "users.parquet", pl.DataFrame({"user_id": self.user_ids}))
+        write_json(folder / "factors.json", self.about)
+
+    @classmethod
+    def load(cls, folder: StrPath) -> Factors:
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: the folder holds no factors, incomplete ones, or ones of another version.
+        """
+        folder = Path(folder)
+        try:
+            return cls._read(folder)
+        except (OSError, LookupError, SafetensorError, pl.exceptions.PolarsError) as error:
+            reason = " ".join(str(error).split())
+            raise InputError(
+                f"{folder}: incomplete or damaged ({reason}); factorise again"
+            ) from error
+
+    @staticmethod
+    def about_of(folder: StrPath) -> dict[str, Any]:
+        """How a folder's factors were made, without reading the vectors.
+
+        Raises:
+            InputError: the folder holds no factors, or ones of another version.
+        """
+        path = Path(folder) / "factors.json"
+        if not path.is_file():
+            raise InputError(
+                f"{folder}: no factors here (factors.json is missing); make them with "
+                f"`coldstart factorize LISTENS --out {folder}`"
+            )
+        try:
+            about: dict[str, Any] = json.loads(path.read_bytes())
+            version = about["version"]
+        except (ValueError, TypeError, KeyError) as error:
+            raise InputError(f"{path}: not readable ({error})") from error
+        if version != VERSION:
+            raise InputError(f"{folder}: factors of version {version}, not {VERSION}")
+        return about
+
+    @classmethod
+    def _read(cls, folder: Path) -> Factors:
+        about = cls.about_of(folder)
+        made = load_file(folder / "factors.safetensors")
+        folded = load_file(folder / "folded.safetensors")["tracks"]
+        sparse = load_file(folder / "listens.safetensors")
+        held = load_file(folder / "withheld.safetensors") if about.get("withheld") else None
+        tracks = pl.read_parquet(folder / "tracks.parquet")
+        users = pl.read_parquet(folder / "users.parquet")["user_id"].to_list()
+        rows = [len(made["users"]), len(made["tracks"]), len(folded), len(sparse["indptr"]) - 1]
+        mask = tracks["folded"].to_numpy()
+        expected = [len(users), (~mask).sum(), mask.sum(), len(users)]
+        if rows != expected or (held and len(held["indptr"]) != rows[-1] + 1):
+            raise InputError(f"{folder}: vectors and ids don't match in number; factorise again")
+        return cls(
+            track_ids=tracks["track_id"].to_list(),
+            user_ids=users,
+            tracks=np.concatenate([made["tracks"], folded]),
+            users=made["users"],
+            folded=mask,
+            split=tracks["split"].to_numpy().astype(str),
+            listens=_sparse(sparse, len(users), len(tracks)),
+            about=about,
+            withheld=_sparse(held, len(users), len(tracks)) if held else None,
+        )
+
+
+def _arrays(matrix: csr_matrix) -> dict[str, Any]:
+    return {
+        "indptr": matrix.indptr.astype(np.int64),
+        "indices": matrix.indices.astype(np.int32),
+        "data": matrix.data.astype(np.float32),
+    }
+
+
+def _sparse(arrays: dict[str, Any], users: int, tracks: int) -> csr_matrix:
+    parts = (arrays["data"], arrays["indices"], arrays["indptr"])
+    return csr_matrix(parts, shape=(users, tracks))

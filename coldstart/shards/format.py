@@ -1,0 +1,51 @@
+"""Shards: one folder a modality, one tar a shard. This is the format, and how it is read.
+
+    shards/
+      dataset.json                   version; tracks per shard; per modality fields and facts
+      train/tracks/000000.json       the shard's tracks in order: track_id, title, artist, …
+      train/audio/000000.tar         <key>.audio.flac     mono FLAC
+      train/cqt/000000.tar           <key>.cqt.npy        spectrogram [frames, bins]
+      train/mgp/000000.tar           <key>.mgp.npy        float32 vector
+      train/genres/000000.tar        <key>.genres.json    list of names
+      train/mlg/000000.tar           <key>.mlg.npy        written later, by a trained listener
+      val/…  test/…
+
+Each tar alone is an ordinary WebDataset tar. Shard 000007 holds the same tracks in the same order
+in every folder, and a track without that modality is simply not in that folder's tar. A run reads
+only the folders that it selected; adding one never rewrites another; a missing modality is a fact
+of the data, not a filler value. Factors are not in the shards: they are joined when a batch is
+made. Keys are escaped track ids. No pickle is ever read or written.
+
+`dataset.json`:
+
+    {"version": 1, "plan": "…",                      fingerprint of the tracks and their order
+     "splits": {"train": [256, 224], …},             tracks per shard
+     "modalities": {
+       "mgp": {"fields": {"mgp.npy": "npy"},         tar member → codec
+               "shards": {"train": [256, 220], …},   members per shard
+               "source": "…",                        fingerprint of what it was made from
+               "names": […], "mean": […], "std": […]}}}   facts, over the training tracks
+"""
+
+from __future__ import annotations
+
+from urllib.parse import quote, unquote
+
+VERSION = 1
+
+MAPPED = frozenset({"flac", "frames"})
+"""Codecs of which a piece is enough: such fields are views of the mapped tar, others are bytes."""
+
+
+def key_of(track_id: str) -> str:
+    """Escape a track id for use as a tar key: reversible, without dots, slashes or spaces.
+
+    >>> key_of("AC/DC - T.N.T. é")
+    'AC%2FDC%20-%20T%2EN%2ET%2E%20%C3%A9'
+    """
+    return quote(track_id, safe="").replace(".", "%2E")
+
+
+def track_of(key: str) -> str:
+    """Undo `key_of`."""
+    return unquote(key)

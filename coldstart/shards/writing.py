@@ -1,0 +1,150 @@
+"""Writing tars, `dataset.json`, and one more modality beside those that are there."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+from webdataset.writer import TarWriter
+
+from coldstart.files import StrPath, atomic, write_json
+from coldstart.shards.format import key_of
+from coldstart.shards.reading import Shards
+from coldstart.tables import SPLITS
+
+
+def write_tar(path: Path, members: Iterable[tuple[str, Mapping[str, bytes]]]) -> int:
+    """Write an ordinary WebDataset tar, atomically; the same content gives the same bytes.
+
+    Args:
+        path: the tar to write.
+        members: track id and {field: bytes}, in the shard's order.
+
+    Returns:
+        How many tracks were written.
+    """
+    count = 0
+    with (
+        atomic(path) as temporary,
+        TarWriter(str(temporary), encoder=False, mtime=0, user="", group="") as tar,
+    ):
+        for track_id, fields in members:
+            tar.write({"__key__": key_of(track_id), **fields})
+            count += 1
+    return count
+
+
+def write_dataset(folder: StrPath, about: Mapping[str, Any]) -> None:
+    """Write dataset.json, atomically."""
+    write_json(Path(folder) / "dataset.json", about)
+
+
+def changing(dataset: Shards) -> FileLock:
+    """Lock a dataset while its list of modalities is read, changed and written back.
+
+    Several processes may add modalities to one dataset; readers need no lock.
+    """
+    return FileLock(dataset.folder / ".lock", is_singleton=True)
+
+
+def list_modality(dataset: Shards, name: str, facts: Mapping[str, Any] | None) -> None:
+    """Enter a modality into dataset.json, or take it out (None); the others stay as they are."""
+    with changing(dataset):
+        now = Shards(dataset.folder)
+        others = {key: value for key, value in now.modalities.items() if key != name}
+        made = {**others, name: dict(facts)} if facts is not None else others
+        if made != now.modalities:
+            write_dataset(dataset.folder, {**now.about, "modalities": made})
+
+
+def add_vectors(
+    dataset: Shards,
+    name: str,
+    vectors: Mapping[str, np.ndarray[Any, Any]],
+    facts: Mapping[str, Any],
+    part: int | None,
+) -> list[int]:
+    """Write vectors as a modality, or add one more part of the tracks to it.
+
+    Args:
+        dataset: to be extended.
+        name: of the modality.
+        vectors: track id → float32 vector.
+        facts: for dataset.json: names, and `source`, which parts of one whole have in common.
+        part: number of this part (a fold); None if it is the whole.
+
+    Returns:
+        The parts that are there now.
+    """
+    with changing(dataset):
+        return _add_vectors(Shards(dataset.folder), name, vectors, facts, part)
+
+
+def _add_vectors(
+    dataset: Shards,
+    name: str,
+    vectors: Mapping[str, np.ndarray[Any, Any]],
+    facts: Mapping[str, Any],
+    part: int | None,
+) -> list[int]:
+    old = dataset.modalities.get(name)
+    if part is None or (old and old["source"] != facts["source"]):
+        old = None  # a whole, or another listener's part: it starts anew
+    parts = sorted({*(old["parts"] if old else []), *([] if part is None else [part])})
+    field = f"{name}.npy"
+    counts: dict[str, list[int]] = {}
+    all_training: list[np.ndarray[Any, Any]] = []
+    # Written beside the old folder, then put in its place: earlier parts are never at risk.
+    beside = f".{name}.new"
+    for split in SPLITS:
+        counts[split] = []
+        for number in range(len(dataset.shard_sizes(split))):
+            there = {}
+            if old:
+                there = {
+                    sample["track_id"]: np.load(io.BytesIO(sample[field]), allow_pickle=False)
+                    for sample in dataset.samples(split, number, [field])
+                    if field in sample
+                }
+            ids = [track["track_id"] for track in dataset.tracks(split, number)]
+            rows = [
+                (t, vectors[t] if t in vectors else there[t])
+                for t in ids
+                if t in vectors or t in there
+            ]
+            members = [(track, {field: npy_bytes(vector)}) for track, vector in rows]
+            counts[split].append(write_tar(dataset.tar(beside, split, number), members))
+            if split == "train":
+                all_training += [vector for _, vector in rows]
+    for split in SPLITS:
+        if (new := dataset.folder / split / beside).is_dir():
+            shutil.rmtree(dataset.folder / split / name, ignore_errors=True)
+            new.replace(dataset.folder / split / name)
+    made = {
+        "fields": {field: "npy"},
+        "shards": counts,
+        "parts": parts,
+        **facts,
+        **vector_statistics(all_training or list(vectors.values())),
+    }
+    list_modality(dataset, name, made)
+    return parts
+
+
+def npy_bytes(vector: np.ndarray[Any, Any]) -> bytes:
+    """Encode a float32 vector as .npy, which can't hold a pickle."""
+    buffer = io.BytesIO()
+    np.save(buffer, vector.astype(np.float32), allow_pickle=False)
+    return buffer.getvalue()
+
+
+def vector_statistics(vectors: Sequence[np.ndarray[Any, Any]]) -> dict[str, list[float]]:
+    """Mean and standard deviation of each attribute; 0 for a constant one."""
+    values = np.stack(vectors).astype(np.float64)
+    std = np.where(np.ptp(values, axis=0) > 0, values.std(axis=0), 0.0)
+    return {"mean": values.mean(axis=0).tolist(), "std": std.tolist()}
