@@ -18,14 +18,15 @@ import yaml
 from torch.nn import functional as F
 
 from coldstart.commands.factorize import factorize
+from coldstart.commands.fit import fit
 from coldstart.commands.shard import shard
 from coldstart.commands.split import split
+from coldstart.commands.test import test
 from coldstart.datasets.synthetic import make_catalogue
 from coldstart.encoders.spectrogram import Spectrogram
 from coldstart.fusion.concat import Concat
-from coldstart.model import ColdStart, load
 from coldstart.shards.reading import Shards
-from coldstart.training import fit, test
+from coldstart.training.lightning_module import ColdStart, load
 
 RATE = 11_025
 SPECTROGRAM = {"bins": 72, "fmin": 65.4, "frame_hop": 1024}

@@ -18,9 +18,9 @@ from torch.nn import functional as F
 
 from benchmarks.table import Row, clocked, main, now, summary
 from benchmarks.worlds import attribute_world, trainer_options
-from coldstart.data import ColdStartData
+from coldstart.data.datamodule import ColdStartData
 from coldstart.encoders.attributes import MGP
-from coldstart.model import ColdStart
+from coldstart.training.lightning_module import ColdStart
 
 TRACKS, ATTRIBUTES, BATCH = 66_000, 400, 256
 

@@ -20,12 +20,12 @@ from benchmarks.worlds import trainer_options
 from coldstart.commands.factorize import factorize
 from coldstart.commands.shard import shard
 from coldstart.commands.split import split
-from coldstart.data import ColdStartData
+from coldstart.data.datamodule import ColdStartData
+from coldstart.data.epochs import TrainLoader
 from coldstart.datasets.synthetic import make_catalogue
 from coldstart.encoders.audio import Audio
-from coldstart.epochs import TrainLoader
-from coldstart.model import ColdStart
 from coldstart.run_checkpoint import RunCheckpoint
+from coldstart.training.lightning_module import ColdStart
 
 TRACKS = int(os.environ.get("TRACKS", "200"))
 

@@ -15,13 +15,13 @@ from scipy.sparse import csr_matrix
 
 from benchmarks.table import Row, markdown
 from coldstart.commands.shard import shard
-from coldstart.data import ColdStartData
+from coldstart.data.datamodule import ColdStartData
 from coldstart.encoders.base import Encoder
 from coldstart.factors.factors import VERSION, Factors
-from coldstart.model import ColdStart
 from coldstart.sample import folder_of
 from coldstart.shards.reading import Shards
 from coldstart.shards.writing import list_modality, write_tar
+from coldstart.training.lightning_module import ColdStart
 
 RATE = 22_050
 PATCH_SECONDS = 35

@@ -29,10 +29,10 @@ from benchmarks.worlds import FACTORS, World, attribute_world
 from coldstart import ColdStart, ColdStartData, registry
 from coldstart.audio.codec import SAMPLE_RATE
 from coldstart.callbacks import PredictionWriter
+from coldstart.data.batch import Batch
 from coldstart.encoders.base import Modality
 from coldstart.results import FitReport, TestReport
 from coldstart.run_checkpoint import RunCheckpoint
-from coldstart.streams import Batch
 
 CONFIGS = {"mgp": 20, "audio_small": 1}
 """Shipped configuration → steps in turn."""

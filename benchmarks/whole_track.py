@@ -31,11 +31,11 @@ from benchmarks.sound import RATE, dataset, fill, music, print_rows
 from benchmarks.table import Row
 from coldstart.audio.codec import blocks, to_flac
 from coldstart.commands.shard import shard
-from coldstart.data import ColdStartData
+from coldstart.data.datamodule import ColdStartData
 from coldstart.encoders.audio import Audio
-from coldstart.model import ColdStart
 from coldstart.retrieval import WINDOWS, hear
-from coldstart.runs import Run
+from coldstart.runs.run import Run
+from coldstart.training.lightning_module import ColdStart
 
 SECONDS = 180
 FEW = 8

@@ -14,9 +14,13 @@ if TYPE_CHECKING:
     from coldstart.benchmarking import benchmark as benchmark
     from coldstart.commands.dataset import dataset as dataset
     from coldstart.commands.factorize import factorize as factorize
+    from coldstart.commands.fit import fit as fit
+    from coldstart.commands.predict import predict as predict
     from coldstart.commands.shard import shard as shard
     from coldstart.commands.split import split as split
-    from coldstart.data import ColdStartData as ColdStartData
+    from coldstart.commands.test import test as test
+    from coldstart.commands.validate import validate as validate
+    from coldstart.data.datamodule import ColdStartData as ColdStartData
     from coldstart.datasets.synthetic import make_catalogue as make_catalogue
     from coldstart.encoders.artist import Artist as Artist
     from coldstart.encoders.attributes import MGP as MGP
@@ -37,10 +41,8 @@ if TYPE_CHECKING:
     from coldstart.fusion.kernel import Kernel as Kernel
     from coldstart.fusion.mean import MeanLateFusion as MeanLateFusion
     from coldstart.fusion.shared import SharedBranch as SharedBranch
-    from coldstart.model import ColdStart as ColdStart
-    from coldstart.model import load as load
+    from coldstart.model.predictions import Predictions as Predictions
     from coldstart.nearest import neighbours as neighbours
-    from coldstart.predictions import Predictions as Predictions
     from coldstart.queries import Recommendation as Recommendation
     from coldstart.registry import plugins as plugins
     from coldstart.results import RankingOnValidation as RankingOnValidation
@@ -54,10 +56,8 @@ if TYPE_CHECKING:
     from coldstart.targets.contrastive import Contrastive as Contrastive
     from coldstart.targets.track_factors import TrackFactors as TrackFactors
     from coldstart.targets.user_softmax import UserSoftmax as UserSoftmax
-    from coldstart.training import fit as fit
-    from coldstart.training import predict as predict
-    from coldstart.training import test as test
-    from coldstart.training import validate as validate
+    from coldstart.training.lightning_module import ColdStart as ColdStart
+    from coldstart.training.lightning_module import load as load
     from coldstart.tuning import tune as tune
     from coldstart.walkthrough import demo as demo
 

@@ -22,9 +22,9 @@ import yaml
 from coldstart import ablation_table, subsets
 from coldstart.errors import InputError, one_of
 from coldstart.files import fingerprint
-from coldstart.jobs import Job, run_jobs, set_flag
+from coldstart.jobs import Job, run_jobs
+from coldstart.runs.config import find_config, set_flag
 from coldstart.shards.reading import Shards
-from coldstart.shipped import find_config
 from coldstart.wandb_view import Mode, run_logger
 
 Settings = dict[str, Any]

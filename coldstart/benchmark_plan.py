@@ -18,7 +18,7 @@ from coldstart.evaluation import Candidates
 from coldstart.files import file_hash, fingerprint
 from coldstart.others import OTHERS, need
 from coldstart.rivals import FACTOR_RIVALS
-from coldstart.shipped import find_config
+from coldstart.runs.config import find_config
 
 FLOORS = ("random", "popularity")
 OWN_RIVALS = (*FLOORS, *CONTENT_RIVALS, *FACTOR_RIVALS)

@@ -16,12 +16,12 @@ from coldstart.commands.factorize import factorize
 from coldstart.commands.shard import shard
 from coldstart.commands.split import Method, split
 from coldstart.content_rivals import CONTENT_RIVALS, Problem, Rival, problem_of, space_scored
-from coldstart.data import ColdStartData
+from coldstart.data.datamodule import ColdStartData
 from coldstart.evaluation import Candidates, by_user_table, part_counts, row_of
 from coldstart.factors.factors import Factors
 from coldstart.figures import write_results
 from coldstart.metrics import MAP_K, K
-from coldstart.net import Net
+from coldstart.model.net import Net
 from coldstart.others import OTHERS
 from coldstart.rivals import (
     FACTOR_RIVALS,

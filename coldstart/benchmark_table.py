@@ -20,7 +20,7 @@ from coldstart.figures import HEADERS
 from coldstart.files import atomic, write_json
 from coldstart.jobs import Job, Step
 from coldstart.metrics import MAP_K, K
-from coldstart.runs import first_stage_of
+from coldstart.runs.first_stage import first_stage_of
 from coldstart.tables import write_table
 
 FIGURES = {name: HEADERS[name] for name in ("recall", "ndcg", "map")}

@@ -21,7 +21,8 @@ from coldstart import benchmark_table
 from coldstart.benchmark_plan import OWN_RIVALS, Model, Plan, read_plan
 from coldstart.errors import InputError, Preempted, one_of
 from coldstart.files import fingerprint, write_json
-from coldstart.jobs import Job, Step, Work, alone, run_jobs, set_flag
+from coldstart.jobs import Job, Step, Work, alone, run_jobs
+from coldstart.runs.config import set_flag
 from coldstart.sigterm import answering
 from coldstart.wandb_view import Mode, log_table, run_logger
 

@@ -12,22 +12,24 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from coldstart.checkpoints import weights_id
-from coldstart.data import ColdStartData
+from coldstart.data.batch import Batch
+from coldstart.data.datamodule import ColdStartData
+from coldstart.data.folds import fold_of
 from coldstart.errors import InputError, Preempted
 from coldstart.files import fingerprint
-from coldstart.model import ColdStart
-from coldstart.net import Prediction
+from coldstart.model.checkpoint import weights_id
+from coldstart.model.net import Prediction
+from coldstart.model.predictions import OnePiece, Predictions, TrackMeans, as_array, joined
 from coldstart.parts import Parts
-from coldstart.predictions import OnePiece, Predictions, TrackMeans, as_array, joined
 from coldstart.run_checkpoint import gather, minutes_of
-from coldstart.runs import Vectors, read_config
+from coldstart.runs.first_stage import Vectors
+from coldstart.runs.run import vectors_folder
 from coldstart.shards.reading import Shards
 from coldstart.shards.writing import add_vectors
 from coldstart.sigterm import Sigterm
-from coldstart.streams import Batch, fold_of
 from coldstart.targets.attributes import Attributes
 from coldstart.targets.track_factors import TrackFactors
+from coldstart.training.lightning_module import ColdStart
 
 
 def parts_of(trainer: Trainer, module: LightningModule) -> tuple[ColdStart, ColdStartData]:
@@ -129,13 +131,6 @@ class PredictionWriter(Callback):
             own = folder.name == "predictions"
             where = "" if own else f" --shards {data.shards.place}"
             print(f"next: coldstart recommend --run {root}{where} --like TRACK_ID")
-
-
-def vectors_folder(run: Path, shards: Shards) -> Path:
-    """Where predictions for a dataset lie; other shards' must not take the place of the run's."""
-    is_run = (run / "config.yaml").is_file()
-    own = not is_run or read_config(run)["data"]["shards"] == shards.place
-    return run / ("predictions" if own else f"predictions_{shards.folder.name}")
 
 
 class WriteVectors(PredictionWriter):

@@ -9,12 +9,12 @@ from typing import Any
 
 from tabulate import tabulate
 
-from coldstart.checkpoints import weights_id
 from coldstart.errors import InputError
 from coldstart.figures import Row, caption, table
 from coldstart.files import StrPath
-from coldstart.net import Net
-from coldstart.runs import read_config
+from coldstart.model.checkpoint import weights_id
+from coldstart.model.net import Net
+from coldstart.runs.config import read_config
 from coldstart.targets.track_factors import TrackFactors
 
 TAGS = ("music", "recommendation", "cold-start", "music-information-retrieval")

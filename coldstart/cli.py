@@ -13,7 +13,7 @@ from importlib.metadata import version
 from typing import Any
 
 from coldstart.errors import InputError, Preempted
-from coldstart.shipped import find_configs
+from coldstart.runs.config import find_configs
 
 VERBS = {
     "demo": ("coldstart.walkthrough", "demo", "the whole path on an invented catalogue"),
@@ -110,7 +110,7 @@ def _run(given: list[str]) -> int:
         return 2
     try:
         if verb in LIGHTNING_VERBS:
-            from coldstart.training import lightning_cli
+            from coldstart.training.lightning_cli import lightning_cli
 
             lightning_cli(verb, rest)
         else:

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from coldstart import baselines
 from coldstart.factors.factors import Factors
 from coldstart.metrics import Scored, means
-from coldstart.predictions import Predictions
+from coldstart.model.predictions import Predictions
 from coldstart.ranking import Scores, dot_scores
 from coldstart.tasks import Task, ranking_task
 

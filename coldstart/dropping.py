@@ -12,7 +12,7 @@ from tabulate import tabulate
 from coldstart.errors import InputError
 from coldstart.figures import HEADERS
 from coldstart.files import write_json
-from coldstart.runs import read_config
+from coldstart.runs.config import read_config
 
 FIGURES = [HEADERS[key] for key in ("cosine", "recall", "ndcg", "map")]
 

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from coldstart import uncertainty
-from coldstart.data import ColdStartData
+from coldstart.data.batch import Batch
+from coldstart.data.datamodule import ColdStartData
 from coldstart.figures import HEADERS, REPEATS, Row
 from coldstart.metrics import MAP_K, K, means, relevant_by_part
-from coldstart.predictions import Predictions
+from coldstart.model.predictions import Predictions
 from coldstart.rivals import Line, floor_lines, mean_line, mixed_floor_lines, rival_lines
-from coldstart.streams import Batch
 from coldstart.targets.track_factors import cosine_distance
 from coldstart.tasks import Lengths, Task, mixed_task, ranking_task
 

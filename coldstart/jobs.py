@@ -96,8 +96,8 @@ class Job(Work):
 
     def work(self) -> None:
         """Fit, and test; goes on with a fit that was cut off."""
-        from coldstart.checkpoints import begin
-        from coldstart.training import lightning_cli
+        from coldstart.runs.run import begin
+        from coldstart.training.lightning_cli import lightning_cli
 
         going_on = begin(self.folder, self.key)
         config = Path(f"{self.folder}.yaml")
@@ -148,24 +148,6 @@ def alone(root: Path, verb: str) -> Iterator[None]:
             yield
     except Timeout as error:
         raise InputError(f"{root}: another {verb} is at work here") from error
-
-
-def set_flag(config: dict[str, Any], flag: str, value: Any) -> None:
-    """Put a fit's dotted flag into its configuration; an encoder's argument by its bare name.
-
-    >>> config = {"model": {"encoders": {"mgp": {"class_path": "MGP"}}}}
-    >>> set_flag(config, "model.encoders.mgp.dropout", 0.1)
-    >>> set_flag(config, "trainer.max_epochs", 3)
-    >>> config["model"]["encoders"]["mgp"]["init_args"], config["trainer"]
-    ({'dropout': 0.1}, {'max_epochs': 3})
-    """
-    *folders, last = flag.split(".")
-    if folders[:2] == ["model", "encoders"] and len(folders) > 2:
-        folders = [*folders[:3], "init_args", *folders[3:]]
-    place = config
-    for folder in folders:
-        place = place.setdefault(folder, {})
-    place[last] = value
 
 
 def run_jobs(
@@ -340,7 +322,7 @@ def run_job(job: Work) -> tuple[str, float]:
     """
     began, failure = time.perf_counter(), ""
     job.folder.parent.mkdir(parents=True, exist_ok=True)
-    import coldstart.training  # noqa: F401  Lightning's loggers must be there to be redirected
+    import coldstart.training.lightning_cli  # noqa: F401  Lightning's loggers must be there to be redirected
 
     with _logged(Path(f"{job.folder}.log")):
         try:

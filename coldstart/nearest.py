@@ -24,11 +24,11 @@ from coldstart.files import StrPath
 from coldstart.popularity import HEAD, Track, tracks_by_id
 from coldstart.reporting.pictures import picture_format, popularity_curve
 from coldstart.reporting.text import clean, cut, side_by_side, width
-from coldstart.runs import Run, open_run, predictions_of
+from coldstart.runs.run import Run, open_run, predictions_of
 from coldstart.shards.reading import Shards
 from coldstart.stages import complete
 from coldstart.targets.track_factors import TrackFactors
-from coldstart.training import lightning_cli
+from coldstart.training.lightning_cli import lightning_cli
 
 COLUMN = 36  # three of them and the ranks fit 120 cells
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from coldstart.data import ColdStartData
+from coldstart.data.datamodule import ColdStartData
 from coldstart.errors import InputError
-from coldstart.explain import Likeness, Why, collect, explain, own_ways
 from coldstart.factors.factors import Factors
 from coldstart.files import StrPath
-from coldstart.net import Net
-from coldstart.predictions import Predictions, predicted
+from coldstart.model.explain import Likeness, Why, collect, explain, own_ways
+from coldstart.model.net import Net
+from coldstart.model.predictions import Predictions, predicted
 from coldstart.queries import Candidates, Recommendation, Vector, answer
 from coldstart.shards.reading import Shards
 

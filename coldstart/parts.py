@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from coldstart.files import atomic
-from coldstart.predictions import Predictions
+from coldstart.model.predictions import Predictions
 
 
 class Parts:

@@ -21,10 +21,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from coldstart.card import card
-from coldstart.checkpoints import same_version
 from coldstart.errors import InputError
 from coldstart.files import StrPath, atomic
-from coldstart.net import AnyNet, Net
+from coldstart.model.checkpoint import same_version
+from coldstart.model.net import AnyNet, Net
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 

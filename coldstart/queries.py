@@ -11,16 +11,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from coldstart.data import ColdStartData
+from coldstart.data.datamodule import ColdStartData
 from coldstart.errors import InputError, one_of
-from coldstart.explain import BY_PLAYS, Explain, Likeness, Why
 from coldstart.factors.factors import Factors
-from coldstart.net import Net
-from coldstart.predictions import Predictions
+from coldstart.model.explain import BY_PLAYS, Explain, Likeness, Why
+from coldstart.model.net import Net
+from coldstart.model.predictions import Predictions
+from coldstart.model.space import Known, known_tracks
 from coldstart.ranking import top_k
 from coldstart.targets.track_factors import TrackFactors
 
 Candidates = Literal["cold", "warm", "all"]
+
+
 Vector = Tensor | NDArray[np.floating] | Sequence[float]
 
 
@@ -46,21 +49,6 @@ class Recommendation(NamedTuple):
     plays: int
     similarity: float
     why: Why | None = None
-
-
-class Known(NamedTuple):
-    """All tracks that have a place in the space.
-
-    Attributes:
-        track_ids: N ids, warm ones first.
-        vectors: [N, K]; of a warm track where its plays put it, of a cold one where its content
-            does.
-        warm: [N] whether the factorisation has seen it.
-    """
-
-    track_ids: list[str]
-    vectors: Tensor
-    warm: NDArray[np.bool_]
 
 
 def answer(
@@ -107,7 +95,7 @@ def answer(
             f"this model predicts {type(model.target).__name__}; it doesn't predict factors, so it "
             "can't recommend"
         )
-    known = _known(predict(), data.factors)
+    known = known_tracks(predict(), data.factors)
     leave_out: set[str] = set()
     if like is not None:
         query, leave_out = _like(known, like, model, data), {like}
@@ -158,19 +146,6 @@ def _cosine_to(query: Tensor) -> Likeness:
 
 def _dot_with(query: Tensor) -> Likeness:
     return lambda vectors: vectors @ query.to(vectors)
-
-
-def _known(predicted: Predictions, factors: Factors | None) -> Known:
-    if factors is None:
-        none_warm = np.zeros(len(predicted.track_ids), bool)
-        return Known(predicted.track_ids, predicted.values, none_warm)
-    seen = np.flatnonzero(~factors.folded)
-    warm_ids = [factors.track_ids[i] for i in seen]
-    warm_set = set(warm_ids)
-    cold = [i for i, track in enumerate(predicted.track_ids) if track not in warm_set]
-    ids = [*warm_ids, *(predicted.track_ids[i] for i in cold)]
-    vectors = torch.cat([torch.from_numpy(factors.tracks[seen]), predicted.values[cold]])
-    return Known(ids, vectors, np.arange(len(ids)) < len(warm_ids))
 
 
 def _choose(

@@ -16,16 +16,16 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from coldstart import evaluation, figures
 from coldstart.callbacks import merged, parts_of
-from coldstart.checkpoints import weights_id
+from coldstart.data.batch import Batch
 from coldstart.encoders.base import WholeTrack
 from coldstart.errors import InputError
 from coldstart.files import write_json
 from coldstart.metrics import means
-from coldstart.net import Net, Prediction
-from coldstart.predictions import OnePiece, Predictions, TrackMeans, as_array
+from coldstart.model.checkpoint import weights_id
+from coldstart.model.net import Net, Prediction
+from coldstart.model.predictions import OnePiece, Predictions, TrackMeans, as_array
 from coldstart.rivals import RIVAL_USERS
 from coldstart.run_checkpoint import gather
-from coldstart.streams import Batch
 from coldstart.targets.attributes import Attributes
 from coldstart.targets.track_factors import TrackFactors, cosine_distance
 from coldstart.tasks import Lengths, Task, ranking_task

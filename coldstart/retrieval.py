@@ -16,20 +16,22 @@ from torch import Tensor
 
 from coldstart.audio.codec import AudioError
 from coldstart.audio.storage import field_of, stored
+from coldstart.data.batch import Batch
+from coldstart.data.folds import unheard_by
 from coldstart.errors import InputError
-from coldstart.explain import Likeness, Why, collect, explain, named, own_ways, way_through
 from coldstart.files import StrPath
-from coldstart.net import Net, load
+from coldstart.model.explain import Likeness, Why, collect, explain, named, own_ways, way_through
+from coldstart.model.net import Net, load
+from coldstart.model.predictions import by_track
 from coldstart.notebook import SPLITS
-from coldstart.predictions import by_track
 from coldstart.queries import Candidates, Recommendation, answer
 from coldstart.reporting.text import clean
-from coldstart.runs import Run, Vectors, first_stage_of, open_run, predictions_of
+from coldstart.runs.first_stage import Vectors, first_stage_of
+from coldstart.runs.run import Run, open_run, predictions_of
 from coldstart.sample import Sample, folder_of
 from coldstart.shards.writing import npy_bytes
-from coldstart.stages import complete, unheard_by
-from coldstart.streams import Batch
-from coldstart.training import lightning_cli
+from coldstart.stages import complete
+from coldstart.training.lightning_cli import lightning_cli
 
 
 def recommend(

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from coldstart import baselines
 from coldstart.content_rivals import CONTENT_RIVALS, problem_of, space_scored
-from coldstart.data import ColdStartData
+from coldstart.data.batch import Batch
+from coldstart.data.datamodule import ColdStartData
 from coldstart.exposure import Exposure, expected_exposure, exposure
 from coldstart.factors.factors import Factors
 from coldstart.metrics import (
@@ -23,8 +24,7 @@ from coldstart.metrics import (
     means,
     relevant_by_part,
 )
-from coldstart.predictions import Predictions, by_track
-from coldstart.streams import Batch
+from coldstart.model.predictions import Predictions, by_track
 from coldstart.tasks import Task, ranking_task
 
 RIVAL_USERS = 5000

@@ -17,10 +17,10 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
-from coldstart import generators
-from coldstart.checkpoints import LAST
+from coldstart.data import random_state
 from coldstart.errors import InputError, Preempted
 from coldstart.files import atomic
+from coldstart.model.checkpoint import LAST
 from coldstart.sigterm import Sigterm
 
 _ASK = 10
@@ -129,7 +129,7 @@ class RunCheckpoint(ModelCheckpoint):
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Add what Lightning doesn't keep: all ranks' random generators, and the last metrics."""
-        checkpoint["generators"] = gather(trainer, generators.states(pl_module.device))
+        checkpoint["generators"] = gather(trainer, random_state.states(pl_module.device))
         checkpoint["metrics"] = dict(trainer.callback_metrics)
 
     def on_load_checkpoint(
@@ -196,7 +196,7 @@ def _go_on(trainer: Trainer, resumed: dict[str, Any]) -> None:
         )
     mine, metrics = resumed["generators"] or [], resumed["metrics"] or {}
     if len(mine) == trainer.world_size:
-        generators.restore(mine[trainer.global_rank], trainer.strategy.root_device)
+        random_state.restore(mine[trainer.global_rank], trainer.strategy.root_device)
     elif trainer.is_global_zero:
         print(
             f"going on with {trainer.world_size} processes, after {len(mine)}: the same model, but "

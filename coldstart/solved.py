@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
-from coldstart.data import ColdStartData
+from coldstart.data.datamodule import ColdStartData
 from coldstart.errors import InputError
 from coldstart.fusion.base import Solvable
-from coldstart.net import Net
+from coldstart.model.net import Net
 from coldstart.targets.base import Target
 
 

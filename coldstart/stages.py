@@ -12,7 +12,7 @@ the talk's way (Oramas et al., DLRS 2017), kept to be compared with. See docs/de
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -23,18 +23,20 @@ from filelock import FileLock
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from coldstart import registry
-from coldstart.callbacks import WriteVectors, vectors_folder
-from coldstart.checkpoints import begin, best_checkpoint
+from coldstart.callbacks import WriteVectors
+from coldstart.data.folds import unheard_by
 from coldstart.encoders.artist import ARTIST
 from coldstart.errors import InputError
 from coldstart.factors.factors import Factors
 from coldstart.files import atomic, fingerprint, write_json
-from coldstart.net import Net, load
-from coldstart.predictions import Predictions, as_array
-from coldstart.runs import NOTE, Stage, Vectors, first_stage_of, read_config
+from coldstart.model.checkpoint import best_checkpoint
+from coldstart.model.net import Net, load
+from coldstart.model.predictions import Predictions, as_array
+from coldstart.runs.config import read_config
+from coldstart.runs.first_stage import NOTE, Stage, Vectors, first_stage_of
+from coldstart.runs.run import begin, vectors_folder
 from coldstart.shards.reading import Shards
 from coldstart.shards.writing import add_vectors
-from coldstart.streams import fold_of
 
 Lightning = Callable[..., Any]
 """`training.lightning_cli`: a stage is made of ordinary fits and predicts."""
@@ -112,12 +114,12 @@ def first_stage(
             made_by=made_by,
         )
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / f"{name}.lock") if _is_main() else nullcontext():
+        with FileLock(folder / f"{name}.lock") if is_main() else nullcontext():
             stages[name] = _train(stage, alone, Shards(config["data"]["shards"]), lightning)
         encoders[name] = {"class_path": "Embedding", "init_args": {"modality": stage.modality}}
     if not stages:
         raise InputError("--stages 2: none of these encoders has anything to train")
-    if _is_main():
+    if is_main():
         write_json(run / NOTE, {name: stage._asdict() for name, stage in stages.items()})
     return encoders
 
@@ -153,17 +155,17 @@ def _train(stage: Stage, config: dict[str, Any], dataset: Shards, lightning: Lig
         if finished.is_file() and finished.read_text() == stage.made_by:
             continue
         print(f"first stage: {stage.modality}, net {fold + 1} of {len(stage.runs)}", flush=True)
-        going_on = begin(run, stage.made_by, _is_main())
+        going_on = begin(run, stage.made_by, is_main())
         data = {**config["data"]}
         if len(stage.runs) > 1:
             data |= {"folds": len(stage.runs), "fold": fold}
         recipe = run.parent / f"{run.name}.yaml"
-        if _is_main():
+        if is_main():
             with atomic(recipe) as temporary:
                 temporary.write_text(yaml.safe_dump({**config, "data": data}), encoding="utf-8")
         args = ["--config", str(recipe), "--run", str(run), "--stages", "1", "--no-hint", *going_on]
         lightning("fit", args)
-        if _is_main():
+        if is_main():
             finished.write_text(stage.made_by)
     _write(stage, dataset, lightning)
     return stage
@@ -193,7 +195,7 @@ def _write(stage: Stage, dataset: Shards, lightning: Lightning) -> None:
         return
     for run in stage.runs:
         lightning("predict", ["--run", run, *args])
-    if _is_main():
+    if is_main():
         vectors = cross_fitted(stage.runs, dataset)
         add_vectors(dataset, stage.modality, vectors, {**facts, "folds": len(stage.runs)}, None)
         print(f"wrote {stage.modality} of {len(vectors):,} tracks into {dataset.folder}")
@@ -221,15 +223,6 @@ def cross_fitted(
                 sums[track] = sums[track] + vector if track in sums else vector
                 counts[track] = counts.get(track, 0) + 1
     return {track: (sums[track] / counts[track]).astype(np.float32) for track in sums}
-
-
-def unheard_by(track: str, training: Collection[str], folds: int) -> Sequence[int]:
-    """The nets that a track's vector comes from: those that were not fitted on it.
-
-    >>> list(unheard_by("a", {"a", "b"}, 3)), list(unheard_by("new", {"a", "b"}, 3))
-    ([1], [0, 1, 2])
-    """
-    return [fold_of(track, folds)] if track in training else range(folds)
 
 
 def _to_train(config: Mapping[str, Any]) -> list[str]:
@@ -264,7 +257,7 @@ def _reads_factors(stage: Stage) -> bool:
     return ARTIST in registry.load("encoders", _recipe(recipe)["class"]).fields
 
 
-def _is_main() -> bool:
+def is_main() -> bool:
     """Whether this process writes: the one, or rank 0 of several."""
     return int(getattr(rank_zero_only, "rank", 0)) == 0
 

@@ -25,16 +25,16 @@ import yaml
 from tqdm import tqdm
 
 from coldstart import stages, tuning_table
-from coldstart.checkpoints import best_checkpoint, read_checkpoint
-from coldstart.data import ColdStartData
+from coldstart.data.datamodule import ColdStartData
 from coldstart.errors import InputError, Preempted, one_of
 from coldstart.files import atomic, fingerprint
 from coldstart.jobs import Job, Started, Work, alone, start
+from coldstart.model.checkpoint import best_checkpoint, read_checkpoint
+from coldstart.runs.config import absolute_data, find_config
 from coldstart.search_space import Space, as_flags, corners, plain, read_space
-from coldstart.shipped import find_config
 from coldstart.sigterm import Sigterm, answering
 from coldstart.study import Trial, ask, need_optuna, open_study
-from coldstart.training import OWN_FLAGS, absolute_data, lightning_cli
+from coldstart.training.lightning_cli import OWN_FLAGS, lightning_cli
 from coldstart.wandb_view import Mode, run_logger
 
 Config = dict[str, Any]

@@ -11,16 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from coldstart.commands.factorize import factorize
+from coldstart.commands.fit import fit
+from coldstart.commands.predict import predict
 from coldstart.commands.shard import shard
 from coldstart.commands.split import split
+from coldstart.commands.test import test
 from coldstart.datasets.synthetic import make_catalogue
 from coldstart.evaluation import OURS, PATCHES
 from coldstart.figures import Row, caption, table
 from coldstart.files import StrPath, write_json
 from coldstart.retrieval import recommend
-from coldstart.runs import open_run
+from coldstart.runs.run import open_run
 from coldstart.shards.reading import Shards
-from coldstart.training import Overrides, fit, predict, test
+from coldstart.training.lightning_cli import Overrides
 
 ROWS = {
     "audio": "audio",

@@ -90,7 +90,7 @@ SMALL_AUDIO = {
 @pytest.fixture(scope="session")
 def tiny_audio_run(tiny_world: World) -> Path:
     """An audio model, barely trained, on the tiny world."""
-    from coldstart.training import fit
+    from coldstart.commands.fit import fit
 
     overrides = {"data.shards": tiny_world.shards, "data.factors": tiny_world.factors}
     overrides |= {"trainer.max_epochs": 2, "data.workers": 0, **SMALL_AUDIO}

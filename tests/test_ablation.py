@@ -18,8 +18,8 @@ from coldstart.cli import main
 from coldstart.errors import InputError
 from coldstart.factors.factors import Factors
 from coldstart.jobs import Job, run_jobs
+from coldstart.runs.config import configs_folder
 from coldstart.shards.reading import Shards
-from coldstart.shipped import configs_folder
 
 SETTINGS = {"trainer.max_epochs": 1, "data.workers": 0, "model.encoders.mgp.hidden": [16]}
 

@@ -11,9 +11,9 @@ import torch
 from conftest import World
 from test_data import data_for
 
-from coldstart.artist_tracks import ArtistTracks
 from coldstart.cli import main
 from coldstart.commands.factorize import factorize
+from coldstart.data.artist_tracks import ArtistTracks
 from coldstart.encoders.artist import Artist
 from coldstart.encoders.attributes import MGP
 from coldstart.factors.factors import Factors

@@ -13,22 +13,24 @@ import pytest
 import torch
 from conftest import World
 
-from coldstart.chunks import collate_in_chunks
 from coldstart.commands.factorize import factorize
 from coldstart.commands.split import split
-from coldstart.data import ColdStartData
+from coldstart.data.batch import Batch
+from coldstart.data.datamodule import ColdStartData
+from coldstart.data.epochs import TrainLoader
+from coldstart.data.folds import fold_of
+from coldstart.data.pipeline import collate_in_chunks
+from coldstart.data.streams import InMemory, TrainStream
 from coldstart.encoders.attributes import MGP
 from coldstart.encoders.audio import Audio
 from coldstart.encoders.base import Encoder, Modality
 from coldstart.encoders.genres import Genres
-from coldstart.epochs import TrainLoader
 from coldstart.errors import InputError
 from coldstart.factors.factors import Factors
-from coldstart.model import ColdStart
 from coldstart.sample import Sample
 from coldstart.shards.reading import Shards
-from coldstart.streams import Batch, InMemory, TrainStream, fold_of
 from coldstart.targets.track_factors import FACTORS
+from coldstart.training.lightning_module import ColdStart
 
 
 def small_audio(**kwargs: object) -> Audio:

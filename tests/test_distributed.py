@@ -16,10 +16,10 @@ from test_resume import assert_same_fit, begin, midway, progress, wait_for
 
 from coldstart.cli import main
 from coldstart.commands.shard import shard
-from coldstart.data import ColdStartData
+from coldstart.data.datamodule import ColdStartData
+from coldstart.data.streams import OnceStream
 from coldstart.errors import InputError
-from coldstart.model import ColdStart
-from coldstart.streams import OnceStream
+from coldstart.training.lightning_module import ColdStart
 
 DDP = ["--trainer.accelerator=cpu", "--trainer.strategy=ddp"]
 ALONE = ["--trainer.devices=1", "--trainer.strategy=auto"]

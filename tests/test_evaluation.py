@@ -24,7 +24,7 @@ from coldstart.figures import (
     write_results,
 )
 from coldstart.metrics import rank_and_score
-from coldstart.predictions import OnePiece, Predictions, TrackMeans
+from coldstart.model.predictions import OnePiece, Predictions, TrackMeans
 from coldstart.shards.reading import Shards
 from coldstart.tasks import ranking_task
 

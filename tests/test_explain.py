@@ -18,12 +18,15 @@ from torch.nn import functional as F
 
 import coldstart as cs
 from coldstart import retrieval
-from coldstart.attribution import integrated_gradients, shapley, subsets
 from coldstart.cli import main
+from coldstart.data.batch import Batch
 from coldstart.encoders.base import Encoder, Modality
 from coldstart.encoders.embedding import Embedding
 from coldstart.errors import InputError
-from coldstart.explain import (
+from coldstart.factors.factors import Factors
+from coldstart.fusion.mean import MeanLateFusion
+from coldstart.model.attribution import integrated_gradients, shapley, subsets
+from coldstart.model.explain import (
     Likeness,
     Pieces,
     Way,
@@ -33,13 +36,10 @@ from coldstart.explain import (
     own_ways,
     way_through,
 )
-from coldstart.factors.factors import Factors
-from coldstart.fusion.mean import MeanLateFusion
-from coldstart.model import ColdStart
 from coldstart.queries import Recommendation
 from coldstart.retrieval import recommend
 from coldstart.shards.reading import Shards
-from coldstart.streams import Batch
+from coldstart.training.lightning_module import ColdStart
 
 QUICK = ["--trainer.max_epochs=3", "--trainer.enable_progress_bar=false"]
 

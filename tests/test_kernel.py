@@ -18,7 +18,7 @@ from coldstart.cli import main
 from coldstart.commands.factorize import factorize
 from coldstart.commands.shard import shard
 from coldstart.commands.split import split
-from coldstart.data import ColdStartData
+from coldstart.data.datamodule import ColdStartData
 from coldstart.encoders.attributes import MGP
 from coldstart.encoders.genres import Genres
 from coldstart.errors import InputError
@@ -26,13 +26,13 @@ from coldstart.factors.als import in_score_axes, noise_level
 from coldstart.factors.factors import Factors
 from coldstart.fusion.base import Solvable
 from coldstart.fusion.kernel import PENALTIES, Kernel, ridge
-from coldstart.model import ColdStart, load
-from coldstart.predictions import by_track
+from coldstart.model.predictions import by_track
 from coldstart.retrieval import recommend
-from coldstart.runs import open_run, predictions_of
+from coldstart.runs.run import open_run, predictions_of
 from coldstart.solved import groups
 from coldstart.tables import read_splits
 from coldstart.targets.track_factors import TrackFactors
+from coldstart.training.lightning_module import ColdStart, load
 
 RECIPE = {"factors": 8, "shrinkage": 0.15, "axes": "scores"}
 

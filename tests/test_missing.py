@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 from test_data import data_for
 
 from coldstart.cli import main
+from coldstart.data.folds import Lacks
 from coldstart.encoders.attributes import MGP
 from coldstart.encoders.base import Modality
 from coldstart.encoders.genres import Genres
 from coldstart.errors import InputError
-from coldstart.leaving_out import Lacks
-from coldstart.model import load, with_modality_dropout
+from coldstart.model.net import with_modality_dropout
+from coldstart.training.lightning_module import load
 
 QUICK = ["--trainer.max_epochs=3", "--trainer.enable_progress_bar=false", "--stages=1"]
 

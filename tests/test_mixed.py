@@ -14,16 +14,17 @@ from scipy.sparse import csr_matrix
 from test_data import data_for
 
 from coldstart.commands.factorize import factorize
+from coldstart.commands.fit import fit
 from coldstart.encoders.attributes import MGP
 from coldstart.errors import InputError
 from coldstart.evaluation import evaluate
 from coldstart.factors.factors import Factors
 from coldstart.figures import HEADERS, Row, caption, spread_caption, spread_table
 from coldstart.metrics import expected_at_random, expected_of_users
-from coldstart.predictions import Predictions
+from coldstart.model.predictions import Predictions
 from coldstart.shards.reading import Shards
 from coldstart.tasks import Lengths, mixed_task, ranking_task
-from coldstart.training import fit, lightning_cli
+from coldstart.training.lightning_cli import lightning_cli
 
 
 @pytest.fixture(scope="module")

@@ -15,9 +15,9 @@ from coldstart.encoders.audio import Audio
 from coldstart.encoders.base import Encoder, Modality
 from coldstart.encoders.genres import Genres
 from coldstart.errors import InputError
-from coldstart.model import ColdStart, load
 from coldstart.targets.attributes import Attributes
 from coldstart.targets.track_factors import cosine_distance
+from coldstart.training.lightning_module import ColdStart, load
 
 NAMES = [f"attribute {i}" for i in range(6)]
 FACTS: dict[str, dict[str, Any]] = {

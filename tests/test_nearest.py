@@ -19,7 +19,7 @@ from coldstart.factors.factors import Factors
 from coldstart.nearest import Neighbours, Space
 from coldstart.popularity import head_plays, popularity_rank
 from coldstart.reporting.text import width
-from coldstart.runs import open_run, predictions_of
+from coldstart.runs.run import open_run, predictions_of
 
 # Angle of the factors in degrees (None: nobody played it), plays, grades, split.
 TRACKS: dict[str, tuple[float | None, int, tuple[float, ...] | None, str]] = {

@@ -17,7 +17,7 @@ from huggingface_hub import HfApi, RepoUrl
 from lightning.pytorch import Trainer
 
 import coldstart as cs
-from coldstart.runs import open_run, predictions_of
+from coldstart.runs.run import open_run, predictions_of
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOK = ROOT / "examples" / "notebook.ipynb"

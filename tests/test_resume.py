@@ -17,9 +17,9 @@ import pytest
 import torch
 from conftest import SMALL_AUDIO, World
 
-from coldstart import generators
 from coldstart.cli import main
-from coldstart.predictions import Predictions
+from coldstart.data import random_state
+from coldstart.model.predictions import Predictions
 from coldstart.run_checkpoint import AtomicIO
 
 QUICK = ["--trainer.enable_progress_bar=false", "--checkpoint.minutes=0", "--data.batch_size=5"]
@@ -281,7 +281,7 @@ def test_generators_are_put_back_as_they_were(tmp_path: Path) -> None:
     def draw() -> tuple[float, ...]:
         return random.random(), float(np.random.rand()), float(torch.rand(())), random.gauss()
 
-    torch.save(generators.states(), tmp_path / "states.pt")
+    torch.save(random_state.states(), tmp_path / "states.pt")
     first = draw()
-    generators.restore(torch.load(tmp_path / "states.pt", weights_only=True))
+    random_state.restore(torch.load(tmp_path / "states.pt", weights_only=True))
     assert draw() == first

@@ -25,20 +25,20 @@ from coldstart.audio.spectra import (
     to_spectrogram,
 )
 from coldstart.audio.storage import store_facts, stored
+from coldstart.commands.fit import fit
 from coldstart.commands.shard import shard
 from coldstart.encoders.audio import Audio
 from coldstart.encoders.base import Encoder
 from coldstart.encoders.patches import START
 from coldstart.encoders.spectrogram import FrameReader, Spectrogram
 from coldstart.errors import InputError
-from coldstart.model import load
 from coldstart.retrieval import hear
-from coldstart.runs import open_run, predictions_of
+from coldstart.runs.run import open_run, predictions_of
 from coldstart.shards import build
 from coldstart.shards.reading import Shards
 from coldstart.shards.writing import write_tar
 from coldstart.testing import EncoderContract, modality
-from coldstart.training import fit
+from coldstart.training.lightning_module import load
 
 RATE = 8000
 CQT = Settings("cqt", RATE, 256, 60, 55.0)

@@ -8,12 +8,12 @@ import torch
 from conftest import World
 from lightning.pytorch import Trainer
 
-from coldstart.data import ColdStartData
+from coldstart.data.datamodule import ColdStartData
 from coldstart.encoders.attributes import MGP
 from coldstart.encoders.audio import Audio
 from coldstart.encoders.base import Encoder
-from coldstart.model import ColdStart, load
 from coldstart.run_checkpoint import RunCheckpoint
+from coldstart.training.lightning_module import ColdStart, load
 
 
 def encoder(name: str) -> Encoder:

@@ -15,18 +15,18 @@ import yaml
 from conftest import SMALL_AUDIO, World
 from numpy.typing import NDArray
 
-from coldstart.checkpoints import best_checkpoint, read_checkpoint
 from coldstart.cli import main
 from coldstart.commands.shard import shard
+from coldstart.data.folds import fold_of
 from coldstart.encoders.base import Modality
 from coldstart.encoders.embedding import Embedding
 from coldstart.errors import InputError
-from coldstart.model import load
-from coldstart.predictions import Predictions
-from coldstart.runs import first_stage_of
+from coldstart.model.checkpoint import best_checkpoint, read_checkpoint
+from coldstart.model.predictions import Predictions
+from coldstart.runs.first_stage import first_stage_of
 from coldstart.shards.reading import Shards
 from coldstart.stages import cross_fitted
-from coldstart.streams import fold_of
+from coldstart.training.lightning_module import load
 
 QUICK = ["--trainer.max_epochs=2", "--trainer.enable_progress_bar=false", "--data.workers=0"]
 

@@ -15,12 +15,12 @@ from conftest import SMALL_AUDIO, World
 
 import coldstart
 from coldstart.cli import main
+from coldstart.data.folds import fold_of
 from coldstart.evaluation import OURS, PATCHES
 from coldstart.factors.factors import Factors
-from coldstart.model import load
+from coldstart.runs.config import configs_folder
 from coldstart.shards.reading import Shards
-from coldstart.shipped import configs_folder
-from coldstart.streams import fold_of
+from coldstart.training.lightning_module import load
 
 SHIPPED = {p.name: yaml.safe_load(p.read_text()) for p in configs_folder().glob("*.yaml")}
 CONFIGS = sorted(name for name, config in SHIPPED.items() if "model" in config)
@@ -128,7 +128,7 @@ def test_validate_says_what_the_checkpoint_was_chosen_by(
 
 def test_predict_writes_a_vector_for_every_track(audio: Fitted) -> None:
     assert main(["predict", "--run", str(audio.run)]) == 0
-    from coldstart.predictions import Predictions
+    from coldstart.model.predictions import Predictions
 
     made = Predictions.load(audio.run / "predictions")
     everyone = {track["track_id"] for track in Shards(audio.world.shards).all_tracks()}

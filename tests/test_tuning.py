@@ -28,11 +28,11 @@ from coldstart.cli import main
 from coldstart.errors import InputError
 from coldstart.factors.factors import Factors
 from coldstart.jobs import Job, Started, alone
+from coldstart.runs.config import configs_folder
 from coldstart.search_space import Choices, Range, Space, as_flags, corners, plain, read_space
 from coldstart.shards.reading import Shards
-from coldstart.shipped import configs_folder
 from coldstart.study import need_optuna
-from coldstart.training import lightning_cli
+from coldstart.training.lightning_cli import lightning_cli
 
 pytest.importorskip("optuna")
 LR = "optimizer.lr"

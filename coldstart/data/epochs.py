@@ -15,8 +15,8 @@ import torch
 from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from coldstart.data.batch import Batch
 from coldstart.sigterm import only_from_parent
-from coldstart.streams import Batch
 
 Key = tuple[int, int]
 """Epoch, and number of the batch in it (of each rank)."""

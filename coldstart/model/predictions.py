@@ -16,10 +16,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
+from coldstart.data.batch import Batch
 from coldstart.errors import InputError
 from coldstart.files import StrPath, atomic_folder
-from coldstart.net import Net
-from coldstart.streams import Batch
+from coldstart.model.net import Net
 from coldstart.tables import write_table
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import torch
 from torch import nn
 
 from coldstart.errors import InputError
-from coldstart.files import StrPath, atomic
+from coldstart.files import StrPath
 
 LAST = "last.ckpt"
 """Where training is, in a run's `checkpoints/`."""
@@ -34,27 +33,6 @@ def best_checkpoint(folder: StrPath) -> Path:
             f"`coldstart fit --config CONFIG --run {folder}`"
         )
     return path
-
-
-def begin(run: StrPath, key: str, main: bool = True) -> list[str]:
-    """Flags with which a `fit` goes on with what the same settings have begun in a run's folder.
-
-    Where nothing has, there are none, and the folder is emptied.
-
-    Args:
-        run: the folder.
-        key: of the settings.
-        main: whether this process writes: the one, or rank 0 of several.
-    """
-    run, note = Path(run), Path(run) / "begun"
-    same = note.is_file() and note.read_text(encoding="utf-8") == key
-    if same and (run / "checkpoints" / LAST).is_file():
-        return ["--ckpt_path", "last"]
-    if main:
-        shutil.rmtree(run, ignore_errors=True)
-        with atomic(note) as temporary:
-            temporary.write_text(key, encoding="utf-8")
-    return []
 
 
 def read_checkpoint(path: StrPath) -> dict[str, Any]:

@@ -15,26 +15,19 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
-from coldstart.artist_tracks import ArtistTracks
-from coldstart.chunks import collate_in_chunks
+from coldstart.data.artist_tracks import ArtistTracks
+from coldstart.data.batch import Batch, Lent, Place
+from coldstart.data.epochs import TrainLoader, counted, where_of
+from coldstart.data.folds import Keep, Lacks
+from coldstart.data.pipeline import Pipeline, collate_in_chunks
+from coldstart.data.random_state import drawn_from
+from coldstart.data.streams import InMemory, OnceStream, TrainStream
 from coldstart.encoders.artist import ARTIST
-from coldstart.epochs import TrainLoader, counted, where_of
 from coldstart.errors import InputError, one_of
 from coldstart.factors.factors import Factors
-from coldstart.generators import drawn_from
-from coldstart.leaving_out import Keep, Lacks
 from coldstart.sample import Sample, folder_of
 from coldstart.shards.reading import Shards
 from coldstart.sigterm import only_from_parent
-from coldstart.streams import (
-    Batch,
-    InMemory,
-    Lent,
-    OnceStream,
-    Pipeline,
-    Place,
-    TrainStream,
-)
 from coldstart.tables import read_ids
 from coldstart.targets.track_factors import FACTORS
 

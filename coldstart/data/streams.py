@@ -8,150 +8,24 @@ pair reads its shards once, and nothing is said twice.
 
 from __future__ import annotations
 
-import hashlib
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from itertools import count, islice
-from typing import Any, NamedTuple, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
-from coldstart.encoders.base import Modality, Reader
-from coldstart.generators import drawn_from
-from coldstart.sample import Sample, folder_of
-from coldstart.shards.reading import Shards
-from coldstart.targets.track_factors import FACTORS
+from coldstart.data.batch import Batch, Place
+from coldstart.data.pipeline import Pipeline
+from coldstart.data.random_state import drawn_from
+from coldstart.encoders.base import Modality
+from coldstart.sample import Sample
 
 T = TypeVar("T")
-
-Place = tuple[str, int]
-"""A shard: its split and number."""
-
-
-class Batch(NamedTuple):
-    """What the model sees.
-
-    Attributes:
-        inputs: modality → values and mask.
-        target: values [B, K] and mask.
-        track_ids: B ids; a track that is seen in pieces comes once for each piece.
-    """
-
-    inputs: dict[str, Modality]
-    target: Modality
-    track_ids: list[str]
-
-    def to(self, device: torch.device | str) -> Batch:
-        """On another device. Lightning calls this, instead of looking into the list of ids."""
-        moved = {name: _moved(modality, device) for name, modality in self.inputs.items()}
-        return Batch(moved, _moved(self.target, device), self.track_ids)
-
-
-def _moved(modality: Modality, device: torch.device | str) -> Modality:
-    return Modality(*(part.to(device, non_blocking=True) for part in modality))
-
-
-class Lent(NamedTuple):
-    """What the model lends to the data side.
-
-    Attributes:
-        readers: encoder name → the fields it reads, and its reader.
-        target: the target's field and reader.
-        streamed: whether any of the modalities must be streamed.
-    """
-
-    readers: Mapping[str, tuple[tuple[str, ...], Reader]]
-    target: tuple[str, Reader]
-    streamed: bool
-
-
-def fold_of(track_id: str, folds: int) -> int:
-    """The fold that a track belongs to, by a hash of its id: the same everywhere and always.
-
-    >>> [fold_of(track, 3) for track in ("a", "b", "c", "d")]
-    [1, 1, 2, 2]
-    """
-    return hash_of(track_id) % folds
-
-
-def hash_of(text: str) -> int:
-    """0 … 2^64 - 1, the same everywhere and always."""
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
-
-
-class Pipeline:
-    """Tars → pieces → batches, for some shards. Picklable, so that workers can run it.
-
-    `joined` holds what lies in no tar: field → (track id → value, or None if it has none).
-    """
-
-    def __init__(
-        self,
-        shards: Shards,
-        lent: Lent,
-        joined: Mapping[str, Callable[[str], np.ndarray[Any, Any] | None]],
-        keep: Callable[[str], bool],
-        needs_target: bool,
-        training: bool,
-        lacks: Callable[[str, str], bool],
-    ) -> None:
-        self.shards, self.lent, self.joined, self.lacks = shards, lent, joined, lacks
-        self.keep, self.needs_target, self.training = keep, needs_target, training
-        fields = [field for names, _ in lent.readers.values() for field in names]
-        self.fields = {*fields, lent.target[0]} - {FACTORS, *joined}
-        if folder_of(lent.target[0]) not in shards.modalities:
-            self.fields -= {lent.target[0]}  # a dataset to predict on need not have the truth
-
-    def samples(self, place: Place) -> Iterator[Sample]:
-        """One shard's tracks, each with what is joined, without those that can't be used."""
-        for sample in self.shards.samples(*place, self.fields):
-            track = sample["track_id"]
-            for field, join in self.joined.items():
-                if (value := join(track)) is not None:
-                    sample[field] = value
-            if self.keep(track) and (not self.needs_target or self.lent.target[0] in sample):
-                yield sample
-
-    def count(self, place: Place) -> int | None:
-        """How many tracks `samples` gives of a shard; None if its tars must be read to know."""
-        ids = [track["track_id"] for track in self.shards.tracks(*place)]
-        kept = [track for track in ids if self.keep(track)]
-        if not self.needs_target:
-            return len(kept)
-        if self.lent.target[0] not in self.joined:
-            return None
-        return sum(self.joined[self.lent.target[0]](track) is not None for track in kept)
-
-    def pieces(self, samples: Iterable[Sample]) -> Iterator[Sample]:
-        """Tracks → the pieces that the model sees one by one."""
-        for sample in samples:
-            pieces: list[Iterator[Sample]] = [iter([sample])]
-            for _, reader in self.lent.readers.values():
-                pieces.append(_expanded(pieces[-1], reader, self.training))
-            yield from pieces[-1]
-
-    def collate(self, samples: list[Sample]) -> Batch:
-        """Pieces → a batch."""
-        inputs = {
-            name: reader([self._without(sample, name, fields) for sample in samples])
-            for name, (fields, reader) in self.lent.readers.items()
-        }
-        return Batch(inputs, self.lent.target[1](samples), [s["track_id"] for s in samples])
-
-    def _without(self, sample: Sample, encoder: str, fields: tuple[str, ...]) -> Sample:
-        """The sample, or as if its track lacked what this encoder reads."""
-        if not self.lacks(sample["track_id"], encoder):
-            return sample
-        return {key: value for key, value in sample.items() if key not in fields}
-
-
-def _expanded(samples: Iterator[Sample], reader: Reader, training: bool) -> Iterator[Sample]:
-    for sample in samples:
-        yield from reader.expand(sample, training)
 
 
 def _batched(items: Iterator[Sample], size: int) -> Iterator[list[Sample]]:

@@ -14,14 +14,16 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from coldstart.attribution import integrated_gradients, shapley, subsets, weight
+from coldstart.data.batch import Batch
 from coldstart.encoders.base import Encoder, Modality
 from coldstart.errors import InputError
-from coldstart.net import Net
-from coldstart.streams import Batch
+from coldstart.model.attribution import integrated_gradients, shapley, subsets, weight
+from coldstart.model.net import Net
 
 MOST = 10
 """Modalities of a track, at most: there are 2^M subsets."""
+
+
 SHOWN = 5
 """Attributes of a modality that a line of text names."""
 

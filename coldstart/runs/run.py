@@ -2,40 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
-
-import torch
-import yaml
-
-from coldstart.checkpoints import best_checkpoint
-from coldstart.data import ColdStartData
-from coldstart.errors import InputError
+from coldstart.data.datamodule import ColdStartData
 from coldstart.files import StrPath
-from coldstart.net import Net, load
-from coldstart.predictions import Predictions, predicted
-
-NOTE = "stage1.json"
-"""In a two-stage run's folder: whose vectors it reads, so that new tracks can be given theirs."""
-
-Vectors = Literal["factors", "embedding"]
-
-
-class Stage(NamedTuple):
-    """The nets behind one modality folder of a two-stage run.
-
-    Attributes:
-        modality: folder of the shards that they write.
-        runs: one run, or one for each fold.
-        vectors: what is written.
-        made_by: fingerprint of what decides the outcome.
-    """
-
-    modality: str
-    runs: list[str]
-    vectors: Vectors
-    made_by: str
+from coldstart.files import atomic
+from coldstart.model.checkpoint import LAST
+from coldstart.model.checkpoint import best_checkpoint
+from coldstart.model.net import Net
+from coldstart.model.net import load
+from coldstart.model.predictions import Predictions
+from coldstart.model.predictions import predicted
+from coldstart.runs.config import read_config
+from coldstart.shards.reading import Shards
+from pathlib import Path
+from typing import NamedTuple
+import shutil
+import torch
 
 
 class Run(NamedTuple):
@@ -52,27 +33,6 @@ class Run(NamedTuple):
     model: Net
     data: ColdStartData
     own_shards: bool
-
-
-def read_config(folder: StrPath) -> dict[str, Any]:
-    """The configuration that the run was fitted with.
-
-    Raises:
-        InputError: the folder holds none.
-    """
-    path = Path(folder) / "config.yaml"
-    if not path.is_file():
-        raise InputError(f"{folder}: not a run (config.yaml is missing)")
-    config: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return config
-
-
-def first_stage_of(folder: StrPath) -> dict[str, Stage]:
-    """The first stage of a two-stage run, by encoder; empty for another run."""
-    path = Path(folder) / NOTE
-    if not path.is_file():
-        return {}
-    return {name: Stage(**about) for name, about in json.loads(path.read_bytes()).items()}
 
 
 def open_run(folder: StrPath, shards: str | None = None, factors: str | None = None) -> Run:
@@ -112,3 +72,31 @@ def predict_tracks(run: Run) -> Predictions:
     """Predict every track of the run's shards that has any of the model's inputs."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return predicted(run.model.to(device), run.data.batches(["train", "val", "test"]))
+
+
+def begin(run: StrPath, key: str, main: bool = True) -> list[str]:
+    """Flags with which a `fit` goes on with what the same settings have begun in a run's folder.
+
+    Where nothing has, there are none, and the folder is emptied.
+
+    Args:
+        run: the folder.
+        key: of the settings.
+        main: whether this process writes: the one, or rank 0 of several.
+    """
+    run, note = Path(run), Path(run) / "begun"
+    same = note.is_file() and note.read_text(encoding="utf-8") == key
+    if same and (run / "checkpoints" / LAST).is_file():
+        return ["--ckpt_path", "last"]
+    if main:
+        shutil.rmtree(run, ignore_errors=True)
+        with atomic(note) as temporary:
+            temporary.write_text(key, encoding="utf-8")
+    return []
+
+
+def vectors_folder(run: Path, shards: Shards) -> Path:
+    """Where predictions for a dataset lie; other shards' must not take the place of the run's."""
+    is_run = (run / "config.yaml").is_file()
+    own = not is_run or read_config(run)["data"]["shards"] == shards.place
+    return run / ("predictions" if own else f"predictions_{shards.folder.name}")

@@ -10,14 +10,15 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from torchmetrics import MeanMetric
 
-from coldstart import net, notebook, pretrained, solved
-from coldstart.checkpoints import recipe_in
+from coldstart import notebook, pretrained, solved
+from coldstart.data.batch import Batch
 from coldstart.encoders.base import Encoder
 from coldstart.errors import InputError
 from coldstart.files import StrPath
 from coldstart.fusion.base import FusionHead
-from coldstart.net import Net, Prediction, known, with_modality_dropout
-from coldstart.streams import Batch
+from coldstart.model import net
+from coldstart.model.checkpoint import recipe_in
+from coldstart.model.net import Net, Prediction, known, with_modality_dropout
 from coldstart.targets.base import Target
 
 

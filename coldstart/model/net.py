@@ -10,15 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from coldstart import registry
-from coldstart.checkpoints import VERSION, best_checkpoint, read_checkpoint
+from coldstart.data.batch import Batch, Lent
 from coldstart.encoders.base import Encoder, Modality
 from coldstart.errors import InputError
 from coldstart.files import StrPath
 from coldstart.fusion.base import FusionHead
 from coldstart.fusion.concat import Concat
 from coldstart.fusion.mean import MeanLateFusion
+from coldstart.model.checkpoint import VERSION, best_checkpoint, read_checkpoint
 from coldstart.sample import Sample, folder_of
-from coldstart.streams import Batch, Lent
 from coldstart.targets.base import Target
 from coldstart.targets.track_factors import TrackFactors
 

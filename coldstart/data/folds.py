@@ -1,8 +1,23 @@
-"""Which tracks are left out, and which are treated as if they lacked something."""
+"""Folds of tracks: which are held out, and which are treated as if they lacked something."""
 
 from __future__ import annotations
 
-from coldstart.streams import fold_of, hash_of
+import hashlib
+from collections.abc import Collection, Sequence
+
+
+def fold_of(track_id: str, folds: int) -> int:
+    """The fold that a track belongs to, by a hash of its id: the same everywhere and always.
+
+    >>> [fold_of(track, 3) for track in ("a", "b", "c", "d")]
+    [1, 1, 2, 2]
+    """
+    return hash_of(track_id) % folds
+
+
+def hash_of(text: str) -> int:
+    """0 … 2^64 - 1, the same everywhere and always."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
 
 class Keep:
@@ -36,3 +51,12 @@ class Lacks:
     def __call__(self, track: str, encoder: str) -> bool:
         """Whether this track lacks it."""
         return encoder in self.encoders or hash_of(f"{encoder}/{track}") < self.share * 2**64
+
+
+def unheard_by(track: str, training: Collection[str], folds: int) -> Sequence[int]:
+    """The nets that a track's vector comes from: those that were not fitted on it.
+
+    >>> list(unheard_by("a", {"a", "b"}, 3)), list(unheard_by("new", {"a", "b"}, 3))
+    ([1], [0, 1, 2])
+    """
+    return [fold_of(track, folds)] if track in training else range(folds)

@@ -1,4 +1,4 @@
-"""fit, validate, test and predict: Lightning's CLI, with runs and shipped configs."""
+"""Lightning's CLI, with runs, shipped configs and two stages."""
 
 from __future__ import annotations
 
@@ -17,14 +17,13 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 from lightning.pytorch.loggers import CSVLogger
 
 from coldstart import callbacks, dropping, registry, results, stages
-from coldstart.checkpoints import LAST, best_checkpoint, read_checkpoint
-from coldstart.data import ColdStartData
+from coldstart.data.datamodule import ColdStartData
 from coldstart.errors import InputError
-from coldstart.files import StrPath, is_remote
-from coldstart.model import ColdStart
+from coldstart.model.checkpoint import LAST, best_checkpoint, read_checkpoint
 from coldstart.run_checkpoint import RunCheckpoint
-from coldstart.runs import NOTE, read_config
-from coldstart.shipped import find_configs
+from coldstart.runs.config import absolute_data, find_configs, read_config
+from coldstart.runs.first_stage import NOTE
+from coldstart.training.lightning_module import ColdStart
 
 Overrides = Mapping[str, Any]
 
@@ -60,44 +59,6 @@ _RECIPE = (
 
 LIGHTNING_S_WORDS = ("best", "last", "hpc", "registry")
 """What may stand in the place of a checkpoint's path."""
-
-
-def fit(config: str, *, run: str | None = None, overrides: Overrides | None = None) -> Path:
-    """Train a model.
-
-    Args:
-        config: a YAML file, or the bare name of a shipped one, such as `audio_mlg.yaml`.
-        run: folder to write; `runs/<name of the config>` by default.
-        overrides: as on the command line: `{"data.shards": "shards", "trainer.max_epochs": 5}`.
-
-    Returns:
-        The run's folder.
-    """
-    folder = Path(run) if run else _default_run([config])
-    lightning_cli("fit", ["--config", config, "--run", str(folder), *_flags(overrides)])
-    return folder
-
-
-def validate(run: StrPath, *, overrides: Overrides | None = None) -> None:
-    """Compute a run's validation loss. Arguments as in `fit`."""
-    lightning_cli("validate", ["--run", os.fspath(run), *_flags(overrides)])
-
-
-def test(run: StrPath, *, overrides: Overrides | None = None) -> dict[str, Any]:
-    """Compute a run's figures beside floors and rivals; write and return results.json."""
-    import json
-
-    lightning_cli("test", ["--run", os.fspath(run), *_flags(overrides)])
-    results: dict[str, Any] = json.loads((Path(run) / "results.json").read_text(encoding="utf-8"))
-    return results
-
-
-test.__test__ = False  # type: ignore[attr-defined]  # for pytest
-
-
-def predict(run: StrPath, *, overrides: Overrides | None = None) -> None:
-    """Write a run's outputs for all tracks: vectors, or a listener's attributes."""
-    lightning_cli("predict", ["--run", os.fspath(run), *_flags(overrides)])
 
 
 def lightning_cli(verb: str, args: Sequence[str], extra: Sequence[Callback] = ()) -> LightningCLI:
@@ -284,13 +245,6 @@ class _CLI(LightningCLI):
                 version += f"-{sum(1 for _ in logs.glob('fit*')) + 1}"
             kwargs["logger"] = CSVLogger(config.default_root_dir, "logs", version)
         return super().instantiate_trainer(**kwargs)
-
-
-def absolute_data(data: Any) -> None:
-    """A run must find its data from whatever folder it is opened: make its paths absolute."""
-    for key in ("shards", "factors"):
-        if data[key] is not None and not is_remote(data[key]):
-            data[key] = str(Path(data[key]).absolute())
 
 
 def _must_be_plugins(model: Any) -> None:

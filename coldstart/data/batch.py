@@ -1,0 +1,50 @@
+"""What data and model hand each other: a batch, and the model's readers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+
+from coldstart.encoders.base import Modality, Reader
+
+Place = tuple[str, int]
+"""A shard: its split and number."""
+
+
+class Batch(NamedTuple):
+    """What the model sees.
+
+    Attributes:
+        inputs: modality → values and mask.
+        target: values [B, K] and mask.
+        track_ids: B ids; a track that is seen in pieces comes once for each piece.
+    """
+
+    inputs: dict[str, Modality]
+    target: Modality
+    track_ids: list[str]
+
+    def to(self, device: torch.device | str) -> Batch:
+        """On another device. Lightning calls this, instead of looking into the list of ids."""
+        moved = {name: _moved(modality, device) for name, modality in self.inputs.items()}
+        return Batch(moved, _moved(self.target, device), self.track_ids)
+
+
+def _moved(modality: Modality, device: torch.device | str) -> Modality:
+    return Modality(*(part.to(device, non_blocking=True) for part in modality))
+
+
+class Lent(NamedTuple):
+    """What the model lends to the data side.
+
+    Attributes:
+        readers: encoder name → the fields it reads, and its reader.
+        target: the target's field and reader.
+        streamed: whether any of the modalities must be streamed.
+    """
+
+    readers: Mapping[str, tuple[tuple[str, ...], Reader]]
+    target: tuple[str, Reader]
+    streamed: bool
