@@ -16,9 +16,9 @@ import torch
 from scipy.sparse import csr_matrix
 
 from benchmarks.table import Row, clocked, in_turn, main
-from coldstart.exposure import THIRDS, thirds
-from coldstart.figures import REPEATS
-from coldstart.metrics import MAP_K, score_parts
+from coldstart.evaluation.exposure import THIRDS, thirds
+from coldstart.evaluation.metrics import MAP_K, score_parts
+from coldstart.evaluation.results import REPEATS
 from coldstart.ranking import BLOCK_MB, dot_scores
 
 USERS = int(os.environ.get("USERS", 10_000))

@@ -10,11 +10,11 @@ import numpy as np
 import polars as pl
 from tabulate import tabulate
 
-from coldstart.evaluation import OURS, PATCHES
-from coldstart.figures import HEADERS
+from coldstart.evaluation.evaluate import OURS, PATCHES
+from coldstart.evaluation.metrics import MAP_K, K
+from coldstart.evaluation.results import HEADERS
 from coldstart.files import atomic, write_json
 from coldstart.jobs import Job
-from coldstart.metrics import MAP_K, K
 from coldstart.tables import write_table
 from coldstart.wandb_view import log_table
 

@@ -12,12 +12,12 @@ import yaml
 
 from coldstart.commands.factorize import factorize
 from coldstart.commands.split import Method
-from coldstart.content_rivals import CONTENT_RIVALS
 from coldstart.errors import InputError
-from coldstart.evaluation import Candidates
+from coldstart.evaluation.evaluate import Candidates
+from coldstart.evaluation.rivals.by_content import CONTENT_RIVALS
+from coldstart.evaluation.rivals.by_factors import FACTOR_RIVALS
+from coldstart.evaluation.rivals.packages import OTHERS, need
 from coldstart.files import file_hash, fingerprint
-from coldstart.others import OTHERS, need
-from coldstart.rivals import FACTOR_RIVALS
 from coldstart.runs.config import find_config
 
 FLOORS = ("random", "popularity")

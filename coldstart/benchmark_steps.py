@@ -15,26 +15,30 @@ from coldstart import registry
 from coldstart.commands.factorize import factorize
 from coldstart.commands.shard import shard
 from coldstart.commands.split import Method, split
-from coldstart.content_rivals import CONTENT_RIVALS, Problem, Rival, problem_of, space_scored
 from coldstart.data.datamodule import ColdStartData
-from coldstart.evaluation import Candidates, by_user_table, part_counts, row_of
-from coldstart.factors.factors import Factors
-from coldstart.figures import write_results
-from coldstart.metrics import MAP_K, K
-from coldstart.model.net import Net
-from coldstart.others import OTHERS
-from coldstart.rivals import (
+from coldstart.evaluation.evaluate import Candidates
+from coldstart.evaluation.metrics import MAP_K, K
+from coldstart.evaluation.results import Line, by_user_table, part_counts, row_of, write_results
+from coldstart.evaluation.rivals.by_content import (
+    CONTENT_RIVALS,
+    Problem,
+    Rival,
+    problem_of,
+    space_scored,
+)
+from coldstart.evaluation.rivals.by_factors import (
     FACTOR_RIVALS,
     RIVAL_USERS,
     Content,
-    Line,
     contents,
     factor_problem,
-    floor_lines,
-    mixed_floor_lines,
 )
+from coldstart.evaluation.rivals.floors import floor_lines, mixed_floor_lines
+from coldstart.evaluation.rivals.packages import OTHERS
+from coldstart.evaluation.tasks import Task, mixed_task, ranking_task
+from coldstart.factors.factors import Factors
+from coldstart.model.net import Net
 from coldstart.targets.track_factors import TrackFactors
-from coldstart.tasks import Task, mixed_task, ranking_task
 
 
 def prepare(

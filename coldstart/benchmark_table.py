@@ -12,14 +12,14 @@ import polars as pl
 import torch
 from tabulate import tabulate
 
-from coldstart import uncertainty
 from coldstart.benchmark_plan import Plan
 from coldstart.errors import InputError
-from coldstart.evaluation import OURS
-from coldstart.figures import HEADERS
+from coldstart.evaluation import uncertainty
+from coldstart.evaluation.evaluate import OURS
+from coldstart.evaluation.metrics import MAP_K, K
+from coldstart.evaluation.results import HEADERS
 from coldstart.files import atomic, write_json
 from coldstart.jobs import Job, Step
-from coldstart.metrics import MAP_K, K
 from coldstart.runs.first_stage import first_stage_of
 from coldstart.tables import write_table
 

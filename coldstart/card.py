@@ -10,7 +10,7 @@ from typing import Any
 from tabulate import tabulate
 
 from coldstart.errors import InputError
-from coldstart.figures import Row, caption, table
+from coldstart.evaluation.results import Row, caption, table
 from coldstart.files import StrPath
 from coldstart.model.checkpoint import weights_id
 from coldstart.model.net import Net

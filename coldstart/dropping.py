@@ -10,7 +10,7 @@ from typing import Any
 from tabulate import tabulate
 
 from coldstart.errors import InputError
-from coldstart.figures import HEADERS
+from coldstart.evaluation.results import HEADERS
 from coldstart.files import write_json
 from coldstart.runs.config import read_config
 

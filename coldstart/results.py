@@ -14,21 +14,21 @@ import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from coldstart import evaluation, figures
 from coldstart.callbacks import merged, parts_of
 from coldstart.data.batch import Batch
 from coldstart.encoders.base import WholeTrack
 from coldstart.errors import InputError
+from coldstart.evaluation import evaluate, results
+from coldstart.evaluation.metrics import means
+from coldstart.evaluation.rivals.by_factors import RIVAL_USERS
+from coldstart.evaluation.tasks import Lengths, Task, ranking_task
 from coldstart.files import write_json
-from coldstart.metrics import means
 from coldstart.model.checkpoint import weights_id
 from coldstart.model.net import Net, Prediction
 from coldstart.model.predictions import OnePiece, Predictions, TrackMeans, as_array
-from coldstart.rivals import RIVAL_USERS
 from coldstart.run_checkpoint import gather
 from coldstart.targets.attributes import Attributes
 from coldstart.targets.track_factors import TrackFactors, cosine_distance
-from coldstart.tasks import Lengths, Task, ranking_task
 
 
 class FitReport(Callback):
@@ -141,7 +141,7 @@ class TestReport(Callback):
         rivals: bool = True,
         name: str = "results",
         content: Net | None = None,
-        candidates: evaluation.Candidates = "cold",
+        candidates: evaluate.Candidates = "cold",
         lengths: Lengths | None = None,
     ) -> None:
         """A report.
@@ -214,8 +214,8 @@ class TestReport(Callback):
 
         patches = None
         if patched and losses[1]:
-            patches = evaluation.Patches(float(losses[0] / losses[1]), drawn)
-        about, rows, by_user = evaluation.evaluate(
+            patches = evaluate.Patches(float(losses[0] / losses[1]), drawn)
+        about, rows, by_user = evaluate.evaluate(
             predictions,
             patches,
             describe,
@@ -229,15 +229,15 @@ class TestReport(Callback):
         about["weights"] = weights_id(model)
         about["parameters"] = sum(p.numel() for p in model.parameters())
         root = Path(trainer.default_root_dir)
-        figures.write_results(root, about, rows, self.name, by_user)
+        results.write_results(root, about, rows, self.name, by_user)
         ours = {f"test_{key}": v for key, v in rows[0]._asdict().items() if isinstance(v, float)}
         for logger in trainer.loggers:
             logger.log_metrics(ours)
         print()  # a progress bar may have left its line open
-        print(figures.table(rows))
-        print(figures.caption(about))
-        print(f"\n{figures.spread_table(rows)}\n{figures.spread_caption(about)}")
-        beside = f"{self.name}.csv and {figures.by_user_name(self.name)}"
+        print(results.table(rows))
+        print(results.caption(about))
+        print(f"\n{results.spread_table(rows)}\n{results.spread_caption(about)}")
+        beside = f"{self.name}.csv and {results.by_user_name(self.name)}"
         print(f"wrote {root / self.name}.json, {beside}")
         if (root / "config.yaml").is_file():  # else a trainer made in Python, and no run
             print(f"next: coldstart recommend --run {root} --like TRACK_ID")

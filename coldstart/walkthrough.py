@@ -17,8 +17,8 @@ from coldstart.commands.shard import shard
 from coldstart.commands.split import split
 from coldstart.commands.test import test
 from coldstart.datasets.synthetic import make_catalogue
-from coldstart.evaluation import OURS, PATCHES
-from coldstart.figures import Row, caption, table
+from coldstart.evaluation.evaluate import OURS, PATCHES
+from coldstart.evaluation.results import Row, caption, table
 from coldstart.files import StrPath, write_json
 from coldstart.retrieval import recommend
 from coldstart.runs.run import open_run

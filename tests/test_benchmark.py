@@ -17,24 +17,24 @@ import torch
 import yaml
 from scipy.sparse import csr_matrix
 
-from coldstart import others
 from coldstart.benchmark_plan import RIVALS, factors_name, read_plan
 from coldstart.benchmarking import benchmark
 from coldstart.cli import main
-from coldstart.content_rivals import (
+from coldstart.errors import InputError
+from coldstart.evaluation.metrics import rank_and_score
+from coldstart.evaluation.rivals import packages
+from coldstart.evaluation.rivals.by_content import (
     CONTENT_RIVALS,
     Matrix,
     Problem,
     Rival,
     Space,
-    features,
     item_neighbours,
     matrix_scores,
     nearest,
     profile,
 )
-from coldstart.errors import InputError
-from coldstart.metrics import rank_and_score
+from coldstart.evaluation.rivals.features import features
 
 TASTES, PER_TASTE, USERS = 4, 30, 80
 OWN = ["random", "popularity", "profile", "item_neighbours", "neighbours", "ridge"]
@@ -105,10 +105,10 @@ def test_content_rivals_find_a_planted_taste(name: str, taste: Planted) -> None:
     finds_the_taste(CONTENT_RIVALS[name][1], taste)
 
 
-@pytest.mark.parametrize("name", others.OTHERS)
+@pytest.mark.parametrize("name", packages.OTHERS)
 def test_other_people_s_rivals_find_it_too(name: str, taste: Planted) -> None:
-    pytest.importorskip(others.OTHERS[name].module)
-    space = finds_the_taste(others.OTHERS[name].rival, taste)
+    pytest.importorskip(packages.OTHERS[name].module)
+    space = finds_the_taste(packages.OTHERS[name].rival, taste)
     assert isinstance(space.users, torch.Tensor)
     assert space.users.isfinite().all()
 
@@ -337,15 +337,15 @@ def test_a_plan_without_a_listening_log_says_so(made: Tables) -> None:
 def test_a_missing_package_is_named_with_the_extra(
     made: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gone = others.Other("Gone", "no_such_package", profile)
-    monkeypatch.setitem(others.OTHERS, "lightfm", gone)
+    gone = packages.Other("Gone", "no_such_package", profile)
+    monkeypatch.setitem(packages.OTHERS, "lightfm", gone)
     with pytest.raises(InputError, match=r"needs the package no_such_package: pip install 'cold"):
         read_plan(made.write(rivals=["lightfm"]))
     assert "lightfm" in RIVALS
 
 
 def test_the_example_s_plan_is_read(made: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(others, "need", lambda name: None)
+    monkeypatch.setattr(packages, "need", lambda name: None)
     monkeypatch.setattr("coldstart.benchmark_plan.need", lambda name: None)
     example = Path(__file__).parents[1] / "examples" / "lastfm" / "benchmark.yaml"
     there = made.root / "example" / "tables"

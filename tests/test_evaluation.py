@@ -10,12 +10,11 @@ import torch
 from conftest import World
 from test_data import data_for
 
-from coldstart import baselines
 from coldstart.commands.factorize import factorize
 from coldstart.encoders.attributes import MGP
-from coldstart.evaluation import evaluate
-from coldstart.factors.factors import Factors
-from coldstart.figures import (
+from coldstart.evaluation.evaluate import evaluate
+from coldstart.evaluation.metrics import rank_and_score
+from coldstart.evaluation.results import (
     Row,
     caption,
     spread_caption,
@@ -23,10 +22,11 @@ from coldstart.figures import (
     table,
     write_results,
 )
-from coldstart.metrics import rank_and_score
+from coldstart.evaluation.rivals import by_factors
+from coldstart.evaluation.tasks import ranking_task
+from coldstart.factors.factors import Factors
 from coldstart.model.predictions import OnePiece, Predictions, TrackMeans
 from coldstart.shards.reading import Shards
-from coldstart.tasks import ranking_task
 
 
 def test_ridge_recovers_a_planted_linear_map() -> None:
@@ -34,22 +34,22 @@ def test_ridge_recovers_a_planted_linear_map() -> None:
     x, w = torch.randn(200, 6, generator=generator), torch.randn(6, 3, generator=generator)
     parts = [torch.randn(50, 6, generator=generator) for _ in range(2)]
     truth = parts[0] @ w + 2
-    (_, predicted), penalty = baselines.ridge(
+    (_, predicted), penalty = by_factors.ridge(
         x, x @ w + 2, parts, lambda guess: -float((guess - truth).square().mean())
     )
-    assert penalty == min(baselines.RIDGE_LAMBDAS)
+    assert penalty == min(by_factors.RIDGE_LAMBDAS)
     torch.testing.assert_close(predicted, parts[1] @ w + 2, atol=0.05, rtol=0.05)
 
 
 def test_a_copy_s_nearest_neighbour_is_the_original() -> None:
     generator = torch.Generator().manual_seed(0)
     x, y = torch.randn(50, 8, generator=generator), torch.randn(50, 3, generator=generator)
-    torch.testing.assert_close(baselines.neighbours(x, y, x[:5], k=1), y[:5])
+    torch.testing.assert_close(by_factors.neighbours(x, y, x[:5], k=1), y[:5])
 
 
 def test_content_that_is_missing_throughout_does_no_harm() -> None:
     x = torch.full((4, 2), torch.nan)
-    assert all(part.isfinite().all() for part in baselines.scalings(x, x)["standardised"])
+    assert all(part.isfinite().all() for part in features.scalings(x, x)["standardised"])
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 
-from coldstart.exposure import Exposure, expected_exposure, exposure, thirds
-from coldstart.metrics import expected_parts, score_parts
+from coldstart.evaluation.exposure import Exposure, expected_exposure, exposure, thirds
+from coldstart.evaluation.metrics import expected_parts, score_parts
 
 
 def obvious_gini(times: list[int]) -> float:

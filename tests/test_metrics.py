@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 
-from coldstart.metrics import expected_figures, means, rank_and_score, score_users
+from coldstart.evaluation.metrics import expected_figures, means, rank_and_score, score_users
 from coldstart.ranking import dot_scores, top_k
 
 

@@ -17,13 +17,13 @@ from coldstart.commands.factorize import factorize
 from coldstart.commands.fit import fit
 from coldstart.encoders.attributes import MGP
 from coldstart.errors import InputError
-from coldstart.evaluation import evaluate
+from coldstart.evaluation.evaluate import evaluate
+from coldstart.evaluation.metrics import expected_at_random, expected_of_users
+from coldstart.evaluation.results import HEADERS, Row, caption, spread_caption, spread_table
+from coldstart.evaluation.tasks import Lengths, mixed_task, ranking_task
 from coldstart.factors.factors import Factors
-from coldstart.figures import HEADERS, Row, caption, spread_caption, spread_table
-from coldstart.metrics import expected_at_random, expected_of_users
 from coldstart.model.predictions import Predictions
 from coldstart.shards.reading import Shards
-from coldstart.tasks import Lengths, mixed_task, ranking_task
 from coldstart.training.lightning_cli import lightning_cli
 
 

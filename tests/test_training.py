@@ -16,7 +16,7 @@ from conftest import SMALL_AUDIO, World
 import coldstart
 from coldstart.cli import main
 from coldstart.data.folds import fold_of
-from coldstart.evaluation import OURS, PATCHES
+from coldstart.evaluation.evaluate import OURS, PATCHES
 from coldstart.factors.factors import Factors
 from coldstart.runs.config import configs_folder
 from coldstart.shards.reading import Shards

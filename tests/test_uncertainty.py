@@ -8,7 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coldstart.errors import InputError
-from coldstart.uncertainty import difference, interval, pooled, resampled_means, sign_flip_p
+from coldstart.evaluation.uncertainty import (
+    difference,
+    interval,
+    pooled,
+    resampled_means,
+    sign_flip_p,
+)
 
 
 def drawn(users: int, seed: int = 0) -> torch.Tensor:
@@ -68,7 +74,7 @@ def test_means_stay_within_the_users_and_hang_on_the_seed_alone(
 def test_memory_is_bounded_and_makes_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     users = drawn(100)[None]
     whole = resampled_means(users, 30)
-    monkeypatch.setattr("coldstart.uncertainty._AT_ONCE", 700)
+    monkeypatch.setattr("coldstart.evaluation.uncertainty._AT_ONCE", 700)
     torch.testing.assert_close(whole, resampled_means(users, 30))
 
 
@@ -91,7 +97,7 @@ def test_equal_methods_get_small_p_as_seldom_as_p_says() -> None:
 def test_memory_of_flips_is_bounded_and_draws_stay_valid(monkeypatch: pytest.MonkeyPatch) -> None:
     gaps = drawn(100) - 0.4
     whole = sign_flip_p(gaps)
-    monkeypatch.setattr("coldstart.uncertainty._AT_ONCE", 700)
+    monkeypatch.setattr("coldstart.evaluation.uncertainty._AT_ONCE", 700)
     assert sign_flip_p(gaps) == pytest.approx(whole, abs=0.02)
 
 

@@ -17,12 +17,12 @@ from scipy.sparse import csr_matrix, vstack
 from torch import Tensor
 from torch.nn import functional as F
 
-from coldstart import baselines
+from coldstart.evaluation.metrics import Scored, means
+from coldstart.evaluation.rivals.features import features
+from coldstart.evaluation.tasks import Task, ranking_task
 from coldstart.factors.factors import Factors
-from coldstart.metrics import Scored, means
 from coldstart.model.predictions import Predictions
 from coldstart.ranking import Scores, dot_scores
-from coldstart.tasks import Task, ranking_task
 
 Matrix = Tensor | csr_matrix
 """[rows, D]; two of them of one kind are ranked by their dot product."""
@@ -176,28 +176,6 @@ def _chosen(problem: Problem, variants: Iterator[_Variant]) -> Space:
     train, _, test = best.parts
     warm = best.place(train) if problem.mixed else None
     return Space(best.users, best.place(test), warm, best.said)
-
-
-def features(train: Tensor, *others: Tensor) -> dict[str, list[Tensor]]:
-    """Content in four scalings, missing values filled.
-
-    `as it is` and `standardised` as in `baselines.scalings`; `from its least`: less each feature's
-    least value among the training tracks, so that what a track lacks is 0, and nothing is below;
-    `idf`: the same, times ln((1 + N) / (1 + tracks that have it)) (K. Spärck Jones, 1972).
-
-    >>> tags = torch.tensor([[-1.0, 2.0], [-1.0, 0.0], [0.0, 0.0]])
-    >>> features(tags)["from its least"][0].tolist()
-    [[0.0, 2.0], [0.0, 0.0], [1.0, 0.0]]
-    """
-    least = torch.where(train.isnan(), torch.inf, train).amin(0)
-    least = torch.where(least.isinf(), 0.0, least)
-    level = [(part - least).nan_to_num(0.0).clamp_min(0) for part in (train, *others)]
-    idf = ((1 + len(train)) / (1 + (level[0] > 0).sum(0))).log()
-    return {
-        **baselines.scalings(train, *others),
-        "from its least": level,
-        "idf": [part * idf for part in level],
-    }
 
 
 def listening(listens: csr_matrix) -> dict[str, csr_matrix]:

@@ -18,8 +18,14 @@ from torch import Tensor
 from coldstart.errors import InputError
 
 RESAMPLES = 1000
+
+
 FLIPS = 9999
+
+
 LEVEL = 0.95
+
+
 _AT_ONCE = 4_000_000  # numbers in memory
 
 

@@ -19,8 +19,9 @@ from scipy.sparse import csr_matrix, hstack, identity
 from torch import Tensor
 from torch.nn import functional as F
 
-from coldstart.content_rivals import Problem, Rival, Space, features
 from coldstart.errors import InputError
+from coldstart.evaluation.rivals.by_content import Problem, Rival, Space
+from coldstart.evaluation.rivals.features import features
 
 
 class Other(NamedTuple):

@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from coldstart.errors import InputError, one_of
-from coldstart.exposure import THIRDS, thirds
+from coldstart.evaluation.exposure import THIRDS, thirds
+from coldstart.evaluation.metrics import Scored, score_parts
 from coldstart.factors.factors import Factors
-from coldstart.metrics import Scored, score_parts
 from coldstart.ranking import Scores, dot_scores
 
 Lengths = Literal["unit", "typical", "own"]

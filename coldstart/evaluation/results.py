@@ -1,4 +1,4 @@
-"""The rows of a test, its two tables, and the files that hold them."""
+"""The results of a test: a method's figures for every user → a row → tables and files."""
 
 from __future__ import annotations
 
@@ -6,12 +6,101 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import polars as pl
+import torch
 from tabulate import tabulate
+from torch import Tensor
 
+from coldstart.evaluation.exposure import Exposure, exposure
+from coldstart.evaluation.metrics import MAP_K, K, Scored, means, relevant_by_part
+from coldstart.evaluation.tasks import Task
 from coldstart.files import StrPath, write_json
-from coldstart.metrics import MAP_K, K
 from coldstart.tables import write_table
+
+
+class Line(NamedTuple):
+    """What a row is made of.
+
+    Attributes:
+        method: what ranked.
+        input: what it knew.
+        cosine: mean distance, if it predicts vectors.
+        by_user: [3, U] Recall, NDCG and average precision of each user.
+        parts: [P, 2, U] Recall and NDCG within each part of the candidates; NaN: none there.
+        exposure: how the users' first k spread over the candidates.
+    """
+
+    method: str
+    input: str
+    cosine: float | None
+    by_user: Tensor
+    parts: Tensor
+    exposure: Exposure
+
+    @classmethod
+    def of(cls, method: str, input: str, cosine: float | None, scored: Scored) -> Line:
+        """From what ranking gave."""
+        spread = exposure(scored.exposure)
+        return cls(method, input, cosine, scored.by_user, scored.parts, spread)
+
+
+def mean_line(method: str, lines: list[Line]) -> Line:
+    """Of several draws."""
+    distances = [line.cosine for line in lines if line.cosine is not None]
+
+    def mean(numbers: list[float | None]) -> float | None:
+        there = [number for number in numbers if number is not None]
+        return float(np.mean(there)) if there else None
+
+    return Line(
+        method,
+        lines[0].input,
+        float(np.mean(distances)),
+        torch.stack([line.by_user for line in lines]).mean(0),
+        torch.stack([line.parts for line in lines]).mean(0),
+        Exposure(
+            mean([line.exposure.coverage for line in lines]),
+            mean([line.exposure.gini for line in lines]),
+        ),
+    )
+
+
+def part_counts(task: Task) -> dict[str, dict[str, int]]:
+    """How many candidates each part has, and how many users find something relevant in it."""
+    users = (relevant_by_part(task.relevant, task.part, len(task.parts)) > 0).sum(1)
+    return {
+        name: {"candidates": int((task.part == number).sum()), "users": int(users[number])}
+        for number, name in enumerate(task.parts)
+    }
+
+
+def by_user_table(lines: list[Line], user_ids: list[str]) -> pl.DataFrame:
+    """See `Evaluation`."""
+    return pl.concat(
+        pl.DataFrame(
+            {
+                "user_id": pl.Series(user_ids, dtype=pl.String),
+                "method": pl.Series([line.method.split(" (")[0]] * len(user_ids), dtype=pl.String),
+                **dict(zip(("recall", "ndcg", "map"), line.by_user.float().numpy(), strict=True)),
+            }
+        )
+        for line in lines
+    )
+
+
+def row_of(line: Line, parts: tuple[str, ...]) -> Row:
+    """Means over the users; in a part, over those who have something relevant there."""
+    of_parts = line.parts.double().nanmean(2).tolist()
+    inside = {
+        f"{figure}_{part}": value if value == value else None  # NaN: nobody
+        for part, values in zip(parts, of_parts, strict=True)
+        for figure, value in zip(("recall", "ndcg"), values, strict=True)
+    }
+    more: dict[str, Any] = {**inside, **line.exposure._asdict()}
+    made = Row(line.method, line.input, line.cosine, *means(line.by_user))
+    return made._replace(**more)
+
 
 REPEATS = 5
 """Shuffled content is a mean over this many draws."""
@@ -73,7 +162,11 @@ HEADERS |= {
 HEADERS |= {"coverage": f"coverage@{K}", "gini": f"Gini@{K}"}
 
 MAIN = ("method", "input", "cosine", "recall", "ndcg", "map")
+
+
 PARTS = ("ndcg_head", "ndcg_middle", "ndcg_tail", "ndcg_cold", "ndcg_warm")
+
+
 SPREAD = ("method", "input", *PARTS, "coverage", "gini")
 
 

@@ -14,6 +14,8 @@ from torch import Tensor
 from coldstart.ranking import Scores, top_k_by
 
 K = 20
+
+
 MAP_K = 500
 
 

@@ -12,15 +12,32 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from coldstart import uncertainty
 from coldstart.data.batch import Batch
 from coldstart.data.datamodule import ColdStartData
-from coldstart.figures import HEADERS, REPEATS, Row
-from coldstart.metrics import MAP_K, K, means, relevant_by_part
+from coldstart.evaluation import uncertainty
+from coldstart.evaluation.metrics import MAP_K, K
+from coldstart.evaluation.results import (
+    HEADERS,
+    REPEATS,
+    Line,
+    Row,
+    by_user_table,
+    mean_line,
+    part_counts,
+    row_of,
+)
+from coldstart.evaluation.rivals.by_content import CONTENT_RIVALS, problem_of, space_scored
+from coldstart.evaluation.rivals.by_factors import (
+    FACTOR_RIVALS,
+    RIVAL_USERS,
+    contents,
+    factor_problem,
+)
+from coldstart.evaluation.rivals.floors import floor_lines, mixed_floor_lines
+from coldstart.evaluation.tasks import Lengths, Task, mixed_task, ranking_task
+from coldstart.factors.factors import Factors
 from coldstart.model.predictions import Predictions
-from coldstart.rivals import Line, floor_lines, mean_line, mixed_floor_lines, rival_lines
 from coldstart.targets.track_factors import cosine_distance
-from coldstart.tasks import Lengths, Task, mixed_task, ranking_task
 
 Candidates = Literal["cold", "mixed"]
 
@@ -137,42 +154,6 @@ def evaluate(
     return Evaluation(about, rows, by_user_table(lines, task.user_ids))
 
 
-def part_counts(task: Task) -> dict[str, dict[str, int]]:
-    """How many candidates each part has, and how many users find something relevant in it."""
-    users = (relevant_by_part(task.relevant, task.part, len(task.parts)) > 0).sum(1)
-    return {
-        name: {"candidates": int((task.part == number).sum()), "users": int(users[number])}
-        for number, name in enumerate(task.parts)
-    }
-
-
-def by_user_table(lines: list[Line], user_ids: list[str]) -> pl.DataFrame:
-    """See `Evaluation`."""
-    return pl.concat(
-        pl.DataFrame(
-            {
-                "user_id": pl.Series(user_ids, dtype=pl.String),
-                "method": pl.Series([line.method.split(" (")[0]] * len(user_ids), dtype=pl.String),
-                **dict(zip(("recall", "ndcg", "map"), line.by_user.float().numpy(), strict=True)),
-            }
-        )
-        for line in lines
-    )
-
-
-def row_of(line: Line, parts: tuple[str, ...]) -> Row:
-    """Means over the users; in a part, over those who have something relevant there."""
-    of_parts = line.parts.double().nanmean(2).tolist()
-    inside = {
-        f"{figure}_{part}": value if value == value else None  # NaN: nobody
-        for part, values in zip(parts, of_parts, strict=True)
-        for figure, value in zip(("recall", "ndcg"), values, strict=True)
-    }
-    more: dict[str, Any] = {**inside, **line.exposure._asdict()}
-    made = Row(line.method, line.input, line.cosine, *means(line.by_user))
-    return made._replace(**more)
-
-
 def _compared(
     lines: list[Line], parts: tuple[str, ...], seed: int
 ) -> tuple[list[Row], dict[str, Any] | None]:
@@ -198,3 +179,25 @@ def _compared(
     best = max(others, key=lambda i: plain[i].ndcg or 0.0)
     gap = uncertainty.difference(by_user[1, 0], by_user[1, best], resampled[1][:, [0, best]])
     return rows, {"rival": lines[best].method, "figure": HEADERS["ndcg"], **gap._asdict()}
+
+
+def rival_lines(
+    task: Task,
+    factors: Factors,
+    candidates: list[str],
+    describe_content: Callable[[Batch], Tensor],
+    data: ColdStartData,
+    line: Callable[[str, Tensor], Line],
+    input: str,
+    seed: int = 0,
+) -> list[Line]:
+    """Content alone, then nearest neighbours and ridge to factors, all from the model's content."""
+    content = contents(data, describe_content)
+    known = problem_of(factors, content, candidates, RIVAL_USERS, task.warm is not None)
+    lines = []
+    for name, rival in CONTENT_RIVALS.values():
+        scored = space_scored(task, factors, rival(known, seed), seed)
+        lines.append(Line.of(name, input, None, scored))
+    problem = factor_problem(factors, content, candidates)
+    guesses = [rival(problem) for rival in FACTOR_RIVALS.values()]
+    return lines + [line(guess.method, guess.vectors) for guess in guesses]
