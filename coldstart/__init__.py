@@ -10,8 +10,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from coldstart.ablation import ablate as ablate
-    from coldstart.benchmarking import benchmark as benchmark
     from coldstart.commands.dataset import dataset as dataset
     from coldstart.commands.factorize import factorize as factorize
     from coldstart.commands.fit import fit as fit
@@ -51,6 +49,9 @@ if TYPE_CHECKING:
     from coldstart.run_checkpoint import RunCheckpoint as RunCheckpoint
     from coldstart.scaffold import new_encoder as new_encoder
     from coldstart.shards.reading import Shards as Shards
+    from coldstart.studies.ablate.ablate import ablate as ablate
+    from coldstart.studies.benchmark.benchmark import benchmark as benchmark
+    from coldstart.studies.tune.tune import tune as tune
     from coldstart.targets.attributes import Attributes as Attributes
     from coldstart.targets.base import Target as Target
     from coldstart.targets.contrastive import Contrastive as Contrastive
@@ -58,7 +59,6 @@ if TYPE_CHECKING:
     from coldstart.targets.user_softmax import UserSoftmax as UserSoftmax
     from coldstart.training.lightning_module import ColdStart as ColdStart
     from coldstart.training.lightning_module import load as load
-    from coldstart.tuning import tune as tune
     from coldstart.walkthrough import demo as demo
 
 _HOME = {

@@ -12,14 +12,14 @@ import pytest
 import yaml
 from conftest import World
 
-from coldstart import ablation_table, subsets
-from coldstart.ablation import ablate
 from coldstart.cli import main
 from coldstart.errors import InputError
 from coldstart.factors.factors import Factors
-from coldstart.jobs import Job, run_jobs
 from coldstart.runs.config import configs_folder
 from coldstart.shards.reading import Shards
+from coldstart.studies.ablate import table, track_sets
+from coldstart.studies.ablate.ablate import ablate
+from coldstart.studies.jobs import Job, run_jobs
 
 SETTINGS = {"trainer.max_epochs": 1, "data.workers": 0, "model.encoders.mgp.hidden": [16]}
 
@@ -162,7 +162,7 @@ def test_a_run_that_fails_does_not_take_the_others_down(
         ({"parts": {"both": "mgp_genres.yaml"}}, "has one encoder"),
         ({"parts": {"mgp": "nowhere.yaml"}}, "nowhere.yaml"),
         ({"seeds": []}, "at least one seed"),
-        ({"sets": {"small": subsets.Choice("random", 0.5)}}, "--listens"),
+        ({"sets": {"small": track_sets.Choice("random", 0.5)}}, "--listens"),
     ],
 )
 def test_a_wrong_plan_is_refused_before_anything_runs(
@@ -269,4 +269,4 @@ def test_nothing_is_repeated_and_nothing_is_mixed(tmp_path: Path) -> None:
 
 
 def test_a_table_of_nothing_says_so() -> None:
-    assert "no run has finished" in ablation_table.markdown({"table": []})
+    assert "no run has finished" in table.markdown({"table": []})

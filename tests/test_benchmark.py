@@ -17,8 +17,6 @@ import torch
 import yaml
 from scipy.sparse import csr_matrix
 
-from coldstart.benchmark_plan import RIVALS, factors_name, read_plan
-from coldstart.benchmarking import benchmark
 from coldstart.cli import main
 from coldstart.errors import InputError
 from coldstart.evaluation.metrics import rank_and_score
@@ -35,6 +33,8 @@ from coldstart.evaluation.rivals.by_content import (
     profile,
 )
 from coldstart.evaluation.rivals.features import features
+from coldstart.studies.benchmark.benchmark import benchmark
+from coldstart.studies.benchmark.plan import RIVALS, factors_name, read_plan
 
 TASTES, PER_TASTE, USERS = 4, 30, 80
 OWN = ["random", "popularity", "profile", "item_neighbours", "neighbours", "ridge"]

@@ -23,15 +23,15 @@ from hypothesis import strategies as st
 from lightning.pytorch import Callback, LightningModule, Trainer
 from test_resume import begin, midway, wait_for
 
-from coldstart import tuning
 from coldstart.cli import main
 from coldstart.errors import InputError
 from coldstart.factors.factors import Factors
-from coldstart.jobs import Job, Started, alone
 from coldstart.runs.config import configs_folder
-from coldstart.search_space import Choices, Range, Space, as_flags, corners, plain, read_space
 from coldstart.shards.reading import Shards
-from coldstart.study import need_optuna
+from coldstart.studies.jobs import Job, Started, alone
+from coldstart.studies.tune import tune
+from coldstart.studies.tune.optuna_study import need_optuna
+from coldstart.studies.tune.space import Choices, Range, Space, as_flags, corners, plain, read_space
 from coldstart.training.lightning_cli import lightning_cli
 
 pytest.importorskip("optuna")
@@ -133,7 +133,7 @@ def test_a_space_that_is_written_is_read_again(
 def test_every_shipped_space_fits_its_config(path: Path) -> None:
     config = path.name.removeprefix("space_")
     for values in corners(read_space(path.name)):
-        tuning._resolve([f"--config={configs_folder() / config}"], values)
+        tune._resolve([f"--config={configs_folder() / config}"], values)
 
 
 # The search, with trials that take no time
@@ -186,18 +186,18 @@ def searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., d
         def measured(run: Path, _: str) -> tuple[dict[str, Any], float | None]:
             return {"epochs": 1}, json.loads((run / "said").read_text())
 
-        monkeypatch.setattr(tuning, "start", start)
-        monkeypatch.setattr(tuning, "_measured", measured)
-        monkeypatch.setattr(tuning, "_base", base)
+        monkeypatch.setattr(tune, "start", start)
+        monkeypatch.setattr(tune, "_measured", measured)
+        monkeypatch.setattr(tune, "_base", base)
         path = write(tmp_path / "space.yaml", space)
         options = {"config": "mgp.yaml", "space": str(path), **options}
-        return tuning.tune(out=str(tmp_path / out), **options)
+        return tune.tune(out=str(tmp_path / out), **options)
 
     return search
 
 
 def base(config: str, overrides: dict[str, Any], _: Space) -> dict[str, Any]:
-    return tuning._resolve([f"--config={configs_folder() / config}"], {**overrides, **ADAM})
+    return tune._resolve([f"--config={configs_folder() / config}"], {**overrides, **ADAM})
 
 
 ADAM = {"optimizer": "Adam"}
@@ -347,7 +347,7 @@ def test_a_wrong_search_is_refused_before_anything_runs(
     options |= {"out": str(tmp_path / "out"), **change}
     options["overrides"] = {**data, **change.get("overrides", {})}
     with pytest.raises(InputError) as caught:
-        tuning.tune(**options)
+        tune.tune(**options)
     assert message in str(caught.value)
     assert not (tmp_path / "out").exists()
 
@@ -367,7 +367,7 @@ def test_what_a_fit_doesn_t_accept_is_refused_too(
     path = write(tmp_path / "space.yaml", space)
     data = {"data.shards": str(tiny_world.shards), "data.factors": str(tiny_world.factors)}
     with pytest.raises(InputError) as caught:
-        tuning._base("mgp.yaml", data, read_space(path))
+        tune._base("mgp.yaml", data, read_space(path))
     assert message in str(caught.value)
 
 
@@ -402,13 +402,13 @@ def test_any_figure_that_a_validation_logs_may_be_judged(tiny_world: World, tmp_
     half = ["--trainer.val_check_interval=0.5", "--data.batch_size=8"]
     lightning_cli("fit", [*fit[1:], *half], [Ranks()])
     validations = json.loads((run / "fit.json").read_text())["validations"]
-    facts, value = tuning._measured(run, "val_loss")
+    facts, value = tune._measured(run, "val_loss")
     assert value == min(row["val_loss"] for row in validations)  # what the checkpoint monitors
     assert len(validations) > facts["epochs"] == 3
     (kept,) = [row["step"] for row in validations if row["val_loss"] == value]
-    assert tuning._measured(run, "val_ndcg")[1] == kept  # of the model that one gets
+    assert tune._measured(run, "val_ndcg")[1] == kept  # of the model that one gets
     with pytest.raises(InputError, match="no such figure, but val_loss, val_ndcg"):
-        tuning._measured(run, "val_map")
+        tune._measured(run, "val_map")
 
 
 # Real trials, from the command line

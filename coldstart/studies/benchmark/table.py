@@ -12,24 +12,30 @@ import polars as pl
 import torch
 from tabulate import tabulate
 
-from coldstart.benchmark_plan import Plan
 from coldstart.errors import InputError
 from coldstart.evaluation import uncertainty
 from coldstart.evaluation.evaluate import OURS
 from coldstart.evaluation.metrics import MAP_K, K
 from coldstart.evaluation.results import HEADERS
 from coldstart.files import atomic, write_json
-from coldstart.jobs import Job, Step
 from coldstart.runs.first_stage import first_stage_of
+from coldstart.studies.benchmark.plan import Plan
+from coldstart.studies.jobs import Job, Step
 from coldstart.tables import write_table
 
 FIGURES = {name: HEADERS[name] for name in ("recall", "ndcg", "map")}
+
+
 NDCG = FIGURES["ndcg"]
+
+
 SPREAD = [
     HEADERS[name]
     for name in HEADERS
     if name.rpartition("_")[2] in ("head", "middle", "tail", "cold", "warm", "coverage", "gini")
 ]
+
+
 COUNTS = (
     "candidates",
     "cold_candidates",

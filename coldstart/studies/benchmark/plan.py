@@ -21,12 +21,18 @@ from coldstart.files import file_hash, fingerprint
 from coldstart.runs.config import find_config
 
 FLOORS = ("random", "popularity")
+
+
 OWN_RIVALS = (*FLOORS, *CONTENT_RIVALS, *FACTOR_RIVALS)
 """Names of the rivals that need no other package."""
+
+
 RIVALS = (*OWN_RIVALS, *OTHERS)
 
 FOR_ALL = ("algorithm", "hold_out", "until")
 """Options of `factorize` that decide what is ranked for whom: one choice for all models."""
+
+
 FACTORIZE = {
     name: parameter.default
     for name, parameter in inspect.signature(factorize).parameters.items()

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from coldstart.errors import InputError
-from coldstart.search_space import Choices, Space
+from coldstart.studies.tune.space import Choices, Space
 
 Trial = Any
 """Optuna's."""

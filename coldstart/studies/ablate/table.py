@@ -14,13 +14,19 @@ from coldstart.evaluation.evaluate import OURS, PATCHES
 from coldstart.evaluation.metrics import MAP_K, K
 from coldstart.evaluation.results import HEADERS
 from coldstart.files import atomic, write_json
-from coldstart.jobs import Job
+from coldstart.studies.jobs import Job
+from coldstart.studies.wandb_view import log_table
 from coldstart.tables import write_table
-from coldstart.wandb_view import log_table
 
 FIGURES = [HEADERS[name] for name in ("cosine", "recall", "ndcg", "map")]
+
+
 NDCG = HEADERS["ndcg"]
+
+
 FIT = {"epochs": "epochs", "seconds_per_epoch": "s / epoch", "parameters": "parameters"}
+
+
 TELLS_APART = ("tested on", "trained on", "input", "method", "training", "fusion")
 
 

@@ -24,18 +24,19 @@ from typing import Any, Literal, NamedTuple
 import yaml
 from tqdm import tqdm
 
-from coldstart import stages, tuning_table
+from coldstart import stages
 from coldstart.data.datamodule import ColdStartData
 from coldstart.errors import InputError, Preempted, one_of
 from coldstart.files import atomic, fingerprint
-from coldstart.jobs import Job, Started, Work, alone, start
 from coldstart.model.checkpoint import best_checkpoint, read_checkpoint
 from coldstart.runs.config import absolute_data, find_config
-from coldstart.search_space import Space, as_flags, corners, plain, read_space
 from coldstart.sigterm import Sigterm, answering
-from coldstart.study import Trial, ask, need_optuna, open_study
+from coldstart.studies.jobs import Job, Started, Work, alone, start
+from coldstart.studies.tune import table
+from coldstart.studies.tune.optuna_study import Trial, ask, need_optuna, open_study
+from coldstart.studies.tune.space import Space, as_flags, corners, plain, read_space
+from coldstart.studies.wandb_view import Mode, run_logger
 from coldstart.training.lightning_cli import OWN_FLAGS, lightning_cli
-from coldstart.wandb_view import Mode, run_logger
 
 Config = dict[str, Any]
 
@@ -135,11 +136,11 @@ def tune(
         sampler = {"name": "TPE", "optuna": optuna.__version__, "seed": seed}
         budget = {"trials": trials, "timeout_minutes": timeout, "jobs": jobs}
         about = {**plan, "fit": config, "sampler": sampler, "budget": budget}
-        earlier, written = tuning_table.wall_seconds(root), dict[str, int]()
+        earlier, written = table.wall_seconds(root), dict[str, int]()
 
         def so_far() -> dict[str, Any]:
             budget["wall_seconds"] = round(earlier + time.perf_counter() - began, 1)
-            content = tuning_table.write(root, study, list(wanted), about)
+            content = table.write(root, study, list(wanted), about)
             best = content["best"]
             if best and best["number"] != written.get("best"):
                 resolved = _resolve([f"--config={root / 'base.yaml'}"], best["params"])
@@ -153,16 +154,16 @@ def tune(
             _run(search, trials, jobs, deadline, so_far)
         finally:
             content = so_far()
-    print(tuning_table.markdown(content))
+    print(table.markdown(content))
     if not content["best"]:
         raise InputError(f"no trial of {len(content['trials'])} succeeded: see {root}/trials/*.log")
     if wandb != "off":
-        tuning_table.to_wandb(root, content, project, wandb)
+        table.to_wandb(root, content, project, wandb)
     joint = " --stages 1" if len(base["model"]["encoders"]) > 1 else ""
     print(f"wrote {root / 'results.json'}, results.csv and best.yaml")
     best = f"--config {root / 'best.yaml'}{joint}"
     print(f"again, with another seed: coldstart fit {best} --seed_everything 1")
-    print(f"next: coldstart test --run {tuning_table.folder(root, content['best']['number'])}")
+    print(f"next: coldstart test --run {table.folder(root, content['best']['number'])}")
     return content
 
 
@@ -288,7 +289,7 @@ def _job(search: Search, number: int) -> tuple[Trial, Job]:
         config["trainer"]["logger"] = logger
     flags = ["--stages", "1", "--no-hint", *as_flags(values)]
     about = {"input": "+".join(config["model"]["encoders"]), "trial": number, "params": values}
-    return trial, Job(tuning_table.folder(search.root, number), about, config, flags, {})
+    return trial, Job(table.folder(search.root, number), about, config, flags, {})
 
 
 def _add_seconds(trial: Trial, seconds: float) -> None:

@@ -11,11 +11,13 @@ import polars as pl
 from tabulate import tabulate
 
 from coldstart.files import write_json
+from coldstart.studies.wandb_view import log_table
 from coldstart.tables import write_table
-from coldstart.wandb_view import log_table
 
 STATES = {"COMPLETE": "complete", "FAIL": "failed"}
 """Optuna's word → ours; all others are trials that haven't ended."""
+
+
 FACTS = ("epochs", "best_epoch", "parameters", "seconds", "failure")
 
 

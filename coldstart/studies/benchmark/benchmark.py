@@ -17,14 +17,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from coldstart import benchmark_table
-from coldstart.benchmark_plan import OWN_RIVALS, Model, Plan, read_plan
 from coldstart.errors import InputError, Preempted, one_of
 from coldstart.files import fingerprint, write_json
-from coldstart.jobs import Job, Step, Work, alone, run_jobs
 from coldstart.runs.config import set_flag
 from coldstart.sigterm import answering
-from coldstart.wandb_view import Mode, log_table, run_logger
+from coldstart.studies.benchmark import table
+from coldstart.studies.benchmark.plan import OWN_RIVALS, Model, Plan, read_plan
+from coldstart.studies.jobs import Job, Step, Work, alone, run_jobs
+from coldstart.studies.wandb_view import Mode, log_table, run_logger
 
 
 def benchmark(
@@ -75,11 +75,11 @@ def benchmark(
             all_work: list[Work] = [*fits.values(), *steps]
             run_jobs(all_work, jobs, False, alone=True)
         finally:
-            table = benchmark_table.write(root, wanted, fits, [step for step in steps if step.done])
+            table = table.write(root, wanted, fits, [step for step in steps if step.done])
     if wandb != "off":
-        chart = ("method", benchmark_table.NDCG, f"{benchmark_table.NDCG} by method")
-        log_table(root, "benchmark", benchmark_table.flat(table), chart, wandb, project)
-    print(benchmark_table.markdown(table))
+        chart = ("method", table.NDCG, f"{table.NDCG} by method")
+        log_table(root, "benchmark", table.flat(table), chart, wandb, project)
+    print(table.markdown(table))
     seconds = time.perf_counter() - began
     print(f"wrote {Path(out) / 'results.md'}, .csv and .json in {seconds:,.0f} s")
     for name, seed in list(fits)[:1]:

@@ -19,13 +19,13 @@ from typing import Any
 
 import yaml
 
-from coldstart import ablation_table, subsets
 from coldstart.errors import InputError, one_of
 from coldstart.files import fingerprint
-from coldstart.jobs import Job, run_jobs
 from coldstart.runs.config import find_config, set_flag
 from coldstart.shards.reading import Shards
-from coldstart.wandb_view import Mode, run_logger
+from coldstart.studies.ablate import track_sets
+from coldstart.studies.jobs import Job, run_jobs
+from coldstart.studies.wandb_view import Mode, run_logger
 
 Settings = dict[str, Any]
 
@@ -42,7 +42,7 @@ def ablate(
     stage_folds: int = 5,
     fusion: list[str] | None = None,
     listeners: dict[str, str] | None = None,
-    sets: dict[str, subsets.Choice] | None = None,
+    sets: dict[str, track_sets.Choice] | None = None,
     listens: str | None = None,
     factorize: Settings | None = None,
     settings: Settings | None = None,
@@ -108,7 +108,7 @@ def ablate(
         for job in _listen(name, _read(config), data, settings, root)
     ]
     run_jobs(heard, jobs, overwrite)
-    cells = subsets.prepare(sets, data[seeds[0]]["shards"], str(listens), factorize or {}, root)
+    cells = track_sets.prepare(sets, data[seeds[0]]["shards"], str(listens), factorize or {}, root)
     variants = list(itertools.product(stages, fusion or ["MeanLateFusion"]))
     plan: list[Job] = []
     for row, cell, (stage, head), seed in itertools.product(wanted, cells, variants, seeds):
@@ -136,13 +136,13 @@ def ablate(
         plan.append(Job(root / "runs" / name / f"s{seed}", about, merged, flags, tests))
 
     def so_far() -> dict[str, Any]:
-        return ablation_table.write(root, [job for job in plan if job.done], heard)
+        return table.write(root, [job for job in plan if job.done], heard)
 
     run_jobs(plan, jobs, overwrite, so_far)
     table = so_far()
     if wandb != "off":
-        ablation_table.to_wandb(root, table, project, wandb)
-    print(ablation_table.markdown(table))
+        table.to_wandb(root, table, project, wandb)
+    print(table.markdown(table))
     print(f"wrote {root / 'ablation.md'}, .csv and .json in {time.perf_counter() - began:,.0f} s")
     print(f"next: coldstart recommend --run {plan[-1].folder} --like TRACK_ID")
     return table

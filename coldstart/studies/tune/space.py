@@ -20,6 +20,8 @@ from coldstart.files import StrPath
 from coldstart.runs.config import find_config
 
 _HOW = "write {choices: [...]}, or {low: 0, high: 1} with log: true and int: true where wanted"
+
+
 _RESERVED = ("run", "config", "ckpt_path", "seed", "trainer.default_root_dir", "trainer.logger")
 
 
