@@ -30,9 +30,9 @@ from benchmarks.table import Row, main, seconds
 from benchmarks.worlds import attribute_tables, random_factors, trainer_options
 from coldstart import MGP, ColdStart, ColdStartData
 from coldstart.commands.shard import shard
-from coldstart.results import TestReport
-from coldstart.run_checkpoint import RunCheckpoint
 from coldstart.training.lightning_module import load
+from coldstart.training.reports import TestReport
+from coldstart.training.run_checkpoint import RunCheckpoint
 
 TRACKS = int(os.environ.get("TRACKS", 660))
 TIMES = (1, 10, 100)

@@ -24,8 +24,8 @@ from coldstart.data.datamodule import ColdStartData
 from coldstart.data.epochs import TrainLoader
 from coldstart.datasets.synthetic import make_catalogue
 from coldstart.encoders.audio import Audio
-from coldstart.run_checkpoint import RunCheckpoint
 from coldstart.training.lightning_module import ColdStart
+from coldstart.training.run_checkpoint import RunCheckpoint
 
 TRACKS = int(os.environ.get("TRACKS", "200"))
 

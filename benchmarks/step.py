@@ -28,11 +28,11 @@ from benchmarks.table import Row, clocked, main, now, summary
 from benchmarks.worlds import FACTORS, World, attribute_world
 from coldstart import ColdStart, ColdStartData, registry
 from coldstart.audio.codec import SAMPLE_RATE
-from coldstart.callbacks import PredictionWriter
 from coldstart.data.batch import Batch
 from coldstart.encoders.base import Modality
-from coldstart.results import FitReport, TestReport
-from coldstart.run_checkpoint import RunCheckpoint
+from coldstart.training.prediction_writers import PredictionWriter
+from coldstart.training.reports import FitReport, TestReport
+from coldstart.training.run_checkpoint import RunCheckpoint
 
 CONFIGS = {"mgp": 20, "audio_small": 1}
 """Shipped configuration → steps in turn."""

@@ -33,7 +33,7 @@ from coldstart.audio.codec import blocks, to_flac
 from coldstart.commands.shard import shard
 from coldstart.data.datamodule import ColdStartData
 from coldstart.encoders.audio import Audio
-from coldstart.retrieval import WINDOWS, hear
+from coldstart.retrieval.hearing import WINDOWS, hear
 from coldstart.runs.run import Run
 from coldstart.training.lightning_module import ColdStart
 

@@ -11,9 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from coldstart.commands.dataset import dataset as dataset
+    from coldstart.commands.demo import demo as demo
     from coldstart.commands.factorize import factorize as factorize
     from coldstart.commands.fit import fit as fit
+    from coldstart.commands.neighbours import neighbours as neighbours
+    from coldstart.commands.new_encoder import new_encoder as new_encoder
+    from coldstart.commands.plugins import plugins as plugins
     from coldstart.commands.predict import predict as predict
+    from coldstart.commands.recommend import recommend as recommend
     from coldstart.commands.shard import shard as shard
     from coldstart.commands.split import split as split
     from coldstart.commands.test import test as test
@@ -40,14 +45,7 @@ if TYPE_CHECKING:
     from coldstart.fusion.mean import MeanLateFusion as MeanLateFusion
     from coldstart.fusion.shared import SharedBranch as SharedBranch
     from coldstart.model.predictions import Predictions as Predictions
-    from coldstart.nearest import neighbours as neighbours
-    from coldstart.queries import Recommendation as Recommendation
-    from coldstart.registry import plugins as plugins
-    from coldstart.results import RankingOnValidation as RankingOnValidation
-    from coldstart.results import TestReport as TestReport
-    from coldstart.retrieval import recommend as recommend
-    from coldstart.run_checkpoint import RunCheckpoint as RunCheckpoint
-    from coldstart.scaffold import new_encoder as new_encoder
+    from coldstart.retrieval.query import Recommendation as Recommendation
     from coldstart.shards.reading import Shards as Shards
     from coldstart.studies.ablate.ablate import ablate as ablate
     from coldstart.studies.benchmark.benchmark import benchmark as benchmark
@@ -59,20 +57,23 @@ if TYPE_CHECKING:
     from coldstart.targets.user_softmax import UserSoftmax as UserSoftmax
     from coldstart.training.lightning_module import ColdStart as ColdStart
     from coldstart.training.lightning_module import load as load
-    from coldstart.walkthrough import demo as demo
+    from coldstart.training.prediction_writers import WriteModality as WriteModality
+    from coldstart.training.reports import RankingOnValidation as RankingOnValidation
+    from coldstart.training.reports import TestReport as TestReport
+    from coldstart.training.run_checkpoint import RunCheckpoint as RunCheckpoint
 
 _HOME = {
     "Artist": "encoders.artist",
     "Attention": "fusion.attention",
     "Attributes": "targets.attributes",
     "Audio": "encoders.audio",
-    "ColdStart": "model",
-    "ColdStartData": "data",
+    "ColdStart": "training.lightning_module",
+    "ColdStartData": "data.datamodule",
     "Concat": "fusion.concat",
     "Contrastive": "targets.contrastive",
     "Embedding": "encoders.embedding",
     "Encoder": "encoders.base",
-    "Factors": "factors",
+    "Factors": "factors.factors",
     "FusionHead": "fusion.base",
     "Gated": "fusion.gated",
     "Genres": "encoders.genres",
@@ -82,36 +83,37 @@ _HOME = {
     "MachineListened": "encoders.attributes",
     "MeanLateFusion": "fusion.mean",
     "Modality": "encoders.base",
-    "Predictions": "predictions",
-    "RankingOnValidation": "results",
-    "Recommendation": "queries",
-    "RunCheckpoint": "run_checkpoint",
-    "Shards": "shards",
+    "Predictions": "model.predictions",
+    "RankingOnValidation": "training.reports",
+    "Recommendation": "retrieval.query",
+    "RunCheckpoint": "training.run_checkpoint",
+    "Shards": "shards.reading",
     "SharedBranch": "fusion.shared",
     "Spectrogram": "encoders.spectrogram",
     "Target": "targets.base",
-    "TestReport": "results",
+    "TestReport": "training.reports",
     "TrackFactors": "targets.track_factors",
     "UserSoftmax": "targets.user_softmax",
     "Waveform": "encoders.waveform",
-    "ablate": "ablation",
-    "benchmark": "benchmarking",
-    "dataset": "datasets",
-    "demo": "walkthrough",
-    "factorize": "factors",
-    "fit": "training",
-    "load": "model",
-    "make_catalogue": "synth",
-    "neighbours": "nearest",
-    "new_encoder": "scaffold",
-    "plugins": "registry",
-    "predict": "training",
-    "recommend": "retrieval",
-    "shard": "sharding",
-    "split": "splits",
-    "test": "training",
-    "tune": "tuning",
-    "validate": "training",
+    "WriteModality": "training.prediction_writers",
+    "ablate": "studies.ablate.ablate",
+    "benchmark": "studies.benchmark.benchmark",
+    "dataset": "commands.dataset",
+    "demo": "commands.demo",
+    "factorize": "commands.factorize",
+    "fit": "commands.fit",
+    "load": "training.lightning_module",
+    "make_catalogue": "datasets.synthetic",
+    "neighbours": "commands.neighbours",
+    "new_encoder": "commands.new_encoder",
+    "plugins": "commands.plugins",
+    "predict": "commands.predict",
+    "recommend": "commands.recommend",
+    "shard": "commands.shard",
+    "split": "commands.split",
+    "test": "commands.test",
+    "tune": "studies.tune.tune",
+    "validate": "commands.validate",
 }
 
 __all__ = sorted(_HOME)

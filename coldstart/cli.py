@@ -16,48 +16,68 @@ from coldstart.errors import InputError, Preempted
 from coldstart.runs.config import find_configs
 
 VERBS = {
-    "demo": ("coldstart.walkthrough", "demo", "the whole path on an invented catalogue"),
-    "dataset": ("coldstart.datasets", "LOADERS", "a public data set → tables"),
-    "factorize": ("coldstart.factors", "factorize", "a listening log → track and user vectors"),
-    "split": ("coldstart.splits", "split", "tracks → train, val and test; reports what leaks"),
-    "shard": ("coldstart.sharding", "shard", "tracks, audio and attributes → shards"),
-    "fit": ("coldstart.training", "fit", "train a model (Lightning's CLI)"),
-    "validate": ("coldstart.training", "validate", "a run's validation loss (Lightning's CLI)"),
+    "demo": ("commands.demo", "demo", "the whole path on an invented catalogue"),
+    "dataset": ("datasets", "LOADERS", "a public data set → tables"),
+    "factorize": (
+        "commands.factorize",
+        "factorize",
+        "a listening log → track and user vectors",
+    ),
+    "split": (
+        "commands.split",
+        "split",
+        "tracks → train, val and test; reports what leaks",
+    ),
+    "shard": ("commands.shard", "shard", "tracks, audio and attributes → shards"),
+    "fit": ("commands.fit", "fit", "train a model (Lightning's CLI)"),
+    "validate": (
+        "commands.validate",
+        "validate",
+        "a run's validation loss (Lightning's CLI)",
+    ),
     "test": (
-        "coldstart.training",
+        "commands.test",
         "test",
         "a run's figures beside floors and rivals (Lightning's CLI)",
     ),
     "predict": (
-        "coldstart.training",
+        "commands.predict",
         "predict",
         "all tracks' vectors, from content (Lightning's CLI)",
     ),
     "recommend": (
-        "coldstart.retrieval",
+        "commands.recommend",
         "recommend",
         "unheard tracks for a track, a file or a user",
     ),
-    "ablate": ("coldstart.ablation", "ablate", "subsets of modalities, several seeds → one table"),
+    "ablate": (
+        "studies.ablate.ablate",
+        "ablate",
+        "subsets of modalities, several seeds → one table",
+    ),
     "benchmark": (
-        "coldstart.benchmarking",
+        "studies.benchmark.benchmark",
         "benchmark",
         "models and rivals over several splits → one table",
     ),
-    "tune": ("coldstart.tuning", "tune", "search for a fit's settings, on validation tracks"),
+    "tune": (
+        "studies.tune.tune",
+        "tune",
+        "search for a fit's settings, on validation tracks",
+    ),
     "neighbours": (
-        "coldstart.nearest",
+        "commands.neighbours",
         "neighbours",
         "a track's nearest, by plays, by attributes and by a model",
     ),
-    "plugins": ("coldstart.registry", "plugins", "list encoders, fusion heads and targets"),
+    "plugins": ("commands.plugins", "plugins", "list encoders, fusion heads and targets"),
     "new-encoder": (
-        "coldstart.scaffold",
+        "commands.new_encoder",
         "new_encoder",
         "a plugin package to start from, which works as generated",
     ),
 }
-"""Verb → module, function, and what it is for."""
+"""Verb → module of this package, function, and what it is for."""
 LIGHTNING_VERBS = ("fit", "validate", "test", "predict")
 
 
@@ -132,7 +152,9 @@ def _call(verb: str, rest: list[str]) -> None:
     from jsonargparse import auto_cli
 
     module, name, _ = VERBS[verb]
-    found = getattr(importlib.import_module(module), name)  # a function, or some by their names
+    found = getattr(
+        importlib.import_module(f"coldstart.{module}"), name
+    )  # a function, or some by their names
     functions = list(found.values()) if isinstance(found, dict) else [found]
     parameters = [each for one in functions for each in inspect.signature(one).parameters.values()]
     flags = {f"--{each.name}" for each in parameters if each.annotation in (bool, "bool")}

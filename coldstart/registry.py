@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal, NamedTuple
 
-from tabulate import tabulate
-
 from coldstart.components import INTERFACE
 from coldstart.errors import InputError
 
@@ -19,7 +17,11 @@ ONLY = "COLDSTART_PLUGINS"
 plugins are used."""
 
 Kind = Literal["encoders", "fusion", "targets"]
+
+
 KINDS: tuple[Kind, ...] = ("encoders", "fusion", "targets")
+
+
 KIND_OF: dict[str, Kind] = {"encoders": "encoders", "fusion": "fusion", "target": "targets"}
 """Part of a model's configuration → kind of plugin."""
 
@@ -123,28 +125,6 @@ def completed(kind: Kind, stored: Mapping[str, Any]) -> dict[str, Any]:
         return {name: create(kind, recipe).recipe() for name, recipe in stored.items()}
     made: dict[str, Any] = create(kind, stored).recipe()
     return made
-
-
-def plugins() -> list[Plugin]:
-    """List the installed encoders, fusion heads and targets, and whether each loads."""
-    rows = []
-    for kind in KINDS:
-        for name, claims in discover(kind).items():
-            for point in claims:
-                try:
-                    cls: type[Any] | None = load(kind, name)
-                    status = "ok"
-                except InputError as error:
-                    cls, status = None, str(error)
-                fields = getattr(cls, "fields", ())
-                doc = (cls.__doc__ or "").strip().split("\n")[0] if cls else ""
-                version = point.dist.version if point.dist else ""
-                rows.append(Plugin(name, kind, _package(point), version, status, fields, doc))
-    headers = ["name", "kind", "package", "version", "status", "reads", "what it is"]
-    table = [[*row[:5], ", ".join(row.fields), row.doc] for row in rows]
-    widths = [None, None, None, None, 40, None, 50]
-    print(tabulate(table, headers=headers, maxcolwidths=widths))
-    return rows
 
 
 def _package(point: EntryPoint) -> str:

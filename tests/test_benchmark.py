@@ -346,7 +346,7 @@ def test_a_missing_package_is_named_with_the_extra(
 
 def test_the_example_s_plan_is_read(made: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packages, "need", lambda name: None)
-    monkeypatch.setattr("coldstart.benchmark_plan.need", lambda name: None)
+    monkeypatch.setattr("coldstart.studies.benchmark.plan.need", lambda name: None)
     example = Path(__file__).parents[1] / "examples" / "lastfm" / "benchmark.yaml"
     there = made.root / "example" / "tables"
     there.mkdir(parents=True)

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from coldstart import walkthrough
 from coldstart.cli import main
+from coldstart.commands import demo
 
 
 def test_a_small_demo_ends_with_a_table_and_recommendations(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(walkthrough.SMALL, "trainer.max_epochs", 1)
+    monkeypatch.setitem(demo.SMALL, "trainer.max_epochs", 1)
     monkeypatch.chdir(tmp_path)
     args = ["demo", "--out", "runs/demo", "--tracks", "60", "--users", "40"]
     assert main(args) == 0
@@ -22,7 +22,7 @@ def test_a_small_demo_ends_with_a_table_and_recommendations(
     assert printed.count("from its content, it is like") == 3
     assert "next: coldstart recommend --run" in printed.splitlines()[-1]
     rows = json.loads((tmp_path / "runs/demo/demo.json").read_text())["rows"]
-    assert sum(row["method"] == "coldstart" for row in rows) == len(walkthrough.ROWS)
+    assert sum(row["method"] == "coldstart" for row in rows) == len(demo.ROWS)
 
     before = {p: p.stat().st_mtime_ns for p in Path("runs/demo").rglob("*.ckpt")}
     (tmp_path / "runs/demo/mlg/results.json").unlink()

@@ -23,6 +23,7 @@ from coldstart.evaluation.results import (
     write_results,
 )
 from coldstart.evaluation.rivals import by_factors
+from coldstart.evaluation.rivals.features import scalings
 from coldstart.evaluation.tasks import ranking_task
 from coldstart.factors.factors import Factors
 from coldstart.model.predictions import OnePiece, Predictions, TrackMeans
@@ -49,7 +50,7 @@ def test_a_copy_s_nearest_neighbour_is_the_original() -> None:
 
 def test_content_that_is_missing_throughout_does_no_harm() -> None:
     x = torch.full((4, 2), torch.nan)
-    assert all(part.isfinite().all() for part in features.scalings(x, x)["standardised"])
+    assert all(part.isfinite().all() for part in scalings(x, x)["standardised"])
 
 
 @pytest.fixture

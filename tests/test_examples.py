@@ -14,9 +14,9 @@ from conftest import World
 from torch import Tensor
 
 from coldstart.cli import main
+from coldstart.commands.recommend import recommend
 from coldstart.commands.shard import shard
 from coldstart.errors import InputError
-from coldstart.retrieval import recommend
 
 ROOT = Path(__file__).parents[1]
 LASTFM = ROOT / "examples" / "lastfm"

@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import coldstart as cs
-from coldstart import retrieval
 from coldstart.cli import main
+from coldstart.commands.recommend import recommend
 from coldstart.data.batch import Batch
 from coldstart.encoders.base import Encoder, Modality
 from coldstart.encoders.embedding import Embedding
@@ -36,8 +36,7 @@ from coldstart.model.explain import (
     own_ways,
     way_through,
 )
-from coldstart.queries import Recommendation
-from coldstart.retrieval import recommend
+from coldstart.retrieval.query import Recommendation
 from coldstart.shards.reading import Shards
 from coldstart.training.lightning_module import ColdStart
 
@@ -296,7 +295,7 @@ def test_attributes_are_followed_from_where_the_prediction_came_from(
             torch.testing.assert_close(way.vectors(way.values[None])[0], pieces.encoded[name])
         return explain(model, pieces, likeness, ways)
 
-    monkeypatch.setattr(retrieval, "explain", spy)
+    monkeypatch.setattr("coldstart.retrieval.why.explain", spy)
     like = Factors.load(tiny_world.factors).track_ids[0]
     for row in recommend(run=run, like=like, k=60, why=True):
         splits.add(asked[row.track_id])

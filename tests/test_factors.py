@@ -340,7 +340,7 @@ def test_an_interrupted_save_leaves_no_loadable_factors(
 
     made = Factors.load(tiny_world.factors)
     made.save(tmp_path)
-    monkeypatch.setattr("coldstart.factors.write_table", stop)
+    monkeypatch.setattr("coldstart.factors.factors.write_table", stop)
     with pytest.raises(KeyboardInterrupt):
         made.save(tmp_path)
     with pytest.raises(InputError, match="no factors here"):

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from coldstart.cli import main
 from coldstart.commands.factorize import factorize
+from coldstart.commands.recommend import recommend
 from coldstart.commands.shard import shard
 from coldstart.commands.split import split
 from coldstart.data.datamodule import ColdStartData
@@ -27,12 +28,11 @@ from coldstart.factors.factors import Factors
 from coldstart.fusion.base import Solvable
 from coldstart.fusion.kernel import PENALTIES, Kernel, ridge
 from coldstart.model.predictions import by_track
-from coldstart.retrieval import recommend
 from coldstart.runs.run import open_run, predictions_of
-from coldstart.solved import groups
 from coldstart.tables import read_splits
 from coldstart.targets.track_factors import TrackFactors
 from coldstart.training.lightning_module import ColdStart, load
+from coldstart.training.solve import groups
 
 RECIPE = {"factors": 8, "shrinkage": 0.15, "axes": "scores"}
 

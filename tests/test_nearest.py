@@ -16,9 +16,9 @@ import coldstart as cs
 from coldstart.cli import main
 from coldstart.encoders.attributes import MGP
 from coldstart.factors.factors import Factors
-from coldstart.nearest import Neighbours, Space
-from coldstart.popularity import head_plays, popularity_rank
 from coldstart.reporting.text import width
+from coldstart.retrieval.neighbours import Neighbours, Space
+from coldstart.retrieval.popularity import head_plays, popularity_rank
 from coldstart.runs.run import open_run, predictions_of
 
 # Angle of the factors in degrees (None: nobody played it), plays, grades, split.

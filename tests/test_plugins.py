@@ -8,6 +8,7 @@ import pytest
 
 from coldstart import registry
 from coldstart.cli import main
+from coldstart.commands.plugins import plugins
 from coldstart.errors import InputError
 
 
@@ -59,7 +60,7 @@ def test_a_broken_plugin_is_listed_with_its_reason_and_the_others_go_on(
     install(outsider, "broken", "Poems = broken:Poems", "import there_is_no_such_module")
     with pytest.warns(UserWarning, match=r"Poems.*there_is_no_such_module.*going on"):
         registry.load_all()
-    rows = {row.name: row for row in registry.plugins()}
+    rows = {row.name: row for row in plugins()}
     assert "there_is_no_such_module" in rows["Poems"].status
     assert (rows["Poems"].distribution, rows["Poems"].version) == ("broken", "1.0")
     assert rows["MGP"].status == "ok"
@@ -76,7 +77,7 @@ def test_two_packages_that_claim_one_name_are_both_named(
     install(outsider, "second", "Poems = second:Poems", code)
     with pytest.raises(InputError, match=r"(first 1\.0.*second 1|second 1\.0.*first 1)"):
         registry.load("encoders", "Poems")
-    claims = [row for row in registry.plugins() if row.name == "Poems"]
+    claims = [row for row in plugins() if row.name == "Poems"]
     assert {row.distribution for row in claims} == {"first", "second"}
     assert all("uninstall one" in row.status for row in claims)
     monkeypatch.setenv(registry.ONLY, "Second")

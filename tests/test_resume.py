@@ -20,7 +20,7 @@ from conftest import SMALL_AUDIO, World
 from coldstart.cli import main
 from coldstart.data import random_state
 from coldstart.model.predictions import Predictions
-from coldstart.run_checkpoint import AtomicIO
+from coldstart.training.run_checkpoint import AtomicIO
 
 QUICK = ["--trainer.enable_progress_bar=false", "--checkpoint.minutes=0", "--data.batch_size=5"]
 MANY = [

@@ -9,11 +9,11 @@ from conftest import commands, run, run_in_one
 
 from coldstart.cli import main
 from coldstart.commands.factorize import factorize
+from coldstart.commands.new_encoder import new_encoder
 from coldstart.commands.shard import shard
 from coldstart.commands.split import split
 from coldstart.datasets.synthetic import make_catalogue
 from coldstart.errors import InputError
-from coldstart.scaffold import new_encoder
 
 
 @pytest.fixture(scope="module")

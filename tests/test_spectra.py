@@ -32,7 +32,7 @@ from coldstart.encoders.base import Encoder
 from coldstart.encoders.patches import START
 from coldstart.encoders.spectrogram import FrameReader, Spectrogram
 from coldstart.errors import InputError
-from coldstart.retrieval import hear
+from coldstart.retrieval.hearing import hear
 from coldstart.runs.run import open_run, predictions_of
 from coldstart.shards import build
 from coldstart.shards.reading import Shards

@@ -12,8 +12,8 @@ from coldstart.data.datamodule import ColdStartData
 from coldstart.encoders.attributes import MGP
 from coldstart.encoders.audio import Audio
 from coldstart.encoders.base import Encoder
-from coldstart.run_checkpoint import RunCheckpoint
 from coldstart.training.lightning_module import ColdStart, load
+from coldstart.training.run_checkpoint import RunCheckpoint
 
 
 def encoder(name: str) -> Encoder:

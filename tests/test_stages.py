@@ -25,8 +25,8 @@ from coldstart.model.checkpoint import best_checkpoint, read_checkpoint
 from coldstart.model.predictions import Predictions
 from coldstart.runs.first_stage import first_stage_of
 from coldstart.shards.reading import Shards
-from coldstart.stages import cross_fitted
 from coldstart.training.lightning_module import load
+from coldstart.training.stages import cross_fitted
 
 QUICK = ["--trainer.max_epochs=2", "--trainer.enable_progress_bar=false", "--data.workers=0"]
 

@@ -13,7 +13,7 @@ import yaml
 
 def configs_folder() -> Path:
     """Where the shipped configs lie: in the package, or beside it in a checkout."""
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     inside = package / "configs"
     return inside if inside.is_dir() else package.parent / "configs"
 

@@ -16,14 +16,15 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger
 
-from coldstart import callbacks, dropping, registry, results, stages
+from coldstart import registry
 from coldstart.data.datamodule import ColdStartData
 from coldstart.errors import InputError
 from coldstart.model.checkpoint import LAST, best_checkpoint, read_checkpoint
-from coldstart.run_checkpoint import RunCheckpoint
 from coldstart.runs.config import absolute_data, find_configs, read_config
 from coldstart.runs.first_stage import NOTE
+from coldstart.training import drop_each, prediction_writers, reports, stages
 from coldstart.training.lightning_module import ColdStart
+from coldstart.training.run_checkpoint import RunCheckpoint
 
 Overrides = Mapping[str, Any]
 
@@ -113,7 +114,7 @@ def lightning_cli(verb: str, args: Sequence[str], extra: Sequence[Callback] = ()
     kind = "_mixed" if mine.candidates == "mixed" else ""
     name = mine.results or "results" + kind + (f"_without_{mine.drop}" if mine.drop else "")
     if mine.write:
-        extra = [*extra, callbacks.WriteVectors(mine.write, mine.what)]
+        extra = [*extra, prediction_writers.WriteVectors(mine.write, mine.what)]
     rivals = verb == "test" and not mine.no_rivals
     content = stages.content_of(folder) if rivals else None
     root = ["--trainer.default_root_dir", str(folder.absolute())]
@@ -132,11 +133,11 @@ def lightning_cli(verb: str, args: Sequence[str], extra: Sequence[Callback] = ()
         seed_everything_default=0,
         trainer_defaults={
             "callbacks": [
-                results.FitReport(),
-                results.TestReport(
+                reports.FitReport(),
+                reports.TestReport(
                     not mine.no_rivals, name, content, mine.candidates, mine.lengths
                 ),
-                callbacks.PredictionWriter(),
+                prediction_writers.PredictionWriter(),
                 *extra,
             ]
         },
@@ -147,7 +148,7 @@ def lightning_cli(verb: str, args: Sequence[str], extra: Sequence[Callback] = ()
         print(f"wrote {folder}\nnext: coldstart test --run {folder}")
     if verb == "test" and mine.drop_each:
         again = [arg for arg in args if arg not in ("--drop-each", "--no-rivals")]
-        dropping.drop_each(folder, name, [*again, "--no-rivals"], lightning_cli)
+        drop_each.drop_each(folder, name, [*again, "--no-rivals"], lightning_cli)
     return cli
 
 

@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from torchmetrics import MeanMetric
 
-from coldstart import notebook, pretrained, solved
 from coldstart.data.batch import Batch
 from coldstart.encoders.base import Encoder
 from coldstart.errors import InputError
@@ -19,7 +18,10 @@ from coldstart.fusion.base import FusionHead
 from coldstart.model import net
 from coldstart.model.checkpoint import recipe_in
 from coldstart.model.net import Net, Prediction, known, with_modality_dropout
+from coldstart.retrieval import model_methods
+from coldstart.runs import pretrained
 from coldstart.targets.base import Target
+from coldstart.training import solve
 
 
 class ColdStart(Net, LightningModule):
@@ -64,8 +66,8 @@ class ColdStart(Net, LightningModule):
 
     # In Python and notebooks: these functions are the model's methods too.
 
-    embed = notebook.embed
-    recommend = notebook.recommend
+    embed = model_methods.embed
+    recommend = model_methods.recommend
     save_pretrained = pretrained.save_pretrained
     push_to_hub = pretrained.push_to_hub
 
@@ -123,7 +125,7 @@ class ColdStart(Net, LightningModule):
     def on_train_epoch_start(self) -> None:
         """A head that is solved, not trained, is solved before its only epoch."""
         if self.fusion.closed_form and self.trainer.current_epoch == 0:
-            solved.solve(self, self.trainer.datamodule)  # type: ignore[attr-defined]
+            solve.solve(self, self.trainer.datamodule)  # type: ignore[attr-defined]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Mean loss of a batch."""

@@ -21,8 +21,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from coldstart.audio.codec import AudioError, blocks
-from coldstart.tables import read_tracks
 from coldstart.files import atomic
+from coldstart.tables import read_tracks
 
 Net = Callable[[Tensor], Tensor]
 """[T] mono sound, at the net's own rate → [D]."""

@@ -23,7 +23,7 @@ from coldstart.errors import InputError, one_of
 from coldstart.files import fingerprint
 from coldstart.runs.config import find_config, set_flag
 from coldstart.shards.reading import Shards
-from coldstart.studies.ablate import track_sets
+from coldstart.studies.ablate import table, track_sets
 from coldstart.studies.jobs import Job, run_jobs
 from coldstart.studies.wandb_view import Mode, run_logger
 
@@ -139,13 +139,13 @@ def ablate(
         return table.write(root, [job for job in plan if job.done], heard)
 
     run_jobs(plan, jobs, overwrite, so_far)
-    table = so_far()
+    results = so_far()
     if wandb != "off":
-        table.to_wandb(root, table, project, wandb)
-    print(table.markdown(table))
+        table.to_wandb(root, results, project, wandb)
+    print(table.markdown(results))
     print(f"wrote {root / 'ablation.md'}, .csv and .json in {time.perf_counter() - began:,.0f} s")
     print(f"next: coldstart recommend --run {plan[-1].folder} --like TRACK_ID")
-    return table
+    return results
 
 
 def _rows(

@@ -75,17 +75,17 @@ def benchmark(
             all_work: list[Work] = [*fits.values(), *steps]
             run_jobs(all_work, jobs, False, alone=True)
         finally:
-            table = table.write(root, wanted, fits, [step for step in steps if step.done])
+            results = table.write(root, wanted, fits, [step for step in steps if step.done])
     if wandb != "off":
         chart = ("method", table.NDCG, f"{table.NDCG} by method")
-        log_table(root, "benchmark", table.flat(table), chart, wandb, project)
-    print(table.markdown(table))
+        log_table(root, "benchmark", table.flat(results), chart, wandb, project)
+    print(table.markdown(results))
     seconds = time.perf_counter() - began
     print(f"wrote {Path(out) / 'results.md'}, .csv and .json in {seconds:,.0f} s")
     for name, seed in list(fits)[:1]:
         run = Path(out) / f"s{seed}" / "models" / name
         print(f"next: coldstart recommend --run {run} --like TRACK_ID")
-    return table
+    return results
 
 
 def _data(root: Path, plan: Plan, seed: int) -> Step:
@@ -99,7 +99,7 @@ def _data(root: Path, plan: Plan, seed: int) -> Step:
     }
     about = {"step": "split, factorise, shard", "seed": seed}
     place = root / f"s{seed}" / "data"
-    return Step(place, about, "coldstart.benchmark_steps:prepare", arguments)
+    return Step(place, about, "coldstart.studies.benchmark.steps:prepare", arguments)
 
 
 def _fit(root: Path, plan: Plan, name: str, seed: int, wandb: Mode, project: str) -> Job:
@@ -145,7 +145,7 @@ def _rivals(root: Path, plan: Plan, seed: int) -> Iterator[Step]:
         }
         about = {"rivals": ", ".join(names), "seed": seed}
         place = root / f"s{seed}" / "rivals" / group
-        yield Step(place, about, "coldstart.benchmark_steps:rivals", arguments)
+        yield Step(place, about, "coldstart.studies.benchmark.steps:rivals", arguments)
 
 
 def _same_plan(root: Path, plan: Plan) -> None:

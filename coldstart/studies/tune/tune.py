@@ -24,7 +24,6 @@ from typing import Any, Literal, NamedTuple
 import yaml
 from tqdm import tqdm
 
-from coldstart import stages
 from coldstart.data.datamodule import ColdStartData
 from coldstart.errors import InputError, Preempted, one_of
 from coldstart.files import atomic, fingerprint
@@ -36,6 +35,7 @@ from coldstart.studies.tune import table
 from coldstart.studies.tune.optuna_study import Trial, ask, need_optuna, open_study
 from coldstart.studies.tune.space import Space, as_flags, corners, plain, read_space
 from coldstart.studies.wandb_view import Mode, run_logger
+from coldstart.training import stages
 from coldstart.training.lightning_cli import OWN_FLAGS, lightning_cli
 
 Config = dict[str, Any]

@@ -22,7 +22,9 @@ _FILES = {
     "tests/test_$modality.py": "test.py.txt",
     "configs/$modality.yaml": "config.yaml.txt",
 }
-"""Files of the package → templates in `coldstart/skeleton`."""
+"""Files of the package → templates in `commands/skeleton`."""
+
+
 _NO_MODALITY = ("tracks", "factors")
 """Folders of a dataset, or words of its format, that can't be a modality's."""
 
@@ -94,4 +96,4 @@ def _names(name: str) -> dict[str, str]:
 
 
 def _template(file: str) -> str:
-    return (files("coldstart") / "skeleton" / file).read_text(encoding="utf-8")
+    return (files("coldstart.commands") / "skeleton" / file).read_text(encoding="utf-8")

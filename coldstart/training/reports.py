@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from coldstart.callbacks import merged, parts_of
 from coldstart.data.batch import Batch
 from coldstart.encoders.base import WholeTrack
 from coldstart.errors import InputError
@@ -26,9 +25,9 @@ from coldstart.files import write_json
 from coldstart.model.checkpoint import weights_id
 from coldstart.model.net import Net, Prediction
 from coldstart.model.predictions import OnePiece, Predictions, TrackMeans, as_array
-from coldstart.run_checkpoint import gather
 from coldstart.targets.attributes import Attributes
 from coldstart.targets.track_factors import TrackFactors, cosine_distance
+from coldstart.training.ranks import gather, merged, parts_of
 
 
 class FitReport(Callback):

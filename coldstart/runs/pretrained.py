@@ -9,22 +9,23 @@ Nothing in it is pickled. The hub's library is the extra `coldstart[hub]`.
 
 from __future__ import annotations
 
-import json
-import tempfile
+from coldstart.errors import InputError
+from coldstart.files import StrPath
+from coldstart.files import atomic
+from coldstart.model.checkpoint import same_version
+from coldstart.model.net import AnyNet
+from coldstart.model.net import Net
+from coldstart.runs.card import card
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from safetensors.torch import save_file
 from types import ModuleType
 from typing import Any
-
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-
-from coldstart.card import card
-from coldstart.errors import InputError
-from coldstart.files import StrPath, atomic
-from coldstart.model.checkpoint import same_version
-from coldstart.model.net import AnyNet, Net
+import json
+import tempfile
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 

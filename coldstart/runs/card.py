@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-
-from tabulate import tabulate
-
 from coldstart.errors import InputError
-from coldstart.evaluation.results import Row, caption, table
+from coldstart.evaluation.results import Row
+from coldstart.evaluation.results import caption
+from coldstart.evaluation.results import table
 from coldstart.files import StrPath
 from coldstart.model.checkpoint import weights_id
 from coldstart.model.net import Net
 from coldstart.runs.config import read_config
 from coldstart.targets.track_factors import TrackFactors
+from collections.abc import Mapping
+from pathlib import Path
+from tabulate import tabulate
+from typing import Any
+import json
 
 TAGS = ("music", "recommendation", "cold-start", "music-information-retrieval")
+
+
 NO_RESULTS = (
     "There are none: this model was saved without the results of a test, so nothing is known here "
     "of how good it is."

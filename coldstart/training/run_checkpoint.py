@@ -22,18 +22,10 @@ from coldstart.errors import InputError, Preempted
 from coldstart.files import atomic
 from coldstart.model.checkpoint import LAST
 from coldstart.sigterm import Sigterm
+from coldstart.training.ranks import gather
 
 _ASK = 10
 """Steps after which several ranks ask each other whether to save: a GPU waits for the answer."""
-
-
-def gather(trainer: Trainer, mine: Any) -> list[Any]:
-    """Every rank's value, on every rank."""
-    if trainer.world_size == 1:
-        return [mine]
-    everyone: list[Any] = [None] * trainer.world_size
-    torch.distributed.all_gather_object(everyone, mine)
-    return everyone
 
 
 class AtomicIO(TorchCheckpointIO):

@@ -4,24 +4,26 @@ the shards.
 
 from __future__ import annotations
 
+import json
+import shutil
 import time
 from collections import deque
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from coldstart.data.batch import Batch
 from coldstart.data.datamodule import ColdStartData
 from coldstart.data.folds import fold_of
 from coldstart.errors import InputError, Preempted
-from coldstart.files import fingerprint
+from coldstart.files import atomic, fingerprint
 from coldstart.model.checkpoint import weights_id
 from coldstart.model.net import Prediction
-from coldstart.model.predictions import OnePiece, Predictions, TrackMeans, as_array, joined
-from coldstart.parts import Parts
-from coldstart.run_checkpoint import gather, minutes_of
+from coldstart.model.predictions import Predictions, TrackMeans, as_array, joined
 from coldstart.runs.first_stage import Vectors
 from coldstart.runs.run import vectors_folder
 from coldstart.shards.reading import Shards
@@ -30,20 +32,8 @@ from coldstart.sigterm import Sigterm
 from coldstart.targets.attributes import Attributes
 from coldstart.targets.track_factors import TrackFactors
 from coldstart.training.lightning_module import ColdStart
-
-
-def parts_of(trainer: Trainer, module: LightningModule) -> tuple[ColdStart, ColdStartData]:
-    """The model and the data, which our callbacks need to be coldstart's."""
-    data: Any = trainer.datamodule  # type: ignore[attr-defined]
-    if not isinstance(module, ColdStart) or not isinstance(data, ColdStartData):
-        raise InputError("coldstart's callbacks need a ColdStart model and a ColdStartData")
-    return module, data
-
-
-def merged(trainer: Trainer, data: ColdStartData, mine: TrackMeans | OnePiece) -> Predictions:
-    """What all ranks have collected, on every rank, in the dataset's order."""
-    parts = [part for part in gather(trainer, mine.done() if mine.seen else None) if part]
-    return joined(parts, data.shards.all_tracks())
+from coldstart.training.ranks import gather, parts_of
+from coldstart.training.run_checkpoint import minutes_of
 
 
 class PredictionWriter(Callback):
@@ -248,3 +238,35 @@ def _annotated(data: ColdStartData, target: Attributes) -> set[str]:
         for sample in shards.samples(split, number, [field])
         if field in sample
     }
+
+
+class Parts:
+    """A folder of finished tracks' outputs; its name says what they hang on."""
+
+    def __init__(self, run: Path, name: str, key: str, rank: int) -> None:
+        self.folder, self.name, self.rank = run / ".parts" / f"{name}-{key}", name, rank
+
+    def read(self) -> list[Predictions]:
+        """What is there; what other weights or settings have left is removed."""
+        for other in self.folder.parent.glob(f"{self.name}-*"):
+            if other != self.folder:
+                shutil.rmtree(other, ignore_errors=True)
+        return [_read(path) for path in sorted(self.folder.glob("[0-9]*.safetensors"))]
+
+    def write(self, made: Predictions) -> None:
+        """Add tracks; ranks write side by side."""
+        number = len(list(self.folder.glob(f"{self.rank}-*.safetensors")))
+        with atomic(self.folder / f"{self.rank}-{number}.safetensors") as temporary:
+            ids = {"track_ids": json.dumps(made.track_ids)}
+            save_file({"vectors": made.values.contiguous()}, temporary, ids)
+
+    def clear(self) -> None:
+        """All is done, and written elsewhere."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        if self.folder.parent.is_dir() and not any(self.folder.parent.iterdir()):
+            self.folder.parent.rmdir()
+
+
+def _read(path: Path) -> Predictions:
+    with safe_open(path, "pt") as file:
+        return Predictions(json.loads(file.metadata()["track_ids"]), file.get_tensor("vectors"))

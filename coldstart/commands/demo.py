@@ -13,6 +13,7 @@ from typing import Any
 from coldstart.commands.factorize import factorize
 from coldstart.commands.fit import fit
 from coldstart.commands.predict import predict
+from coldstart.commands.recommend import recommend
 from coldstart.commands.shard import shard
 from coldstart.commands.split import split
 from coldstart.commands.test import test
@@ -20,7 +21,6 @@ from coldstart.datasets.synthetic import make_catalogue
 from coldstart.evaluation.evaluate import OURS, PATCHES
 from coldstart.evaluation.results import Row, caption, table
 from coldstart.files import StrPath, write_json
-from coldstart.retrieval import recommend
 from coldstart.runs.run import open_run
 from coldstart.shards.reading import Shards
 from coldstart.training.lightning_cli import Overrides
@@ -34,6 +34,8 @@ ROWS = {
     "audio_mlg_genres": "audio+mlg+genres",
 }
 """A row's config, and its inputs as the table names them."""
+
+
 FOLDS = 2
 
 FACTORS: dict[str, dict[str, Any]] = {

@@ -11,7 +11,7 @@ from coldstart.files import StrPath
 from coldstart.model.explain import Likeness, Why, collect, explain, own_ways
 from coldstart.model.net import Net
 from coldstart.model.predictions import Predictions, predicted
-from coldstart.queries import Candidates, Recommendation, Vector, answer
+from coldstart.retrieval.query import Candidates, Recommendation, Vector, answer
 from coldstart.shards.reading import Shards
 
 SPLITS = ["train", "val", "test"]

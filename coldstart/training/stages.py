@@ -20,10 +20,8 @@ from typing import Any
 import numpy as np
 import yaml
 from filelock import FileLock
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from coldstart import registry
-from coldstart.callbacks import WriteVectors
 from coldstart.data.folds import unheard_by
 from coldstart.encoders.artist import ARTIST
 from coldstart.errors import InputError
@@ -37,6 +35,8 @@ from coldstart.runs.first_stage import NOTE, Stage, Vectors, first_stage_of
 from coldstart.runs.run import begin, vectors_folder
 from coldstart.shards.reading import Shards
 from coldstart.shards.writing import add_vectors
+from coldstart.training.prediction_writers import WriteVectors
+from coldstart.training.ranks import is_main
 
 Lightning = Callable[..., Any]
 """`training.lightning_cli`: a stage is made of ordinary fits and predicts."""
@@ -255,11 +255,6 @@ def _reads_factors(stage: Stage) -> bool:
     """Whether a stage's encoder reads what is made of the factors: other tracks' vectors."""
     (recipe,) = read_config(stage.runs[0])["model"]["encoders"].values()
     return ARTIST in registry.load("encoders", _recipe(recipe)["class"]).fields
-
-
-def is_main() -> bool:
-    """Whether this process writes: the one, or rank 0 of several."""
-    return int(getattr(rank_zero_only, "rank", 0)) == 0
 
 
 def _is_there(stage: Stage, dataset: Shards) -> bool:

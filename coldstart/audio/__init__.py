@@ -1,0 +1,1 @@
+"""Sound files in, FLAC and spectrograms out."""

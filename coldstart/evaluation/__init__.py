@@ -1,0 +1,1 @@
+"""What a test measures: figures, and the floors and rivals beside them."""

@@ -1,0 +1,1 @@
+"""The collaborative-filtering space: its format and its arithmetic."""

@@ -1,0 +1,1 @@
+"""The net, what it predicts for each track, and why."""

@@ -1,0 +1,1 @@
+"""The verbs that make many runs, and what they have in common."""

@@ -1,0 +1,1 @@
+"""The verb `ablate`: subsets of modalities, several seeds each."""

@@ -1,0 +1,1 @@
+"""The verb `benchmark`: models and rivals over several splits."""

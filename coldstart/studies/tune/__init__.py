@@ -1,0 +1,1 @@
+"""The verb `tune`: a search for a fit's settings."""
