@@ -7,6 +7,7 @@ and `coldstart --help` are quick.
 from __future__ import annotations
 
 import importlib
+import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -117,6 +118,8 @@ _HOME = {
 }
 
 __all__ = sorted(_HOME)
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())  # silent, unless somebody listens
 
 
 def __getattr__(name: str) -> Any:

@@ -13,6 +13,7 @@ from importlib.metadata import version
 from typing import Any
 
 from coldstart.errors import InputError, Preempted
+from coldstart.reporting.log import shown
 from coldstart.runs.config import find_configs
 
 VERBS = {
@@ -109,7 +110,8 @@ def main(args: Sequence[str] | None = None) -> int:
         SIGTERM, when what is needed to go on has been saved.
     """
     try:
-        status = _run(list(sys.argv[1:] if args is None else args))
+        with shown():
+            status = _run(list(sys.argv[1:] if args is None else args))
         sys.stdout.flush()
     except BrokenPipeError:  # whoever read our output, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
