@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from coldstart.errors import InputError
-from coldstart.files import StrPath
-from coldstart.files import is_remote
+import difflib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
 import yaml
+
+from coldstart.errors import InputError
+from coldstart.files import StrPath, is_remote
 
 
 def configs_folder() -> Path:
@@ -18,30 +21,66 @@ def configs_folder() -> Path:
     return inside if inside.is_dir() else package.parent / "configs"
 
 
+MOVED = {
+    "coldstart.callbacks.": "coldstart.training.prediction_writers.",
+    "coldstart.results.": "coldstart.training.reports.",
+    "coldstart.run_checkpoint.": "coldstart.training.run_checkpoint.",
+}
+"""Class paths that configs written by version 0.1 hold → where the classes lie since 0.2."""
+
+
+def shipped_configs() -> list[str]:
+    """Names of the configs that come with the package and can be fitted."""
+    kinds = ("ablation", "space_", "small_large")  # of other verbs
+    names = sorted(path.name for path in configs_folder().glob("*.yaml"))
+    return [name for name in names if not name.startswith(kinds)]
+
+
 def find_configs(args: Sequence[str]) -> list[str]:
-    """Replace the bare names of shipped configs, where no such file is in the current folder."""
-    found = list(args)
-    for i, arg in enumerate(found):
+    """Replace the names of configs by what can be parsed; see `find_config` and `readable`."""
+    out = list(args)
+    for i, arg in enumerate(out):
         if arg.startswith("--config="):
-            found[i] = f"--config={find_config(arg.removeprefix('--config='))}"
+            out[i] = f"--config={readable(find_config(arg.removeprefix('--config=')))}"
         elif i and args[i - 1] in ("--config", "-c"):
-            found[i] = find_config(arg)
-    return found
+            out[i] = readable(find_config(arg))
+    return out
 
 
 def find_config(name: str) -> str:
     """The path of a config: as it is, or of a shipped one by its bare name.
 
     Raises:
-        InputError: it is neither here nor among the shipped ones, which are listed.
+        InputError: it is neither here nor among the shipped ones; says the nearest, or lists them.
     """
     if Path(name).is_file() or not name.endswith((".yaml", ".yml")):
         return name
     shipped = configs_folder() / name
     if "/" not in name and shipped.is_file():
         return str(shipped)
-    names = ", ".join(sorted(path.name for path in configs_folder().glob("*.yaml")))
-    raise InputError(f"{name}: there is no such config here, and the shipped ones are: {names}")
+    names = sorted(path.name for path in configs_folder().glob("*.yaml"))
+    nearest = difflib.get_close_matches(Path(name).name, names, n=1)
+    hint = f". Did you mean {nearest[0]}?" if nearest else ""
+    raise InputError(
+        f"{name}: there is no such config here, and the shipped ones are: {', '.join(names)}{hint}"
+    )
+
+
+def readable(path: str) -> str:
+    """The path of a config; or, where it names classes by paths of before, its text with today's.
+
+    The parser takes either.
+    """
+    if not Path(path).is_file():
+        return path
+    text = Path(path).read_text(encoding="utf-8")
+    return _with_todays_paths(text) if any(old in text for old in MOVED) else path
+
+
+def _with_todays_paths(text: str) -> str:
+    for old, new in MOVED.items():
+        text = re.sub(rf"(?<![\w.]){re.escape(old)}(?=\w+\b(?!\.))", new, text)
+    return text
 
 
 def read_config(folder: StrPath) -> dict[str, Any]:
@@ -53,7 +92,8 @@ def read_config(folder: StrPath) -> dict[str, Any]:
     path = Path(folder) / "config.yaml"
     if not path.is_file():
         raise InputError(f"{folder}: not a run (config.yaml is missing)")
-    config: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    text = _with_todays_paths(path.read_text(encoding="utf-8"))
+    config: dict[str, Any] = yaml.safe_load(text)
     return config
 
 

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from coldstart.data.datamodule import ColdStartData
-from coldstart.files import StrPath
-from coldstart.files import atomic
-from coldstart.model.checkpoint import LAST
-from coldstart.model.checkpoint import best_checkpoint
-from coldstart.model.net import Net
-from coldstart.model.net import load
-from coldstart.model.predictions import Predictions
-from coldstart.model.predictions import predicted
-from coldstart.runs.config import read_config
-from coldstart.shards.reading import Shards
+import shutil
 from pathlib import Path
 from typing import NamedTuple
-import shutil
+
 import torch
+
+from coldstart.data.datamodule import ColdStartData
+from coldstart.files import StrPath, atomic
+from coldstart.model.checkpoint import LAST, best_checkpoint
+from coldstart.model.net import Net, load
+from coldstart.model.predictions import Predictions, predict_batches
+from coldstart.runs.config import read_config
+from coldstart.shards.reading import Shards
 
 
 class Run(NamedTuple):
@@ -59,25 +57,25 @@ def predictions_of(run: Run) -> Predictions:
     if vectors.is_file() and all(
         path.stat().st_mtime <= vectors.stat().st_mtime for path in made_from
     ):
-        made = Predictions.load(folder)
+        predictions = Predictions.load(folder)
         tracks = {track["track_id"] for track in run.data.shards.all_tracks()}
-        if tracks >= set(made.track_ids):
-            return made
-    made = predict_tracks(run)
-    made.save(folder, run.data.shards.all_tracks())
-    return made
+        if tracks >= set(predictions.track_ids):
+            return predictions
+    predictions = predict_tracks(run)
+    predictions.save(folder, run.data.shards.all_tracks())
+    return predictions
 
 
 def predict_tracks(run: Run) -> Predictions:
     """Predict every track of the run's shards that has any of the model's inputs."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return predicted(run.model.to(device), run.data.batches(["train", "val", "test"]))
+    return predict_batches(run.model.to(device), run.data.batches(["train", "val", "test"]))
 
 
 def begin(run: StrPath, key: str, main: bool = True) -> list[str]:
-    """Flags with which a `fit` goes on with what the same settings have begun in a run's folder.
+    """Flags with which a `fit` resumes what the same settings have begun in a run's folder.
 
-    Where nothing has, there are none, and the folder is emptied.
+    Where there is nothing to resume, there are none, and the folder is emptied.
 
     Args:
         run: the folder.
