@@ -43,8 +43,10 @@ class Lent(NamedTuple):
         readers: encoder name → the fields it reads, and its reader.
         target: the target's field and reader.
         streamed: whether any of the modalities must be streamed.
+        factor_fields: fields that lie in no shard, for they hold other tracks' factors.
     """
 
     readers: Mapping[str, tuple[tuple[str, ...], Reader]]
     target: tuple[str, Reader]
     streamed: bool
+    factor_fields: tuple[str, ...] = ()

@@ -6,33 +6,25 @@ in memory and batched by index. Large ones (audio) are streamed by worker proces
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import DataLoader, Dataset
 
 from coldstart.data.artist_tracks import ArtistTracks
-from coldstart.data.batch import Batch, Lent, Place
-from coldstart.data.epochs import TrainLoader, counted, where_of
+from coldstart.data.batch import Batch, Lent
+from coldstart.data.epochs import Position, TrainLoader, counted, position_of
 from coldstart.data.folds import Keep, Lacks
-from coldstart.data.pipeline import Pipeline, collate_in_chunks
-from coldstart.data.random_state import drawn_from
-from coldstart.data.streams import InMemory, OnceStream, TrainStream
-from coldstart.encoders.artist import ARTIST
+from coldstart.data.loaders import Request, loader_of
+from coldstart.data.pipeline import Pipeline
 from coldstart.errors import InputError, one_of
 from coldstart.factors.factors import Factors
 from coldstart.sample import Sample, folder_of
 from coldstart.shards.reading import Shards
-from coldstart.sigterm import only_from_parent
-from coldstart.tables import read_ids
+from coldstart.tables import SPLITS, read_ids
 from coldstart.targets.track_factors import FACTORS
-
-JOINED = (folder_of(FACTORS), folder_of(ARTIST))
-"""No folders of the shards: what is made of the factors, and joined when a batch is made."""
 
 
 class ColdStartData(LightningDataModule):
@@ -95,13 +87,13 @@ class ColdStartData(LightningDataModule):
         Raises:
             InputError: the dataset doesn't have it.
         """
-        if folder not in JOINED:
-            return self.shards.info(folder)
-        return self.known_factors().about
+        if folder == folder_of(FACTORS):
+            return self.known_factors().about
+        return self.shards.info(folder)
 
     def has(self, folder: str) -> bool:
-        """Whether there is such a modality; for what is joined, whether factors are named."""
-        if folder in JOINED:
+        """Whether there is such a modality; for the factors, whether they are named."""
+        if folder == folder_of(FACTORS):
             return self.factors is not None
         return folder in self.shards.modalities
 
@@ -151,14 +143,14 @@ class ColdStartData(LightningDataModule):
         if self.trainer is not None:  # ranks may look while others write
             finished = self.trainer.strategy.broadcast(finished)
         if not finished:
-            return self.batches(["train", "val", "test"])
+            return self.batches(SPLITS)
         ids = [track["track_id"] for track in self.shards.all_tracks()]
-        left = [track for track in ids if track not in finished]
-        return self.batches(["train", "val", "test"], only=left or ids[-1:])
+        unfinished = [track for track in ids if track not in finished]
+        return self.batches(SPLITS, only=unfinished or ids[-1:])
 
     def batches(
         self,
-        splits: list[str],
+        splits: Sequence[str],
         *,
         training: bool = False,
         needs_target: bool = False,
@@ -182,70 +174,37 @@ class ColdStartData(LightningDataModule):
             folded=folded or training,
             only=only,
         )
-        lent = pipeline.lent
-        places = [(s, i) for s in splits for i in range(len(self.shards.shard_sizes(s)))]
-        if not places:
-            raise InputError(f"{self.shards.folder}: there is no track in {', '.join(splits)}")
-        if only is not None:
-            places = [p for p in places if any(map(pipeline.keep, self._ids(p)))]
-            if not places:
-                raise InputError(
-                    f"{self.shards.folder}: none of the tracks that are wanted is in "
-                    f"{', '.join(splits)}"
-                )
         rank, world, seed = (0, 1, 0) if alone else self._rank_world_seed()
-        if not lent.streamed and self._fits(pipeline, places):
-            with drawn_from(seed):
-                everything = self._read_all(pipeline, places)
-            self._must_have(len(everything.track_ids), splits)
-            memory = InMemory(everything, self.batch_size, training, seed, rank, world)
-            return self._train_loader(memory, len(memory)) if training else memory
-        tracks = self._usable(pipeline, places)
-        self._must_have(tracks, splits)
-        if not training:
-            workers = min(self.workers, len(places))
-            return DataLoader(
-                OnceStream(pipeline, places, self.batch_size, rank, world),
-                batch_size=None,
-                num_workers=workers,
-                worker_init_fn=only_from_parent,
-                persistent_workers=workers > 0 and needs_target,  # validation comes again and again
-                pin_memory=torch.cuda.is_available(),
-                generator=torch.Generator(),  # else it would draw from dropout's
-            )
-        if len(places) < world:
-            raise InputError(
-                f"{self.shards.folder}: {len(places)} training shards for {world} processes, and "
-                "each needs one or more. Shard with a smaller --shard-size, or use fewer GPUs"
-            )
-        workers = min(self.workers, len(places) // world)
-        if workers < self.workers and rank == 0:
-            print(
-                f"{self.shards.folder}: {len(places)} training shards are too few for {world} × "
-                f"{self.workers} loader workers: {workers} a process are used. A smaller "
-                "--shard-size makes more shards",
-                file=sys.stderr,
-            )
-        pieces = max(reader.pieces for _, reader in lent.readers.values())
-        batches = -(-tracks * pieces // (self.batch_size * world))
-        stream = TrainStream(
-            pipeline, places, self.batch_size, self.shuffle_buffer, seed, rank, world, workers or 1
+        request = Request(
+            splits=splits,
+            training=training,
+            selected=only is not None,
+            repeated=needs_target,  # as in validation
+            batch_size=self.batch_size,
+            workers=self.workers,
+            shuffle_buffer=self.shuffle_buffer,
+            memory_mb=self.memory_mb,
+            position=self._position(),
+            rank=rank,
+            world=world,
+            seed=seed,
         )
-        return self._train_loader(stream, batches, workers)
+        loader = loader_of(pipeline, request)
+        if isinstance(loader, TrainLoader):
+            self._training = loader
+        return loader
 
-    def _train_loader(self, made: Dataset[Batch], batches: int, workers: int = 0) -> TrainLoader:
+    def _position(self) -> Position:
         """Where the trainer is, if one is training; else one epoch after the other."""
         fitting = self.trainer is not None and self.trainer.training
-        where = where_of(self.trainer) if fitting else counted()  # type: ignore[arg-type]
-        self._training = TrainLoader(made, batches, where, workers)
-        return self._training
+        return position_of(self.trainer) if fitting else counted()  # type: ignore[arg-type]
 
     def state_dict(self) -> dict[str, Any]:
-        """What the data order hangs on, for a checkpoint."""
+        """What the data order depends on, for a checkpoint."""
         return {} if self._seed is None else {"seed": self._seed}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on in a checkpoint's data order."""
+        """Continue in a checkpoint's data order."""
         self._seed = state_dict["seed"]
 
     def teardown(self, stage: str) -> None:
@@ -272,8 +231,8 @@ class ColdStartData(LightningDataModule):
         # A dataset to predict on needs no factors.
         if lent.target[0] == FACTORS and (needs_target or self.factors is not None):
             joined[FACTORS] = self._vectors(known_only=training).get
-        if any(ARTIST in fields for fields, _ in lent.readers.values()):
-            joined[ARTIST] = ArtistTracks(self.shards, self.known_factors())
+        for field in lent.factor_fields:
+            joined[field] = ArtistTracks(self.shards, self.known_factors())
         for name in sorted(self.drop):
             one_of("data.drop", name, list(lent.readers))
         lacks = Lacks(self.drop, self.missing)
@@ -289,57 +248,18 @@ class ColdStartData(LightningDataModule):
 
     def _vectors(self, known_only: bool) -> dict[str, np.ndarray[Any, Any]]:
         """Track id → factor vector. Training never sees one that was folded in."""
-        made = self.known_factors()
-        rows = np.flatnonzero(~made.folded) if known_only else range(len(made.track_ids))
-        return {made.track_ids[row]: made.tracks[row] for row in rows}
-
-    def _ids(self, place: Place) -> list[str]:
-        return [track["track_id"] for track in self.shards.tracks(*place)]
-
-    def _usable(self, pipeline: Pipeline, places: list[Place]) -> int:
-        """Tracks that will be seen; where it depends on the tars' content, the expected number."""
-        sizes = [pipeline.count(place) for place in places]
-        if None not in sizes:
-            return sum(filter(None, sizes))
-        ids = [track for place in places for track in self._ids(place)]
-        kept = sum(map(pipeline.keep, ids))
-        counts: dict[str, list[int]] = self.shards.info(folder_of(pipeline.lent.target[0]))[
-            "shards"
-        ]
-        return round(kept * sum(counts[s][i] for s, i in places) / max(1, len(ids)))
-
-    def _must_have(self, tracks: int, splits: list[str]) -> None:
-        if tracks == 0:
-            raise InputError(
-                f"{self.shards.folder}: no track in {', '.join(splits)} can be used: none has a "
-                "target (were factors and shards made from the same tracks?)"
-            )
-
-    def _fits(self, pipeline: Pipeline, places: list[Place]) -> bool:
-        first = next(pipeline.samples(places[0]), None)
-        if first is None:
-            return True
-        row = pipeline.collate([first])
-        size = sum(m.values.nbytes for m in [*row.inputs.values(), row.target])
-        tracks = sum(self.shards.shard_sizes(s)[i] for s, i in places)
-        return size * tracks <= self.memory_mb * 1e6
-
-    def _read_all(self, pipeline: Pipeline, places: list[Place]) -> Batch:
-        def samples() -> Iterator[Sample]:
-            return (s for place in places for s in pipeline.pieces(pipeline.samples(place)))
-
-        tracks = sum(self.shards.shard_sizes(split)[i] for split, i in places)
-        whole = collate_in_chunks(pipeline.collate, samples(), tracks)
-        return whole or pipeline.collate(list(samples()))
+        factors = self.known_factors()
+        rows = np.flatnonzero(~factors.folded) if known_only else range(len(factors.track_ids))
+        return {factors.track_ids[row]: factors.tracks[row] for row in rows}
 
 
 def _same_splits(shards: Shards, factors: Factors) -> None:
     """A track that trains here and is held out there (or the other way) would leak."""
     side = dict(zip(factors.track_ids, factors.split.tolist(), strict=True))
     for track in shards.all_tracks():
-        there = side.get(track["track_id"], "")
-        if there and there != track["split"]:
+        split = side.get(track["track_id"], "")
+        if split and split != track["split"]:
             raise InputError(
                 f"track {track['track_id']!r} is in '{track['split']}' of {shards.folder}, but in "
-                f"'{there}' of the factors: its plays would leak. Make both from the same splits"
+                f"'{split}' of the factors: its plays would leak. Make both from the same splits"
             )

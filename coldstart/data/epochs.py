@@ -1,8 +1,8 @@
-"""Training epochs that can be gone on with: a batch is a pure function of its key.
+"""Training epochs that can be resumed: a batch is a pure function of its key.
 
 The key is (epoch, number). Who asks for the right keys gets the right batches, whatever was done
-before, in whichever process: so nothing of a loader needs to be saved. Where training is, Lightning
-knows; see docs/decisions/0011.
+before, in whichever process: so nothing of a loader needs to be saved. Lightning knows the position
+in the training; see docs/decisions/0011.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from coldstart.sigterm import only_from_parent
 Key = tuple[int, int]
 """Epoch, and number of the batch in it (of each rank)."""
 
-Where = Callable[[], Key]
-"""Tells which batch comes next; asked whenever an epoch begins or is gone on with."""
+Position = Callable[[], Key]
+"""Tells which batch comes next; asked whenever an epoch begins or is resumed."""
 
 
-def where_of(trainer: Trainer) -> Where:
-    """Where a trainer's fit is, also when it goes on from the middle of an epoch."""
+def position_of(trainer: Trainer) -> Position:
+    """The position of a trainer's fit, also when it is resumed in the middle of an epoch."""
 
-    def where() -> Key:
+    def position() -> Key:
         fit: Any = trainer.fit_loop
         midway = fit.restarting and not fit.epoch_loop.batch_progress.is_last_batch
         done = fit.epoch_loop.batch_progress.current.processed if midway else 0
         return fit.epoch_progress.current.processed, done
 
-    return where
+    return position
 
 
-def counted() -> Where:
+def counted() -> Position:
     """One epoch after the other, for a loop without a trainer."""
     epochs = count()
     return lambda: (next(epochs), 0)
@@ -61,9 +61,9 @@ class TrainLoader:
     """
 
     def __init__(
-        self, batches_of: Dataset[Batch], batches: int, where: Where, workers: int = 0
+        self, batches_of: Dataset[Batch], batches: int, position: Position, workers: int = 0
     ) -> None:
-        self.where, self._keys = where, _Keys(batches)
+        self.position, self._keys = position, _Keys(batches)
         self._loader: DataLoader[Batch] | None = DataLoader(
             batches_of,
             sampler=self._keys,
@@ -71,7 +71,7 @@ class TrainLoader:
             num_workers=workers,
             worker_init_fn=only_from_parent,
             persistent_workers=workers > 0,
-            collate_fn=_as_it_is,  # type: ignore[arg-type]  # batches come collated
+            collate_fn=_unchanged,  # type: ignore[arg-type]  # batches come collated
             pin_memory=workers > 0 and torch.cuda.is_available(),
             generator=torch.Generator(),  # else it would draw from the one that dropout draws from
         )
@@ -81,7 +81,7 @@ class TrainLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         assert self._loader is not None, "it is closed"
-        self._keys.first = self.where()  # once: torch asks for the keys more than once
+        self._keys.first = self.position()  # once: torch asks for the keys more than once
         return iter(self._loader)
 
     def close(self) -> None:
@@ -89,12 +89,12 @@ class TrainLoader:
         self._loader = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Nothing: it tells Lightning that this loader can be gone on with."""
+        """Nothing: it tells Lightning that this loader can be resumed."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Nothing: the keys say what comes next."""
 
 
-def _as_it_is(batch: Batch) -> Batch:
+def _unchanged(batch: Batch) -> Batch:
     return batch

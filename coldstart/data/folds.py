@@ -53,10 +53,10 @@ class Lacks:
         return encoder in self.encoders or hash_of(f"{encoder}/{track}") < self.share * 2**64
 
 
-def unheard_by(track: str, training: Collection[str], folds: int) -> Sequence[int]:
+def nets_without(track: str, training: Collection[str], folds: int) -> Sequence[int]:
     """The nets that a track's vector comes from: those that were not fitted on it.
 
-    >>> list(unheard_by("a", {"a", "b"}, 3)), list(unheard_by("new", {"a", "b"}, 3))
+    >>> list(nets_without("a", {"a", "b"}, 3)), list(nets_without("new", {"a", "b"}, 3))
     ([1], [0, 1, 2])
     """
     return [fold_of(track, folds)] if track in training else range(folds)

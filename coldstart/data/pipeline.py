@@ -20,7 +20,7 @@ from coldstart.targets.track_factors import FACTORS
 class Pipeline:
     """Tars → pieces → batches, for some shards. Picklable, so that workers can run it.
 
-    `joined` holds what lies in no tar: field → (track id → value, or None if it has none).
+    `joined` holds what is in no tar: field → (track id → value, or None if it has none).
     """
 
     def __init__(
@@ -110,10 +110,10 @@ def collate_in_chunks(
         The batch; None if there is no sample, or if a reader's values are as wide as the widest of
         a chunk, so that chunks can't be joined: then collate all at once.
     """
-    left, ids = iter(samples), list[str]()
+    rest, ids = iter(samples), list[str]()
     whole: list[Tensor] = []
     batch: Batch | None = None
-    while chunk := list(islice(left, size)):
+    while chunk := list(islice(rest, size)):
         batch = collate(chunk)
         parts = _tensors(batch)
         start, end = len(ids), len(ids) + len(chunk)

@@ -20,30 +20,30 @@ def states(device: torch.device = CPU) -> dict[str, Any]:
     They are tensors and plain values, so a checkpoint with them is read without unpickling more.
     """
     name, keys, *rest = np.random.get_state()
-    made = {
+    generators = {
         "python": random.getstate(),
         "numpy": (name, torch.from_numpy(np.asarray(keys, dtype=np.int64)), *rest),
         "torch": torch.get_rng_state(),
     }
     if device.type == "cuda":
-        made["cuda"] = torch.cuda.get_rng_state(device)
-    return made
+        generators["cuda"] = torch.cuda.get_rng_state(device)
+    return generators
 
 
-def restore(made: Mapping[str, Any], device: torch.device = CPU) -> None:
+def restore(generators: Mapping[str, Any], device: torch.device = CPU) -> None:
     """Put the generators into the states that `states` gave."""
-    version, internal, gauss = made["python"]
+    version, internal, gauss = generators["python"]
     random.setstate((version, tuple(internal), gauss))
-    name, keys, *rest = made["numpy"]
+    name, keys, *rest = generators["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
-    torch.set_rng_state(made["torch"])
-    if device.type == "cuda" and "cuda" in made:
-        torch.cuda.set_rng_state(made["cuda"], device)
+    torch.set_rng_state(generators["torch"])
+    if device.type == "cuda" and "cuda" in generators:
+        torch.cuda.set_rng_state(generators["cuda"], device)
 
 
 @contextmanager
 def drawn_from(*key: object) -> Iterator[None]:
-    """Within the block, the CPU's generators go on from this key; then they are as they were.
+    """Within the block, the CPU's generators start from this key; then they are as they were.
 
     >>> with drawn_from("a seed", 3):
     ...     first = random.random(), torch.rand(1).item()

@@ -3,13 +3,13 @@
 Streaming under DDP: every (rank, worker) pair goes through its own part of each epoch's seeded
 permutation of the shards; an epoch is the same number of batches on every rank. A training batch is
 a function of seed, epoch and number, whatever was done before (see epochs.py). At evaluation each
-pair reads its shards once, and nothing is said twice.
+pair reads its shards once, and no track comes twice.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from itertools import count, islice
 from typing import TypeVar
@@ -57,9 +57,9 @@ class TrainStream(Dataset[Batch]):
     """Training batches by their key: epoch and number.
 
     Number n of an epoch belongs to part n mod `parts`, which a worker process makes: it streams
-    through the shards that this epoch deals to the part. Whoever goes from one number of a part to
-    the next streams on; whoever begins elsewhere passes over what comes before: it isn't decoded,
-    and where a shard's tracks can be counted without its tars, those aren't read either.
+    through the shards that this epoch deals to the part. Asked for the next number of a part, it
+    continues the stream. Asked for any other, it passes over the batches before: they aren't
+    decoded, and where a shard's tracks can be counted without its tars, these aren't read either.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class TrainStream(Dataset[Batch]):
         return batch
 
     def _drawing(self, epoch: int, number: int) -> AbstractContextManager[None]:
-        """What readers draw, such as a patch's place, hangs on nothing but the batch."""
+        """What readers draw, such as a patch's place, depends on the batch alone."""
         return drawn_from(self.seed, epoch, self.rank, number)
 
     def _can_count(self) -> bool:
@@ -104,33 +104,42 @@ class TrainStream(Dataset[Batch]):
         return one and self.pipeline.count(self.places[0]) is not None
 
     def _batches(self, epoch: int, part: int, passed: int) -> Iterator[list[Sample]]:
-        """The shards that this epoch deals to a part; where they are too few, it deals again.
+        """The batches of a part, from number `passed` on.
 
-        So many batches are passed over; of their shards, only those that still have tracks in the
-        buffer are read.
+        An epoch deals its shards to the parts; where a part's shards are too few, it deals again.
+        Of the shards of the batches that are passed over, only those that still have tracks in the
+        shuffle buffer are read.
         """
         consumer, consumers = self.rank * self.parts + part, self.world * self.parts
         for deal in count():
             order = np.random.default_rng([self.seed, epoch, deal]).permutation(len(self.places))
-            mine = [self.places[i] for i in order[consumer::consumers]]
+            places = [self.places[i] for i in order[consumer::consumers]]
             seed, first = f"{self.seed}/{epoch}/{deal}/{consumer}", passed * self.batch_size
-            sizes = [self.pipeline.count(place) or 0 for place in mine] if passed else []
-            whose = (i for i, size in enumerate(sizes) for _ in range(size))
-            left = set(islice(_shuffled(whose, self.buffer, random.Random(seed)), first, None))  # noqa: S311
-            if passed and not left:
+            sizes = [self.pipeline.count(place) or 0 for place in places] if passed else []
+            if first >= sum(sizes) and passed:
                 passed -= -(-sum(sizes) // self.batch_size)
                 continue
-            samples = (
-                sample
-                for i, place in enumerate(mine)
-                for sample in (
-                    [{}] * sizes[i] if sizes and i not in left else self.pipeline.samples(place)
-                )
-            )
+            samples = self._samples(places, sizes, self._unread(sizes, seed, first))
             mixed = _shuffled(samples, self.buffer, random.Random(seed))  # noqa: S311
             pieces = self.pipeline.pieces(islice(mixed, first, None))
             passed = 0
             yield from _batched(pieces, self.batch_size)
+
+    def _unread(self, sizes: Sequence[int], seed: str, first: int) -> set[int]:
+        """The shards whose tracks all come before track number `first` of the shuffled order."""
+        shard_of_track = (i for i, size in enumerate(sizes) for _ in range(size))
+        order = _shuffled(shard_of_track, self.buffer, random.Random(seed))  # noqa: S311
+        return set(range(len(sizes))) - set(islice(order, first, None))
+
+    def _samples(
+        self, places: Sequence[Place], sizes: Sequence[int], unread: Collection[int]
+    ) -> Iterator[Sample]:
+        """The shards' tracks; of shards that need not be read, as many empty samples."""
+        for i, place in enumerate(places):
+            if i in unread:
+                yield from ({} for _ in range(sizes[i]))
+            else:
+                yield from self.pipeline.samples(place)
 
 
 class OnceStream(IterableDataset[Batch]):

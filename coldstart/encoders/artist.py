@@ -1,9 +1,9 @@
-"""Artist: what is known of an artist's other, already heard tracks."""
+"""Artist: the factors of an artist's other tracks, which people have played already."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -14,16 +14,12 @@ from coldstart.encoders.base import Encoder, Modality, WholeTrack, dense
 from coldstart.errors import InputError
 from coldstart.sample import Sample, malformed
 
-ARTIST = "artist.factors"
-"""The field that the data module joins to a sample: [n, K], the factor vectors of the training
-tracks of the same artist, the most played first, without the track's own."""
-
 
 class ArtistReader(WholeTrack):
     """Collates the vectors that the data module joined, padded with rows of zeros."""
 
     def __init__(self, field: str, most: int, width: int) -> None:
-        """For at most so many tracks an artist, and vectors of this width."""
+        """At most `most` tracks of an artist, and vectors of this width."""
         self.field, self.most, self.width = field, most, width
 
     def __call__(self, samples: Sequence[Sample]) -> Modality:
@@ -42,12 +38,13 @@ class ArtistReader(WholeTrack):
 class Artist(Encoder):
     """The factors of the artist's other training tracks: their mean, and one by attention.
 
-    Nothing comes from the track itself, and nothing from held-out tracks. Of an artist with no
-    other track, as in an artist-disjoint split, it knows nothing.
+    Nothing comes from the track itself, and nothing from held-out tracks. The modality is missing
+    where an artist has no other track, as in an artist-disjoint split.
     """
 
     interface = 1
-    fields: tuple[str, ...] = (ARTIST,)
+    fields: tuple[str, ...] = ("artist.factors",)
+    reads_factors: ClassVar[bool] = True
 
     def __init__(
         self, most: int = 20, hidden: Sequence[int] = (256,), dropout: float = 0.5
@@ -55,7 +52,7 @@ class Artist(Encoder):
         """Dense layers of these widths over the two vectors.
 
         Args:
-            most: tracks of an artist to look at; the most played ones.
+            most: tracks of an artist that count; the most played ones.
             hidden: widths of the layers, at least one.
             dropout: share of units dropped after each layer while training.
         """
@@ -90,9 +87,9 @@ class Artist(Encoder):
     def encode(self, values: Tensor) -> Tensor:
         """[B, most, width] → [B, dim]."""
         padding = ~values.any(2)
-        # A learnt preference, which begins as none: then this is a mean too.
-        liking = (F.normalize(values, dim=2) @ self.query).masked_fill(padding, -1e9)
-        attended = (liking.softmax(1)[:, :, None] * values).sum(1)
-        both = [F.normalize(vector, dim=1) for vector in (self.describe(values), attended)]
-        encoded: Tensor = self.net(torch.cat(both, dim=1))
+        # The query starts at zero, where attention is a plain mean.
+        logits = (F.normalize(values, dim=2) @ self.query).masked_fill(padding, -1e9)
+        attention = (logits.softmax(1)[:, :, None] * values).sum(1)
+        vectors = [F.normalize(vector, dim=1) for vector in (self.describe(values), attention)]
+        encoded: Tensor = self.net(torch.cat(vectors, dim=1))
         return encoded

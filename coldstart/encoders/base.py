@@ -1,4 +1,4 @@
-"""What every encoder is: the plugin interface.
+"""The interface of all encoders.
 
 An encoder turns one modality of a batch into one vector a track. It knows nothing of files,
 Lightning or the command line.
@@ -21,8 +21,8 @@ class Modality(NamedTuple):
     """One modality of a batch. The mask is part of the type.
 
     Attributes:
-        values: [B, …], finite; zeros where the track lacks the modality. float32; or, where they
-            are large, float16, int16 or uint8, which the encoder widens on its device.
+        values: [B, …], finite; zeros where the track lacks the modality. float32; large ones may
+            be float16, int16 or uint8, which the encoder converts on its device.
         present: [B] bool.
     """
 
@@ -48,8 +48,8 @@ class Reader(Protocol):
         ...
 
     def expand(self, sample: Sample, training: bool) -> Iterator[Sample]:
-        """Turn a track into the pieces that the model sees one by one; the track itself if there
-        are none.
+        """Split a track into the pieces that the model sees one by one, if it has any; else the
+        track itself.
         """
         ...
 
@@ -67,19 +67,24 @@ class WholeTrack:
 class Encoder(Component):
     """Base class of all encoders.
 
-    A subclass sets `fields`, and implements `build`, `reader` and `encode`. Missing tracks are
-    this class's job: `encode` always runs on the whole batch (so that every parameter is in every
-    step, as DDP needs), and a learnt vector takes the place of what is missing.
+    A subclass sets `fields`, and implements `build`, `reader` and `encode`. This class handles
+    tracks that lack the modality: `encode` always runs on the whole batch (DDP needs every
+    parameter in every step), and a learnt vector replaces the result for these tracks.
 
     Attributes:
         interface: version of this interface that the encoder was written for.
         fields: tar members that it reads, such as `("mgp.npy",)`; of the class, or set by
             `__init__` where an argument names them.
-        streamed: true if its values are too large to keep all tracks' in memory, or differ from
-            epoch to epoch.
+        streamed: true if its values are too large to keep those of all tracks in memory, or
+            change from epoch to epoch.
         precomputed: true if it reads vectors that another net has computed: then a first stage of
             training has nothing to do for it.
-        may_differ: arguments that touch no weight, so a trained model may be given others.
+        reads_factors: true if it reads the factors of other tracks. Its one field lies in no
+            shard then: the data module joins it to a sample, as [n, K], the factors of the
+            training tracks of the same artist, the most played first, without the track's own.
+            `build` and `check` get the facts of the factors.
+        may_differ: arguments that no weight depends on, so that they may be changed for a trained
+            model.
         dim: width of what it returns; known after `build`.
     """
 
@@ -87,22 +92,23 @@ class Encoder(Component):
     fields: tuple[str, ...]
     streamed: ClassVar[bool] = False
     precomputed: ClassVar[bool] = False
+    reads_factors: ClassVar[bool] = False
     may_differ: ClassVar[tuple[str, ...]] = ()
     dim: int
     absent: nn.Parameter
 
     def has_layers(self) -> bool:
-        """Whether it has anything to train; asked before `build`.
+        """Whether it has anything to train; called before `build`.
 
-        A head that is solved, not trained, leaves those that have to a first stage.
+        With a fusion head that is solved, not trained, such encoders need a first stage.
         """
         return True
 
     def learn(self, samples: Iterable[Sample]) -> dict[str, Any]:
-        """What must be known of the training tracks' content before layers are made.
+        """What the layers depend on in the content of the training tracks, such as a vocabulary.
 
-        Such as a vocabulary. It is called once, before training; what it returns is kept in the
-        checkpoint and reaches `build` among the facts.
+        It is called once, before training. Its result is stored in the checkpoint, and passed to
+        `build` among the facts.
 
         Args:
             samples: training tracks that have any of `fields`, one by one.
@@ -123,7 +129,7 @@ class Encoder(Component):
         """Raise InputError if a dataset's facts don't fit the ones that this was built from."""
 
     def reader(self) -> Reader:
-        """What turns this modality's bytes into `Modality`; called after `build`."""
+        """The reader, which turns this modality's bytes into `Modality`; called after `build`."""
         raise NotImplementedError
 
     def encode(self, values: Tensor) -> Tensor:
@@ -135,9 +141,9 @@ class Encoder(Component):
         return values.flatten(1)
 
     def feature_names(self) -> list[str] | None:
-        """What the columns of its values, [B, F], are called, if that means something to people.
+        """Names of the columns of its values, [B, F], if they mean something to people.
 
-        An explanation then says what each of them added to a track's score, for which `encode`
+        An explanation then gives each column's contribution to a track's score; for this, `encode`
         needs gradients with respect to the values. Called after `build`.
 
         Returns:
@@ -146,9 +152,9 @@ class Encoder(Component):
         return None
 
     def feature_baseline(self) -> Tensor:
-        """[F]: the values from which named features' contributions are counted; zeros by default.
+        """[F]: the values relative to which contributions are measured; zeros by default.
 
-        They should stand for a track about which there is nothing special.
+        They should be those of a track without any special property.
         """
         return torch.zeros(len(self.feature_names() or ()))
 
@@ -170,6 +176,6 @@ def dense(sizes: Sequence[int], dropout: float) -> nn.Sequential:
     torch.Size([3, 2])
     """
     layers: list[nn.Module] = []
-    for before, after in pairwise(sizes):
-        layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(dropout)]
+    for inputs, outputs in pairwise(sizes):
+        layers += [nn.Linear(inputs, outputs), nn.ReLU(), nn.Dropout(dropout)]
     return nn.Sequential(*layers)

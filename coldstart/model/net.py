@@ -1,4 +1,4 @@
-"""`Net`: any encoders, one fusion head, one target; it knows no trainer."""
+"""`Net`: any encoders, one fusion head, one target; it has nothing to do with a trainer."""
 
 from __future__ import annotations
 
@@ -20,12 +20,15 @@ from coldstart.fusion.mean import MeanLateFusion
 from coldstart.model.checkpoint import VERSION, best_checkpoint, read_checkpoint
 from coldstart.sample import Sample, folder_of
 from coldstart.targets.base import Target
-from coldstart.targets.track_factors import TrackFactors
+from coldstart.targets.track_factors import FACTORS, TrackFactors
 
 AnyNet = TypeVar("AnyNet", bound="Net")
 
+FACTORS_FOLDER = folder_of(FACTORS)
+"""Stands for the factors where the facts of a modality folder are asked for."""
+
 _BOOKKEEPING = ("shards", "fields", "source", "runs")
-"""Facts of a dataset that a model has no use for."""
+"""Facts of a dataset that a model doesn't need."""
 
 Info = Callable[[str], Mapping[str, Any]]
 """Modality folder (or `factors`) → its facts."""
@@ -40,7 +43,7 @@ class Prediction(NamedTuple):
     Attributes:
         track_ids: B ids.
         values: [B, K].
-        encoded: encoder name → [B, dim], what fusion got.
+        encoded: encoder name → [B, dim], the input of fusion.
     """
 
     track_ids: list[str]
@@ -71,15 +74,15 @@ class Net(nn.Module):
         target: Target | None = None,
         modality_dropout: float = 0.0,
     ) -> None:
-        """A net that isn't built yet: layers whose shapes depend on the data come with `build`.
+        """A net that isn't built yet: `build` makes the layers whose shapes depend on the data.
 
         Args:
-            encoders: name → encoder. The names are yours; an encoder's `fields` say what it reads.
+            encoders: name → encoder. Any names; an encoder's `fields` say what it reads.
             fusion: how the encoders' vectors become one; by default `MeanLateFusion` where several
-                predict factors, else the talk's `Concat`.
+                encoders predict factors, else the talk's `Concat`.
             target: what is predicted, and the loss; `TrackFactors` by default.
-            modality_dropout: while training, each modality of a track is taken away with this
-                probability (but never all), so that the model learns to do without.
+            modality_dropout: in training, each modality of a track is removed with this probability
+                (but never all), so that the model learns to predict without it.
         """
         super().__init__()
         if not encoders:
@@ -96,7 +99,7 @@ class Net(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where its parameters are; in a trainer, Lightning's property of this name."""
+        """Where its parameters are. (In a trainer, Lightning's property of this name is used.)"""
         return next((p.device for p in self.parameters()), torch.device("cpu"))
 
     def build(self, info: Info, contents: Contents | None = None) -> None:
@@ -105,29 +108,29 @@ class Net(nn.Module):
         Args:
             info: modality folder (or `factors`) → its facts.
             contents: training tracks' content, for encoders that learn from it beforehand; without
-                it, `info` must know what they learnt (as a checkpoint's facts do).
+                it, `info` must hold what they learnt (as a checkpoint's facts do).
         """
         if self.facts:
             return
         for name, encoder in self._encoders():
             learnt = self._learnt(name, encoder, info, contents)
-            encoder.start({**self._fact(info, encoder.fields[0]), **learnt})
-        self.target.build(self._fact(info, self.target.fields[0]))
+            encoder.start({**self._fact(info, encoder.fields[0], source(encoder)), **learnt})
+        self.target.build(self._fact(info, self.target.fields[0], source(self.target)))
         self.fusion.build({name: e.dim for name, e in self._encoders()}, self.target.dim)
 
     def build_like(self, checkpoint: StrPath) -> None:
-        """Build from a checkpoint's facts: whatever dataset comes, its weights will fit.
+        """Build from a checkpoint's facts, so that its weights fit, whatever the dataset.
 
         Raises:
             InputError: the checkpoint is of another architecture.
         """
         stored = read_checkpoint(checkpoint)["coldstart"]
         self._same_architecture(stored)
-        self.build(stored["facts"].__getitem__)
+        self.build(self._stored(stored["facts"]))
 
     def recipe(self) -> dict[str, Any]:
-        """What rebuilds the model, without its weights: class names, arguments and facts, all
-        plain values.
+        """All that is needed to rebuild the model but its weights: class names, arguments and
+        facts, as plain values.
 
         Raises:
             InputError: it isn't built yet.
@@ -145,9 +148,9 @@ class Net(nn.Module):
         """Make the model that a recipe describes, in eval mode on the CPU.
 
         Args:
-            recipe: as `recipe` gave it.
+            recipe: as returned by `recipe`.
             weights: the state dict.
-            name: where both come from, for an error.
+            name: of the file or folder that both come from, for an error.
 
         Raises:
             InputError: it needs a plugin that isn't installed, or the weights don't fit.
@@ -158,7 +161,7 @@ class Net(nn.Module):
             fusion=registry.create("fusion", recipe["fusion"]),
             target=registry.create("targets", recipe["target"]),
         )
-        model.build(facts.__getitem__)
+        model.build(model._stored(facts))
         model.fitted_on = recipe["fitted_on"]
         try:
             model.load_state_dict(weights)
@@ -173,12 +176,12 @@ class Net(nn.Module):
 
         Args:
             info: modality folder (or `factors`) → its facts.
-            has: whether there is such a folder; the truth need not be there, the inputs must.
+            has: whether there is such a folder; the inputs' must exist, the target's need not.
         """
         self._must_be_built()
         for _, encoder in self._encoders():
             folder = folder_of(encoder.fields[0])
-            encoder.check(info(folder), self.facts[folder])
+            encoder.check(info(source(encoder)), self.facts[folder])
         folder = folder_of(self.target.fields[0])
         if has(folder):
             self.target.check(info(folder), self.facts[folder])
@@ -196,31 +199,33 @@ class Net(nn.Module):
         return self.target.output(self(inputs))
 
     def describe(self, inputs: Mapping[str, Modality]) -> Tensor:
-        """[B, F]: the content itself, without learning, for the simple rivals of a test.
+        """The content itself, without learning, for the simple rivals of a test.
 
-        NaN where a modality is missing.
+        Returns:
+            [B, F]; NaN where a modality is missing.
         """
-        described = [
+        parts = [
             encoder.describe(inputs[name].values).where(inputs[name].present[:, None], torch.nan)
             for name, encoder in self._encoders()
         ]
-        return torch.cat(described, dim=1)
+        return torch.cat(parts, dim=1)
 
     def lend(self) -> Lent:
-        """What the data side needs: readers, and nothing else of the model."""
+        """The readers, which are all that the data side needs from the model."""
         return Lent(
             readers={name: (e.fields, e.reader()) for name, e in self._encoders()},
             target=(self.target.fields[0], self.target.reader()),
             streamed=any(encoder.streamed for _, encoder in self._encoders()),
+            factor_fields=tuple(e.fields[0] for _, e in self._encoders() if e.reads_factors),
         )
 
     def predict_step(self, batch: Batch) -> Prediction:
-        """The outputs, without tracks of which nothing is known: they have none of the inputs."""
-        there = known(batch.inputs)
-        everything = self._outputs(batch)
-        ids = [track for track, has in zip(batch.track_ids, there.tolist(), strict=True) if has]
-        encoded = {name: vectors[there] for name, vectors in everything.encoded.items()}
-        return Prediction(ids, everything.values[there], encoded)
+        """The outputs of the tracks that have any of the inputs."""
+        present = any_present(batch.inputs)
+        outputs = self._outputs(batch)
+        ids = [track for track, has in zip(batch.track_ids, present.tolist(), strict=True) if has]
+        encoded = {name: vectors[present] for name, vectors in outputs.encoded.items()}
+        return Prediction(ids, outputs.values[present], encoded)
 
     def _outputs(self, batch: Batch) -> Prediction:
         encoded = self.encode(batch.inputs)
@@ -244,15 +249,23 @@ class Net(nn.Module):
             (name, module) for name, module in self.encoders.items() if isinstance(module, Encoder)
         ]
 
-    def _fact(self, info: Info, field: str) -> dict[str, Any]:
-        folder = folder_of(field)
+    def _fact(self, info: Info, field: str, folder: str) -> dict[str, Any]:
+        """Facts of a folder; kept under that of the field."""
         facts = {k: v for k, v in info(folder).items() if k not in _BOOKKEEPING}
-        return self.facts.setdefault(folder, facts)
+        return self.facts.setdefault(folder_of(field), facts)
+
+    def _stored(self, facts: Mapping[str, Mapping[str, Any]]) -> Info:
+        """A checkpoint's facts. Those of the factors may lie under an encoder's folder alone."""
+        stored = dict(facts)
+        for _, encoder in self._encoders():
+            if encoder.reads_factors:
+                stored.setdefault(FACTORS_FOLDER, facts[folder_of(encoder.fields[0])])
+        return stored.__getitem__
 
     def _learnt(
         self, name: str, encoder: Encoder, info: Info, contents: Contents | None
     ) -> Mapping[str, Any]:
-        """What an encoder has learnt of the training tracks' content, beside the facts."""
+        """What an encoder learns from the training tracks' content, in addition to the facts."""
         if type(encoder).learn is Encoder.learn:
             return {}
         key = f"learnt/{name}"
@@ -267,16 +280,16 @@ class Net(nn.Module):
         }
 
     def _same_architecture(self, stored: Mapping[str, Any]) -> None:
-        for part, mine in self._recipes().items():
+        for part, recipe in self._recipes().items():
             kind = registry.KIND_OF[part]
-            if self._fixed(mine) != self._fixed(registry.completed(kind, stored[part])):
+            if self._fixed(recipe) != self._fixed(registry.completed(kind, stored[part])):
                 raise InputError(
                     f"the checkpoint is of another architecture: its {part} is {stored[part]}, "
-                    f"the configuration's is {mine}"
+                    f"the configuration's is {recipe}"
                 )
 
     def _fixed(self, recipe: Mapping[str, Any]) -> Any:
-        """A recipe without the arguments that touch no weight: they may differ."""
+        """A recipe without the arguments that may differ, as they don't change any weight."""
         fixed = _plain(recipe)
         for name, encoder in self._encoders():
             if name in fixed:
@@ -285,20 +298,26 @@ class Net(nn.Module):
         return fixed
 
 
-def known(inputs: Mapping[str, Modality]) -> Tensor:
+def source(part: Encoder | Target) -> str:
+    """The folder that a part's facts come from: of its field, or the factors."""
+    reads_factors = isinstance(part, Encoder) and part.reads_factors
+    return FACTORS_FOLDER if reads_factors else folder_of(part.fields[0])
+
+
+def any_present(inputs: Mapping[str, Modality]) -> Tensor:
     """Which tracks have any of the inputs. → [B] bool."""
     return torch.stack([modality.present for modality in inputs.values()]).any(0)
 
 
 def with_modality_dropout(inputs: Mapping[str, Modality], share: float) -> dict[str, Modality]:
-    """Take each modality of each track away with this probability, but never all it has."""
+    """Remove each modality of each track with this probability, but never all that it has."""
     if share == 0:
         return dict(inputs)
-    there = torch.stack([modality.present for modality in inputs.values()])
-    kept = there & (torch.rand(there.shape, device=there.device) >= share)
-    kept = torch.where(kept.any(0), kept, there)
+    before = torch.stack([modality.present for modality in inputs.values()])
+    after = before & (torch.rand(before.shape, device=before.device) >= share)
+    after = torch.where(after.any(0), after, before)
     return {
-        name: modality._replace(present=kept[i])
+        name: modality._replace(present=after[i])
         for i, (name, modality) in enumerate(inputs.items())
     }
 
@@ -307,8 +326,8 @@ def load(path: StrPath, cls: type[AnyNet]) -> AnyNet:
     """Rebuild a model from a checkpoint, in eval mode on the CPU; no dataset is needed.
 
     Args:
-        path: a checkpoint, whoever made it, or a run's folder, which stands for its best one.
-        cls: the class to make.
+        path: a checkpoint, or a run's folder, which stands for its best checkpoint.
+        cls: the class of the model.
 
     Raises:
         InputError: unreadable, another version, or it needs a plugin that isn't installed.
@@ -319,7 +338,7 @@ def load(path: StrPath, cls: type[AnyNet]) -> AnyNet:
 
 
 def _plain(value: Any) -> Any:
-    """Tuples and lists are the same architecture."""
+    """Tuples as lists, since both mean the same architecture."""
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
