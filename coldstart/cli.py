@@ -2,89 +2,87 @@
 
 from __future__ import annotations
 
+import difflib
+import functools
 import importlib
 import inspect
 import itertools
 import os
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NamedTuple, get_type_hints
 
 from coldstart.errors import InputError, Preempted
 from coldstart.reporting.log import shown
 from coldstart.runs.config import find_configs
+from coldstart.training.flags import Verb, help_text
+
+
+class Entry(NamedTuple):
+    """Where a verb's function is.
+
+    Attributes:
+        module: of this package.
+        function: its name.
+        about: what the verb is for.
+        several: calling the function gives several, by their names: sub-commands.
+    """
+
+    module: str
+    function: str
+    about: str
+    several: bool = False
+
 
 VERBS = {
-    "demo": ("commands.demo", "demo", "the whole path on an invented catalogue"),
-    "dataset": ("datasets", "LOADERS", "a public data set → tables"),
-    "factorize": (
-        "commands.factorize",
-        "factorize",
-        "a listening log → track and user vectors",
+    "demo": Entry("commands.demo", "demo", "the whole path on an invented catalogue"),
+    "dataset": Entry("commands.dataset", "commands", "a public data set → tables", several=True),
+    "factorize": Entry(
+        "commands.factorize", "factorize", "a listening log → track and user vectors"
     ),
-    "split": (
-        "commands.split",
-        "split",
-        "tracks → train, val and test; reports what leaks",
+    "split": Entry("commands.split", "split", "tracks → train, val and test; reports what leaks"),
+    "shard": Entry("commands.shard", "shard", "tracks, audio and attributes → shards"),
+    "fit": Entry("commands.fit", "main", "train a model (Lightning's CLI)"),
+    "validate": Entry("commands.validate", "main", "a run's validation loss (Lightning's CLI)"),
+    "test": Entry(
+        "commands.test", "main", "a run's figures beside floors and rivals (Lightning's CLI)"
     ),
-    "shard": ("commands.shard", "shard", "tracks, audio and attributes → shards"),
-    "fit": ("commands.fit", "fit", "train a model (Lightning's CLI)"),
-    "validate": (
-        "commands.validate",
-        "validate",
-        "a run's validation loss (Lightning's CLI)",
+    "predict": Entry(
+        "commands.predict", "main", "all tracks' vectors, from content (Lightning's CLI)"
     ),
-    "test": (
-        "commands.test",
-        "test",
-        "a run's figures beside floors and rivals (Lightning's CLI)",
+    "recommend": Entry(
+        "commands.recommend", "recommend", "unheard tracks for a track, a file or a user"
     ),
-    "predict": (
-        "commands.predict",
-        "predict",
-        "all tracks' vectors, from content (Lightning's CLI)",
+    "ablate": Entry(
+        "studies.ablate.ablate", "ablate", "subsets of modalities, several seeds → one table"
     ),
-    "recommend": (
-        "commands.recommend",
-        "recommend",
-        "unheard tracks for a track, a file or a user",
-    ),
-    "ablate": (
-        "studies.ablate.ablate",
-        "ablate",
-        "subsets of modalities, several seeds → one table",
-    ),
-    "benchmark": (
+    "benchmark": Entry(
         "studies.benchmark.benchmark",
         "benchmark",
         "models and rivals over several splits → one table",
     ),
-    "tune": (
-        "studies.tune.tune",
-        "tune",
-        "search for a fit's settings, on validation tracks",
-    ),
-    "neighbours": (
+    "tune": Entry("studies.tune.tune", "tune", "search for a fit's settings, on validation tracks"),
+    "neighbours": Entry(
         "commands.neighbours",
         "neighbours",
         "a track's nearest, by plays, by attributes and by a model",
     ),
-    "plugins": ("commands.plugins", "plugins", "list encoders, fusion heads and targets"),
-    "new-encoder": (
+    "plugins": Entry("commands.plugins", "plugins", "list encoders, fusion heads and targets"),
+    "new-encoder": Entry(
         "commands.new_encoder",
         "new_encoder",
         "a plugin package to start from, which works as generated",
     ),
 }
-"""Verb → module of this package, function, and what it is for."""
-LIGHTNING_VERBS = ("fit", "validate", "test", "predict")
+LIGHTNING_VERBS: tuple[Verb, ...] = ("fit", "validate", "test", "predict")
 
 
 def usage() -> str:
     """What `coldstart --help` prints."""
-    lines = [f"  {verb:<11} {about}" for verb, (_, _, about) in VERBS.items()]
+    lines = [f"  {verb:<11} {entry.about}" for verb, entry in VERBS.items()]
     return "\n".join(
         [
             "usage: coldstart VERB [ARGUMENTS]     coldstart VERB --help     coldstart --version",
@@ -107,7 +105,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
     Returns:
         Exit status: 0; 2 for wrong input (one message on stderr, no traceback); 143 after a
-        SIGTERM, when what is needed to go on has been saved.
+        SIGTERM, when what is needed to resume has been saved.
     """
     try:
         with shown():
@@ -119,22 +117,28 @@ def main(args: Sequence[str] | None = None) -> int:
     return status
 
 
-def _run(given: list[str]) -> int:
-    if not given or given[0] in ("-h", "--help", "help"):
+def _run(args: list[str]) -> int:
+    if not args or args[0] in ("-h", "--help", "help"):
         print(usage())
         return 0
-    if given[0] == "--version":
+    if args[0] == "--version":
         print(f"coldstart {version('coldstart')}")
         return 0
-    verb, rest = given[0], given[1:]
+    verb, rest = args[0], args[1:]
     if verb not in VERBS:
-        print(f"coldstart: there is no verb '{verb}'\n\n{usage()}", file=sys.stderr)
+        nearest = difflib.get_close_matches(verb, VERBS, n=1)
+        help_ = f". Did you mean '{nearest[0]}'?" if nearest else f"\n\n{usage()}"
+        print(f"coldstart: there is no verb '{verb}'{help_}", file=sys.stderr)
         return 2
     try:
-        if verb in LIGHTNING_VERBS:
-            from coldstart.training.lightning_cli import lightning_cli
-
-            lightning_cli(verb, rest)
+        _must_be_given_once(rest)
+        lightning_verb = next((name for name in LIGHTNING_VERBS if name == verb), None)
+        if lightning_verb:
+            if {"-h", "--help"} & set(rest):
+                print(
+                    help_text(lightning_verb)
+                )  # Lightning prints its own flags, and ends the process
+            _function(verb)(rest)
         else:
             _call(verb, rest)
     except InputError as error:
@@ -149,55 +153,97 @@ def _run(given: list[str]) -> int:
     return 0
 
 
-def _call(verb: str, rest: list[str]) -> None:
+def _function(verb: str) -> Any:
+    entry = VERBS[verb]
+    return getattr(importlib.import_module(f"coldstart.{entry.module}"), entry.function)
+
+
+def _typed(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function with its arguments' types resolved, and without that of its result.
+
+    The parser would resolve all names of the module, and so import torch.
+    """
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    call.__annotations__ = {k: v for k, v in function.__annotations__.items() if k != "return"}
+    types = get_type_hints(call, inspect.unwrap(function).__globals__)
+    signature = inspect.signature(function)
+    parameters = [
+        each.replace(annotation=types.get(name, each.annotation))
+        for name, each in signature.parameters.items()
+    ]
+    signature = inspect.Signature(parameters)
+    call.__signature__, call.__annotations__ = signature, types  # type: ignore[attr-defined]
+    return call
+
+
+def _must_be_given_once(args: Sequence[str]) -> None:
+    """Of a flag that is given twice, the parser would take the last value without a word.
+
+    Several configs may be given, one after the other, and `--list+=item` adds an item.
+    """
+    flags = [arg.partition("=")[0] for arg in args if arg.startswith("--")]
+    counts = Counter(flag.replace("_", "-") for flag in flags)
+    for flag in flags:
+        count = counts[flag.replace("_", "-")]
+        if count > 1 and flag != "--config" and not flag.endswith("+"):
+            raise InputError(f"{flag} is given {count} times; give it once")
+
+
+def _call(verb: str, args: list[str]) -> None:
     """Call a verb's function with arguments made from its signature and docstring."""
     from jsonargparse import auto_cli
 
-    module, name, _ = VERBS[verb]
-    found = getattr(
-        importlib.import_module(f"coldstart.{module}"), name
-    )  # a function, or some by their names
-    functions = list(found.values()) if isinstance(found, dict) else [found]
+    target = _function(verb)
+    components: Any = (
+        {name: _typed(each) for name, each in target().items()}
+        if VERBS[verb].several
+        else _typed(target)
+    )
+    functions = list(components.values()) if isinstance(components, dict) else [components]
     parameters = [each for one in functions for each in inspect.signature(one).parameters.values()]
-    flags = {f"--{each.name}" for each in parameters if each.annotation in (bool, "bool")}
+    flags = {f"--{each.name}" for each in parameters if each.annotation is bool}
     if any(each.name == "overrides" for each in parameters):
-        _call_with_fit_flags(verb, found, rest)
+        _call_with_fit_flags(verb, _typed(target), args)
     else:
-        auto_cli(found, args=find_configs(_as_python(rest, flags)), prog=f"coldstart {verb}")
+        auto_cli(components, args=find_configs(_as_python(args, flags)), prog=f"coldstart {verb}")
 
 
-def _call_with_fit_flags(verb: str, function: Callable[..., Any], rest: list[str]) -> None:
+def _call_with_fit_flags(verb: str, function: Callable[..., Any], args: list[str]) -> None:
     """Call a function whose `config` is a fit's; flags that aren't its own are its `overrides`."""
     from jsonargparse import ArgumentParser
 
     own = [*inspect.signature(function).parameters, "help"]
-    args, overrides = list[str](), dict[str, str]()
-    given = iter(rest)
-    for arg in given:
+    own_args, overrides = list[str](), dict[str, str]()
+    rest = iter(args)
+    for arg in rest:
         (python,) = _as_python([arg])
         name, equals, value = arg.removeprefix("--").partition("=")
         if not arg.startswith("--") or python[2:].partition("=")[0] in own:
-            args.append(python)
+            own_args.append(python)
             continue
         if not equals:
-            value = next(given, "--")
+            value = next(rest, "--")
         if value.startswith("--"):
             raise InputError(f"--{name}: needs a value, as any flag of fit that is given here")
         overrides[name] = value
     about = (function.__doc__ or "").partition("Args:")[0]
     parser = ArgumentParser(prog=f"coldstart {verb}", description=about)
     parser.add_function_arguments(function, as_group=False, skip={"overrides"})
-    function(**parser.parse_args(args).as_dict(), overrides=overrides)
+    function(**parser.parse_args(own_args).as_dict(), overrides=overrides)
 
 
 def _as_python(args: list[str], flags: Collection[str] = ()) -> list[str]:
     """`--skip-broken` is Python's skip_broken; and a lone `--json`, a flag, means `--json=true`."""
     out = []
-    for arg, after in itertools.zip_longest(args, args[1:], fillvalue=""):
+    for arg, following in itertools.zip_longest(args, args[1:], fillvalue=""):
         if arg.startswith("--"):
             name, equals, value = arg.partition("=")
             arg = re.sub(r"(?<=\w)-(?=\w)", "_", name) + equals + value
-        if arg in flags and after not in ("true", "false"):
+        if arg in flags and following not in ("true", "false"):
             arg += "=true"
         out.append(arg)
     return out

@@ -4,11 +4,11 @@ that nobody has played.
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from coldstart.commands.factorize import factorize
 from coldstart.commands.fit import fit
@@ -17,13 +17,10 @@ from coldstart.commands.recommend import recommend
 from coldstart.commands.shard import shard
 from coldstart.commands.split import split
 from coldstart.commands.test import test
-from coldstart.datasets.synthetic import make_catalogue
-from coldstart.evaluation.evaluate import OURS, PATCHES
-from coldstart.evaluation.results import Row, caption, table
-from coldstart.files import StrPath, write_json
-from coldstart.runs.run import open_run
-from coldstart.shards.reading import Shards
-from coldstart.training.lightning_cli import Overrides
+from coldstart.files import StrPath, local, write_json
+
+if TYPE_CHECKING:
+    from coldstart.evaluation.results import Row
 
 ROWS = {
     "audio": "audio",
@@ -34,7 +31,6 @@ ROWS = {
     "audio_mlg_genres": "audio+mlg+genres",
 }
 """A row's config, and its inputs as the table names them."""
-
 
 FOLDS = 2
 
@@ -69,7 +65,7 @@ def demo(
 
     Writes a catalogue with a known truth (rendered sound, attributes, genres, listeners), splits,
     factors, shards, listeners and models into `out`; prints the results table and recommendations
-    for three tracks that nobody has played. A demo that was interrupted goes on where it stopped.
+    for three tracks that nobody has played. A demo that was interrupted is resumed.
 
     Args:
         out: folder to write.
@@ -80,7 +76,11 @@ def demo(
     Returns:
         What is also written to `out`/demo.json: the rows of the table, and the seconds taken.
     """
-    root, began = Path(out), time.perf_counter()
+    from coldstart.datasets.synthetic import make_catalogue
+    from coldstart.evaluation.results import read_results
+    from coldstart.shards.reading import Shards
+
+    root, began = local(out), time.perf_counter()
     small = {**SMALL, "seed_everything": seed}
 
     _step(1, f"an invented catalogue: {tracks:,} tracks, {users:,} listeners, seed {seed}")
@@ -103,7 +103,7 @@ def demo(
     )
     shards = {"data.shards": str(root / "shards")}
 
-    _step(3, f"{FOLDS} listeners learn to hear the attributes, each on the other's tracks (MLG)")
+    _step(3, f"{FOLDS} listeners learn to estimate the attributes, each for the other's tracks (MLG)")
     for fold in range(FOLDS):
         if fold in Shards(root / "shards").modalities.get("mlg", {}).get("parts", []):
             continue
@@ -116,17 +116,17 @@ def demo(
         _step(number, f"fit and test {name}.yaml")
         run = root / name
         if not (run / "results.json").exists():
-            kept = small if name.startswith("audio") else {"seed_everything": seed}
-            kept = {**kept, "stage-folds": FOLDS}  # nets of the rows of several modalities
+            settings = small if name.startswith("audio") else {"seed_everything": seed}
+            settings = {**settings, "stage-folds": FOLDS}  # for the rows of several modalities
             factors = "factors_kernel" if name == "kernel" else "factors"
-            _fit(name, run, {**kept, **shards, "data.factors": str(root / factors)})
+            _fit(name, run, {**settings, **shards, "data.factors": str(root / factors)})
             test(run)
-        results = json.loads((run / "results.json").read_text(encoding="utf-8"))
-        rows += [Row(*row.values()) for row in results["rows"]]
+        results = read_results(run / "results.json")
+        rows += results.rows
 
     _step(number + 1, "what came out")
     taken = time.perf_counter() - began
-    _report(root, rows, results, taken)
+    _report(root, rows, results.about, taken)
     summary: dict[str, Any] = {
         "seconds": round(taken, 1),
         "tracks": tracks,
@@ -142,7 +142,7 @@ def _step(number: int, what: str) -> None:
     print(f"\n── {number}/{len(ROWS) + 4} {what}", flush=True)
 
 
-def _fit(config: str, run: Path, overrides: Overrides) -> None:
+def _fit(config: str, run: Path, overrides: Mapping[str, Any]) -> None:
     """Fit, unless an earlier demo has done it; a fit that was interrupted starts anew."""
     done = run / "fitted"
     if not done.exists():
@@ -151,7 +151,12 @@ def _fit(config: str, run: Path, overrides: Overrides) -> None:
         done.touch()
 
 
-def _report(root: Path, rows: list[Row], results: dict[str, Any], taken: float) -> None:
+def _report(root: Path, rows: list[Row], about: dict[str, Any], taken: float) -> None:
+    from coldstart.evaluation.evaluate import OURS, PATCHES
+    from coldstart.evaluation.results import caption, table
+    from coldstart.runs.run import open_run
+    from coldstart.shards.reading import Shards
+
     last, last_input = list(ROWS.items())[-1]
     ours = [row for row in rows if row.method in (OURS, PATCHES)]
     of_input = {name: [row for row in rows if row.input == name] for name in ROWS.values()}
@@ -161,7 +166,7 @@ def _report(root: Path, rows: list[Row], results: dict[str, Any], taken: float) 
     print("The world of this demo is invented, with a known truth; nothing in it was tuned to make")
     print("the table come out. These figures say nothing about real music.\n")
     print(table(ours + rivals + floors))
-    print(caption(results))
+    print(caption(about))
     print("mgp+genres is kernel.yaml, on factors of its own: its distances are not the others'")
     run = root / last
     factors = open_run(run).data.known_factors()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from coldstart.training.lightning_cli import Overrides, _default_run, _flags, lightning_cli
+from coldstart.training.flags import as_arguments
 
 
-def fit(config: str, *, run: str | None = None, overrides: Overrides | None = None) -> Path:
+def fit(config: str, *, run: str | None = None, overrides: Mapping[str, Any] | None = None) -> Path:
     """Train a model.
 
     Args:
@@ -17,7 +19,25 @@ def fit(config: str, *, run: str | None = None, overrides: Overrides | None = No
 
     Returns:
         The run's folder.
+
+    Raises:
+        InputError: the config, the data or the folder is wrong.
     """
-    folder = Path(run) if run else _default_run([config])
-    lightning_cli("fit", ["--config", config, "--run", str(folder), *_flags(overrides)])
+    folder = ["--run", run] if run else []
+    return main(["--config", config, *folder, *as_arguments(overrides)])
+
+
+def main(args: Sequence[str]) -> Path:
+    """`coldstart fit ARGS`; returns the run's folder."""
+    from coldstart.training import flags
+    from coldstart.training.lightning_cli import lightning_cli
+    from coldstart.training.preparation import default_run
+
+    own, rest = flags.parse("fit", args)
+    folder = Path(own.run) if own.run else default_run(rest)
+    cli = lightning_cli("fit", args)
+    if cli.trainer.is_global_zero:
+        print(f"wrote {folder}")
+        if not own.no_hint:
+            print(f"next: coldstart test --run {folder}")
     return folder

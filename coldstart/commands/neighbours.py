@@ -6,32 +6,20 @@ whether plays pull towards the popular while content finds the long tail.
 
 from __future__ import annotations
 
-import difflib
 import json as json_format
 import re
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from coldstart.errors import InputError
-from coldstart.files import StrPath
-from coldstart.reporting.pictures import picture_format, popularity_curve
+from coldstart.files import StrPath, local
 from coldstart.reporting.text import clean, cut, side_by_side, width
-from coldstart.retrieval.neighbours import (
-    Neighbours,
-    Space,
-    _attributes,
-    _nearest,
-    _played,
-    _predicted,
-)
-from coldstart.retrieval.popularity import HEAD, Track, tracks_by_id
-from coldstart.runs.run import open_run
-from coldstart.training.lightning_cli import lightning_cli
-from coldstart.training.stages import complete
+
+if TYPE_CHECKING:
+    from coldstart.retrieval.neighbours import Neighbours, Space
+    from coldstart.retrieval.popularity import Track
 
 COLUMN = 36  # three of them and the ranks fit 120 cells
 
@@ -72,35 +60,26 @@ def neighbours(
     Raises:
         InputError: there is no such track, or no space knows it.
     """
-    wanted = _ranks(ranks, k)
+    from coldstart.reporting.pictures import picture_format
+    from coldstart.retrieval.neighbours import neighbours_of
+    from coldstart.retrieval.popularity import tracks_by_id
+    from coldstart.runs.run import open_run
+    from coldstart.training.lightning_cli import lightning_cli
+    from coldstart.training.stages import complete
+
+    shown_ranks = _ranks(ranks, k)
     if picture is not None:
-        picture_format(picture)
+        picture_format(local(picture))
     if shards is not None:
         complete(Path(run), shards, lightning_cli)
     opened = open_run(run, shards, factors)
-    if opened.data.factors is None:
-        raise InputError(f"{run}: this run has no factors, so no plays; name some with --factors")
-    tracks = tracks_by_id(opened.data.shards, opened.data.factors)
-    if like not in tracks:
-        raise InputError(f"{opened.data.shards.folder}: {_no_such_track(like, tracks)}")
-    spaces = [
-        _nearest("CF", like, wanted, tracks, _played(opened.data.factors, like)),
-        _nearest(
-            attributes, like, wanted, tracks, _attributes(opened.data.shards, attributes, like)
-        ),
-        _nearest("predicted", like, wanted, tracks, _predicted(opened, like)),
-    ]
-    if all(space.why_not for space in spaces):
-        reasons = "; ".join(f"{space.name}: {space.why_not}" for space in spaces)
-        raise InputError(f"track {like!r} has no neighbours. {reasons}")
-    tail = sum(track.long_tail for track in tracks.values())
-    found = Neighbours(tracks[like], len(tracks), tail, spaces)
+    result = neighbours_of(opened, like, shown_ranks, attributes)
     if picture is not None:
-        _draw(picture, found, tracks)
-    print(json_format.dumps(_as_json(found), ensure_ascii=False) if json else _as_text(found))
+        _draw(picture, result, tracks_by_id(opened.data.shards, opened.data.known_factors()))
+    print(json_format.dumps(_as_json(result), ensure_ascii=False) if json else _as_text(result))
     if picture is not None and not json:
         print(f"wrote {picture}")
-    return found
+    return result
 
 
 def _ranks(ranks: str | Sequence[int] | None, k: int) -> list[int]:
@@ -117,16 +96,6 @@ def _ranks(ranks: str | Sequence[int] | None, k: int) -> list[int]:
     return sorted(set(ranks))
 
 
-def _no_such_track(like: str, tracks: dict[str, Track]) -> str:
-    """A message with the ids, or else the titles, that come close."""
-    ids = difflib.get_close_matches(like, tracks, n=3)
-    if not ids:
-        titles = {track.title.casefold(): track.track_id for track in tracks.values()}
-        ids = [titles[title] for title in difflib.get_close_matches(like.casefold(), titles, n=3)]
-    close = ", ".join(f"{tracks[i].track_id} ({tracks[i].title or 'no title'})" for i in ids)
-    return f"there is no track {like!r}; " + (f"close: {close}" if close else "none comes close")
-
-
 def _name(track: Track, most: int) -> str:
     """Title and artist in so many cells."""
     title, artist = clean(track.title) or track.track_id, clean(track.artist)
@@ -140,26 +109,30 @@ def _plays(track: Track) -> str:
     return f"{track.plays:,} play{'s' * (track.plays != 1)}"
 
 
-def _draw(picture: str, found: Neighbours, tracks: dict[str, Track]) -> None:
+def _draw(picture: str, result: Neighbours, tracks: dict[str, Track]) -> None:
+    import numpy as np
+
+    from coldstart.reporting.pictures import popularity_curve
+
     place = {track: i for i, track in enumerate(tracks)}
     results = {
         f"neighbours: {space.name}{' (none)' if space.why_not else ''}": [
             place[near.track.track_id] for near in space.neighbours
         ]
-        for space in found.spaces
+        for space in result.spaces
     }
     popularity_curve(
         picture,
         np.array([track.plays for track in tracks.values()], dtype=np.float64),
         np.array([track.popularity_rank for track in tracks.values()]),
-        place[found.query.track_id],
+        place[result.query.track_id],
         results,
-        title=f"Neighbours of {_name(found.query, 60)}",
-        head=found.tracks - found.long_tail,
+        title=f"Neighbours of {_name(result.query, 60)}",
+        head=result.tracks - result.long_tail,
     )
 
 
-def _as_json(found: Neighbours) -> dict[str, Any]:
+def _as_json(result: Neighbours) -> dict[str, Any]:
     spaces = [
         {
             "space": space.name,
@@ -174,26 +147,28 @@ def _as_json(found: Neighbours) -> dict[str, Any]:
                 for n in space.neighbours
             ],
         }
-        for space in found.spaces
+        for space in result.spaces
     ]
-    counts = {"tracks": found.tracks, "long_tail": found.long_tail}
-    return {"query": found.query._asdict(), **counts, "spaces": spaces}
+    counts = {"tracks": result.tracks, "long_tail": result.long_tail}
+    return {"query": result.query._asdict(), **counts, "spaces": spaces}
 
 
-def _as_text(found: Neighbours) -> str:
-    query, tail = found.query, f"{found.long_tail:,} of {found.tracks:,}"
-    ranks = sorted({near.rank for space in found.spaces for near in space.neighbours})
+def _as_text(result: Neighbours) -> str:
+    from coldstart.retrieval.popularity import HEAD
+
+    query, tail = result.query, f"{result.long_tail:,} of {result.tracks:,}"
+    ranks = sorted({near.rank for space in result.spaces for near in space.neighbours})
     table = [["rank", "----", *(line for rank in ranks for line in (f"{rank:>4}", ""))]]
-    table += [_column(space) for space in found.spaces]
+    table += [_column(space) for space in result.spaces]
     lines = [
         f"query: {_name(query, 70)}{'*' * query.cold} ({query.track_id})",
         f"       {_plays(query)}, popularity rank {query.popularity_rank:,} of "
-        f"{found.tracks:,} ({query.played_more:.1%} of all tracks are played more), in the "
+        f"{result.tracks:,} ({query.played_more:.1%} of all tracks are played more), in the "
         f"{'long tail' if query.long_tail else 'head'}",
         "",
-        side_by_side(table, [max(4, *(len(r) for r in table[0])), *[COLUMN] * len(found.spaces)]),
+        side_by_side(table, [max(4, *(len(r) for r in table[0])), *[COLUMN] * len(result.spaces)]),
         "",
-        *(_summary(space) for space in found.spaces if not space.why_not),
+        *(_summary(space) for space in result.spaces if not space.why_not),
         "",
         f"no.: popularity rank. tail: the long tail: {tail} tracks, all but the most-played that "
         f"make up {HEAD:.0%} of all plays.",

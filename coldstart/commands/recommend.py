@@ -6,19 +6,15 @@ import json as json_format
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-from tabulate import tabulate
+from typing import TYPE_CHECKING, Any, Literal
 
 from coldstart.errors import InputError
 from coldstart.files import StrPath
 from coldstart.reporting.text import clean
-from coldstart.retrieval.hearing import hear
-from coldstart.retrieval.query import Candidates, Recommendation, answer
-from coldstart.retrieval.why import explain_tracks
-from coldstart.runs.run import Run, open_run, predictions_of
-from coldstart.training.lightning_cli import lightning_cli
-from coldstart.training.stages import complete
+
+if TYPE_CHECKING:
+    from coldstart.retrieval.query import Recommendation
+    from coldstart.runs.run import Run
 
 
 def recommend(
@@ -28,7 +24,7 @@ def recommend(
     audio: str | None = None,
     user: str | None = None,
     k: int = 10,
-    candidates: Candidates = "cold",
+    candidates: Literal["cold", "warm", "all"] = "cold",
     shards: str | None = None,
     factors: str | None = None,
     why: bool = False,
@@ -54,12 +50,19 @@ def recommend(
     Returns:
         At most k recommendations, best first.
     """
+    from coldstart.retrieval.hearing import hear
+    from coldstart.retrieval.query import answer
+    from coldstart.retrieval.why import explain_tracks
+    from coldstart.runs.run import open_run, predictions_of
+    from coldstart.training.lightning_cli import lightning_cli
+    from coldstart.training.stages import complete
+
     if sum(query is not None for query in (like, audio, user)) != 1:
         raise InputError("name one query: --like TRACK_ID, --audio FILE or --user USER_ID")
     if shards is not None:
         complete(Path(run), shards, lightning_cli)
     opened = open_run(run, shards, factors)
-    found = answer(
+    rows = answer(
         opened.model,
         opened.data,
         lambda: predictions_of(opened),
@@ -70,35 +73,37 @@ def recommend(
         candidates=candidates,
         explain=partial(explain_tracks, opened, shards, factors) if why else None,
     )
-    _note_strange(found, opened)
-    _show(found, json)
-    return found
+    _note_strange(rows, opened)
+    _show(rows, json)
+    return rows
 
 
-def _note_strange(found: list[Recommendation], run: Run) -> None:
+def _note_strange(rows: list[Recommendation], run: Run) -> None:
     """A similarity from stored predictions is explained by the run, which may differ."""
-    told = [(r.similarity, r.why.score) for r in found if r.why and r.why.by == "content"]
-    if any(abs(shown - explained) > 1e-3 for shown, explained in told):
+    scores = [(r.similarity, r.why.score) for r in rows if r.why and r.why.by == "content"]
+    if any(abs(shown - explained) > 1e-3 for shown, explained in scores):
         print(
             f"note: {run.folder / 'predictions'} was made with other settings than the run's own; "
-            "what is said below adds up to the similarity with the run's own. Run coldstart "
+            "what is printed below adds up to the similarity with the run's own. Run coldstart "
             f"predict --run {run.folder} to make both agree",
             file=sys.stderr,
         )
 
 
-def _show(found: list[Recommendation], json: bool) -> None:
+def _show(rows: list[Recommendation], json: bool) -> None:
+    from tabulate import tabulate
+
     if json:
-        print(json_format.dumps([_plain(row) for row in found], ensure_ascii=False))
+        print(json_format.dumps([_plain(row) for row in rows], ensure_ascii=False))
         return
-    rows = [
+    cells = [
         (r.rank, clean(r.title), clean(r.artist), r.plays, r.similarity, clean(r.track_id))
-        for r in found
+        for r in rows
     ]
     headers = ["rank", "title", "artist", "plays", "similarity", "track id"]
-    lines = tabulate(rows, headers=headers, floatfmt=".3f", disable_numparse=[1, 2, 5]).split("\n")
+    lines = tabulate(cells, headers=headers, floatfmt=".3f", disable_numparse=[1, 2, 5]).split("\n")
     print("\n".join(lines[:2]))
-    for line, row in zip(lines[2:], found, strict=True):
+    for line, row in zip(lines[2:], rows, strict=True):
         print(line if row.why is None else f"{line}\n      {clean(str(row.why))}")
 
 

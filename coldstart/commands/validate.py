@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from coldstart.files import StrPath
-from coldstart.training.lightning_cli import Overrides, _flags, lightning_cli
+from coldstart.training.flags import as_arguments
 
 
-def validate(run: StrPath, *, overrides: Overrides | None = None) -> None:
-    """Compute a run's validation loss. Arguments as in `fit`."""
-    lightning_cli("validate", ["--run", os.fspath(run), *_flags(overrides)])
+def validate(run: StrPath, *, overrides: Mapping[str, Any] | None = None) -> None:
+    """Compute a run's validation loss.
+
+    Args:
+        run: folder of a fitted run.
+        overrides: as in `fit`.
+    """
+    main(["--run", os.fspath(run), *as_arguments(overrides)])
+
+
+def main(args: Sequence[str]) -> None:
+    """`coldstart validate ARGS`; Lightning prints the loss."""
+    from coldstart.training.lightning_cli import lightning_cli
+
+    lightning_cli("validate", args)

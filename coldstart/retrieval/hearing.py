@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 from collections.abc import Mapping
 from itertools import islice
 from typing import Any
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from coldstart.audio.codec import AudioError
-from coldstart.audio.storage import field_of, stored
+from coldstart.audio.storage import content_of, field_of
 from coldstart.data.batch import Batch
 from coldstart.errors import InputError
 from coldstart.files import StrPath
@@ -21,8 +21,10 @@ from coldstart.runs.run import Run, open_run
 from coldstart.sample import Sample, folder_of
 from coldstart.shards.writing import npy_bytes
 
+log = logging.getLogger(__name__)
+
 WINDOWS = 4
-"""Heard at once: quicker than one by one, and the memory stays flat however long the file is."""
+"""Windows in a batch: quicker than one by one, and memory stays flat however long a file is."""
 
 
 def hear(run: Run, path: StrPath) -> Tensor:
@@ -35,23 +37,22 @@ def hear(run: Run, path: StrPath) -> Tensor:
         InputError: the model has no audio encoder, or the file can't be used.
     """
     nets = {name: _nets(run, name) for name in run.model.encoders}
-    heard = {name: _heard_by(its_nets[0], name) for name, its_nets in nets.items()}
-    hearing = [name for name, facts in heard.items() if facts]
+    stores = {name: _store_of(its_nets[0], name) for name, its_nets in nets.items()}
+    hearing = [name for name, facts in stores.items() if facts]
     if not hearing:
         raise InputError(
             f"{run.folder}: this model hears nothing (it reads {', '.join(nets)}); "
             "use a run with an audio encoder"
         )
     if lacking := [name for name in nets if name not in hearing]:
-        print(
+        log.warning(
             f"note: this model was fitted with {', '.join(lacking)} too, which a file alone lacks; "
-            "a run with audio alone may serve it better",
-            file=sys.stderr,
+            "a run with audio alone may serve it better"
         )
     sample: Sample = {"track_id": str(path), "shard": "no shard"}
     try:
-        for store in {field_of(facts): facts for facts in heard.values() if facts}.values():
-            sample[field_of(store)] = stored(path, store)
+        for store in {field_of(facts): facts for facts in stores.values() if facts}.values():
+            sample[field_of(store)] = content_of(path, store)
     except AudioError as error:
         raise InputError(f"{path}: {error}") from error
     for name, stage in first_stage_of(run.folder).items():
@@ -67,7 +68,7 @@ def _nets(run: Run, encoder: str) -> list[Run]:
     return [open_run(folder) for folder in stage.runs] if stage else [run]
 
 
-def _heard_by(run: Run, encoder: str) -> Mapping[str, Any]:
+def _store_of(run: Run, encoder: str) -> Mapping[str, Any]:
     """Facts of the store of sound that this encoder reads; empty if it reads something else."""
     fields, _ = run.model.lend().readers[encoder]
     facts = run.model.facts[folder_of(fields[0])]
@@ -82,8 +83,8 @@ def _outputs(run: Run, sample: Sample, what: Vectors) -> Tensor:
     model = run.model.cpu()
 
     def output(batch: Batch) -> Tensor:
-        made = model.predict_step(batch)
-        (encoded, *_) = made.encoded.values()
-        return made.values if what == "factors" else encoded
+        prediction = model.predict_step(batch)
+        (encoded, *_) = prediction.encoded.values()
+        return prediction.values if what == "factors" else encoded
 
     return by_track(batches, output).values[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -9,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coldstart.encoders.attributes import MGP, VectorReader
+from coldstart.errors import InputError
 from coldstart.factors.factors import Factors
-from coldstart.retrieval.popularity import Track
+from coldstart.retrieval.popularity import Track, tracks_by_id
 from coldstart.runs.run import Run, predictions_of
 from coldstart.shards.reading import Shards
 from coldstart.targets.track_factors import TrackFactors
@@ -46,12 +48,12 @@ class Space(NamedTuple):
     @property
     def in_long_tail(self) -> int:
         """How many of the neighbours are in the long tail."""
-        return sum(found.track.long_tail for found in self.neighbours)
+        return sum(neighbour.track.long_tail for neighbour in self.neighbours)
 
     @property
     def median_rank(self) -> float | None:
         """Median popularity rank of the neighbours."""
-        ranks = [found.track.popularity_rank for found in self.neighbours]
+        ranks = [neighbour.track.popularity_rank for neighbour in self.neighbours]
         return float(np.median(ranks)) if ranks else None
 
 
@@ -69,6 +71,49 @@ class Neighbours(NamedTuple):
     tracks: int
     long_tail: int
     spaces: list[Space]
+
+
+def neighbours_of(run: Run, like: str, ranks: Sequence[int], attributes: str) -> Neighbours:
+    """A track's nearest tracks by plays, by attributes and by a run's model.
+
+    Args:
+        run: a fitted run, with factors.
+        like: id of a track in the shards or the factors.
+        ranks: which neighbours, in ascending order; 1 is the nearest.
+        attributes: the attributes' folder in the shards.
+
+    Raises:
+        InputError: there are no factors, there is no such track, or no space knows it.
+    """
+    data = run.data
+    if data.factors is None:
+        raise InputError(
+            f"{run.folder}: this run has no factors, so no plays; name some with --factors"
+        )
+    tracks = tracks_by_id(data.shards, data.factors)
+    if like not in tracks:
+        raise InputError(f"{data.shards.folder}: {_no_such_track(like, tracks)}")
+    vectors = (
+        ("CF", _played(data.factors, like)),
+        (attributes, _attributes(data.shards, attributes, like)),
+        ("predicted", _predicted(run, like)),
+    )
+    spaces = [_nearest(name, like, list(ranks), tracks, part) for name, part in vectors]
+    if all(space.why_not for space in spaces):
+        reasons = "; ".join(f"{space.name}: {space.why_not}" for space in spaces)
+        raise InputError(f"track {like!r} has no neighbours. {reasons}")
+    tail = sum(track.long_tail for track in tracks.values())
+    return Neighbours(tracks[like], len(tracks), tail, spaces)
+
+
+def _no_such_track(like: str, tracks: dict[str, Track]) -> str:
+    """A message with the ids, or else the titles, that come close."""
+    ids = difflib.get_close_matches(like, tracks, n=3)
+    if not ids:
+        titles = {track.title.casefold(): track.track_id for track in tracks.values()}
+        ids = [titles[title] for title in difflib.get_close_matches(like.casefold(), titles, n=3)]
+    close = ", ".join(f"{tracks[i].track_id} ({tracks[i].title or 'no title'})" for i in ids)
+    return f"there is no track {like!r}; " + (f"close: {close}" if close else "none comes close")
 
 
 class _Vectors(NamedTuple):
@@ -115,10 +160,10 @@ def _attributes(shards: Shards, name: str, like: str) -> _Vectors | str:
 def _predicted(run: Run, like: str) -> _Vectors | str:
     if not isinstance(run.model.target, TrackFactors):
         return "this run's model doesn't predict factors"
-    made = predictions_of(run)
-    if like not in made.track_ids:
+    predictions = predictions_of(run)
+    if like not in predictions.track_ids:
         return f"it has none of what the model reads ({', '.join(run.model.encoders)})"
-    return _Vectors(made.track_ids, made.values.double().numpy())
+    return _Vectors(predictions.track_ids, predictions.values.double().numpy())
 
 
 def _nearest(
@@ -133,16 +178,16 @@ def _nearest(
     cosine = vectors.values[others] / lengths[others, None] @ (vectors.values[row] / lengths[row])
     # Equal vectors must come out equal, in whatever order their products were added up.
     order = np.argsort(-np.round(cosine, 9), kind="stable")
-    found = [tracks[vectors.ids[others[i]]] for i in order]
+    neighbours = [tracks[vectors.ids[others[i]]] for i in order]
     return Space(
         name,
         "",
-        len(found),
-        sum(track.long_tail for track in found),
+        len(neighbours),
+        sum(track.long_tail for track in neighbours),
         [
-            Neighbour(rank, round(float(cosine[order[rank - 1]]), 4), found[rank - 1])
+            Neighbour(rank, round(float(cosine[order[rank - 1]]), 4), neighbours[rank - 1])
             for rank in ranks
-            if rank <= len(found)
+            if rank <= len(neighbours)
         ],
-        [rank for rank in ranks if rank > len(found)],
+        [rank for rank in ranks if rank > len(neighbours)],
     )

@@ -2,25 +2,43 @@
 
 from __future__ import annotations
 
-import json
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tabulate import tabulate
 
 from coldstart.errors import InputError
-from coldstart.evaluation.results import HEADERS
+from coldstart.evaluation.results import HEADERS, read_results
 from coldstart.files import write_json
 from coldstart.runs.config import read_config
 
-FIGURES = [HEADERS[key] for key in ("cosine", "recall", "ndcg", "map")]
+log = logging.getLogger(__name__)
+
+
+class Without(NamedTuple):
+    """A model's figures where its test tracks lack a modality.
+
+    Attributes:
+        without: the modality; empty for the model with all of them.
+        cosine: mean cosine distance.
+        recall: mean Recall.
+        ndcg: mean NDCG.
+        map: mean average precision.
+    """
+
+    without: str
+    cosine: float | None
+    recall: float | None
+    ndcg: float | None
+    map: float | None
 
 
 def drop_each(
     run: Path, name: str, args: Sequence[str], lightning: Callable[..., Any]
-) -> list[dict[str, Any]]:
-    """Test a run without each of its modalities in turn; print and write what is lost.
+) -> list[Without]:
+    """Test a run without each of its modalities in turn, and write what is lost.
 
     Nothing is fitted anew: it is the same model, whose test tracks lack the modality.
 
@@ -32,30 +50,38 @@ def drop_each(
 
     Returns:
         What is also written to NAME_drop_each.json: a row for the whole, then one for each.
+
+    Raises:
+        InputError: the model has one modality.
     """
     encoders = list(read_config(run)["model"]["encoders"])
     if len(encoders) < 2:
         raise InputError(f"{run}: --drop-each needs a model of several modalities, not {encoders}")
-    rows = [{"without": "", **_ours(run / f"{name}.json")}]
+    rows = [_row("", run / f"{name}.json")]
     for without in encoders:
         results = f"{name}_without_{without}"
         lightning("test", [*args, "--drop", without, "--results", results])
-        rows.append({"without": without, **_ours(run / f"{results}.json")})
+        rows.append(_row(without, run / f"{results}.json"))
     path = run / f"{name}_drop_each.json"
-    write_json(path, rows)
-    whole = rows[0]
-    table = [[row["without"], *(_cell(row[f], whole[f]) for f in FIGURES)] for row in rows[1:]]
-    table.insert(0, ["(all there)", *(f"{whole[figure]:.3f}" for figure in FIGURES)])
-    print(tabulate(table, headers=["without", *FIGURES], tablefmt="github", disable_numparse=True))
-    print(f"wrote {path}")
+    write_json(path, [row._asdict() for row in rows])
+    log.info(f"wrote {path}")
     return rows
 
 
-def _ours(path: Path) -> dict[str, Any]:
+def table(rows: Sequence[Without]) -> str:
+    """The figures, and what each loss costs."""
+    headers = ["without", *(HEADERS[name] for name in Without._fields[1:])]
+    cells = [[row.without or "(nothing)", *map(_cell, row[1:], rows[0][1:])] for row in rows]
+    return tabulate(cells, headers=headers, tablefmt="github", disable_numparse=True)
+
+
+def _row(without: str, path: Path) -> Without:
     """The model's own row of a test."""
-    row = json.loads(path.read_bytes())["rows"][0]
-    return {figure: row[figure] for figure in FIGURES}
+    row = read_results(path).rows[0]
+    return Without(without, row.cosine, row.recall, row.ndcg, row.map)
 
 
-def _cell(value: float, whole: float) -> str:
+def _cell(value: float | None, whole: float | None) -> str:
+    if value is None or whole is None:
+        return "–"
     return f"{value:.3f} ({value - whole:+.3f})"

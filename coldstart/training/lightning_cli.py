@@ -6,8 +6,7 @@ import argparse
 import os
 import pkgutil
 import warnings
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,34 +18,13 @@ from lightning.pytorch.loggers import CSVLogger
 from coldstart import registry
 from coldstart.data.datamodule import ColdStartData
 from coldstart.errors import InputError
-from coldstart.model.checkpoint import LAST, best_checkpoint, read_checkpoint
 from coldstart.runs.config import absolute_data, find_configs, read_config
 from coldstart.runs.first_stage import NOTE
-from coldstart.training import drop_each, prediction_writers, reports, stages
+from coldstart.training import flags, preparation, stages
+from coldstart.training.flags import Verb
 from coldstart.training.lightning_module import ColdStart
+from coldstart.training.preparation import LIGHTNING_S_WORDS
 from coldstart.training.run_checkpoint import RunCheckpoint
-
-Overrides = Mapping[str, Any]
-
-OWN_FLAGS: dict[str, dict[str, Any]] = {
-    "--run": {},  # the run's folder; brings config and best checkpoint to validate, test, predict
-    "--ckpt_path": {},
-    "--overwrite": {"action": "store_true"},  # fit: over a run that is there
-    "--no-rivals": {"action": "store_true"},  # test: only the model and the floors
-    "--write": {},  # predict: into the shards, as this modality
-    "--what": {"choices": ("factors", "embedding"), "default": "factors"},
-    "--candidates": {"choices": ("cold", "mixed"), "default": "cold"},  # test: warm ones too
-    "--lengths": {"choices": ("unit", "typical", "own")},  # of mixed ones
-    "--results": {},  # test: name of the files, `results` by default
-    "--drop": {},  # test: as if no track had these modalities, such as genres,mlg
-    "--drop-each": {"action": "store_true"},  # test: also without each modality in turn
-    "--no-hint": {"action": "store_true"},  # fit: don't say what to do next
-    "--stages": {"type": int, "choices": (1, 2)},  # fit: see stages.py
-    "--stage-folds": {"type": int, "default": 5},
-    "--stage-vectors": {"choices": ("factors", "embedding"), "default": "factors"},
-    "--stage-dir": {},
-}
-"""Flags of ours, beside Lightning's."""
 
 _RECIPE = (
     "seed_everything",
@@ -58,98 +36,45 @@ _RECIPE = (
     "checkpoint",
 )
 
-LIGHTNING_S_WORDS = ("best", "last", "hpc", "registry")
-"""What may stand in the place of a checkpoint's path."""
 
-
-def lightning_cli(verb: str, args: Sequence[str], extra: Sequence[Callback] = ()) -> LightningCLI:
+def lightning_cli(verb: Verb, args: Sequence[str], extra: Sequence[Callback] = ()) -> LightningCLI:
     """Run one of Lightning's verbs.
 
-    Beside Lightning's own flags there are those of `OWN_FLAGS`.
+    Beside Lightning's own flags there are those of `flags.FLAGS`.
 
     Args:
         verb: fit, validate, test or predict.
         args: as on the command line.
         extra: callbacks beside the config's.
 
+    Returns:
+        Lightning's CLI; its trainer holds the callbacks, which have collected what came out.
+
     Raises:
         InputError: something that the user brought is wrong.
         SystemExit: after --help or --print_config, or for arguments that don't parse.
     """
     registry.load_all()
-    own = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for flag, options in OWN_FLAGS.items():
-        own.add_argument(flag, **options)
-    mine, rest = own.parse_known_args(list(args))
-    if mine.ckpt_path and mine.ckpt_path not in LIGHTNING_S_WORDS:
-        read_checkpoint(mine.ckpt_path)  # says what is wrong, where Lightning's reading would not
-    if verb == "fit":
-        folder, front = Path(mine.run) if mine.run else _default_run(rest), []
-        _must_be_free(folder, rest, mine.overwrite or mine.ckpt_path is not None)
-        mine.own_config = mine.ckpt_path and not any(a.startswith("--config") for a in rest)
-        if mine.own_config:
-            read_config(folder)
-            front = ["--config", str(folder / "config.yaml")]
-        if mine.ckpt_path == "last":  # one that was killed early has none, and starts anew
-            last = folder / "checkpoints" / LAST
-            mine.ckpt_path = str(last) if last.is_file() else None
-    else:
-        folder, front = Path(mine.run) if mine.run else _default_run(rest), []
-        if mine.run:
-            read_config(folder)
-            front = ["--config", str(folder / "config.yaml")]
-            mine.ckpt_path = mine.ckpt_path or str(best_checkpoint(folder))
-    if mine.ckpt_path:
-        rest += ["--ckpt_path", mine.ckpt_path]
-    if verb != "fit" and mine.run:
-        given = [b for a, b in pairwise([*rest, ""]) if a == "--data.shards"]
-        given += [a.partition("=")[2] for a in rest if a.startswith("--data.shards=")]
-        stages.complete(
-            folder, (given or [read_config(folder)["data"]["shards"]])[-1], lightning_cli
-        )
-    if mine.drop:
-        rest += [f"--data.drop=[{mine.drop}]"]
-    if mine.lengths and mine.candidates == "cold":
-        raise InputError("--lengths says what ranks warm beside cold: it needs --candidates mixed")
-    kind = "_mixed" if mine.candidates == "mixed" else ""
-    name = mine.results or "results" + kind + (f"_without_{mine.drop}" if mine.drop else "")
-    if mine.write:
-        extra = [*extra, prediction_writers.WriteVectors(mine.write, mine.what)]
-    rivals = verb == "test" and not mine.no_rivals
-    content = stages.content_of(folder) if rivals else None
-    root = ["--trainer.default_root_dir", str(folder.absolute())]
-    wants_root = not any(a.startswith("--trainer.default_root_dir") for a in rest)
+    own, rest = flags.parse(verb, args)
+    task = preparation.prepare(verb, own, rest, lightning_cli)
+    root = ["--trainer.default_root_dir", str(task.folder.absolute())]
+    has_root = any(arg.startswith("--trainer.default_root_dir") for arg in task.args)
     # A test's log takes the place of an earlier test's: figures lie in results.json.
     warnings.filterwarnings("ignore", "Experiment logs directory")
     # It warns that a program's own arguments go elsewhere: they do, on purpose.
     warnings.filterwarnings("ignore", "LightningCLI's args parameter")
-    cli = _CLI(
+    return _CLI(
         ColdStart,
         ColdStartData,
-        args=[verb, *front, *find_configs(rest), *(root if wants_root else [])],
+        args=[verb, *find_configs(task.args), *([] if has_root else root)],
         parser_class=_Parser,
         save_config_callback=_SaveConfig,
         save_config_kwargs={"overwrite": True},
         seed_everything_default=0,
-        trainer_defaults={
-            "callbacks": [
-                reports.FitReport(),
-                reports.TestReport(
-                    not mine.no_rivals, name, content, mine.candidates, mine.lengths
-                ),
-                prediction_writers.PredictionWriter(),
-                *extra,
-            ]
-        },
+        trainer_defaults={"callbacks": [*task.callbacks, *extra]},
         parser_kwargs={verb: {"prog": f"coldstart {verb}"}},
-        stages=mine if verb == "fit" else None,
+        stages=task.stages,
     )
-    if verb == "fit" and cli.trainer.is_global_zero and not mine.no_hint:
-        print(f"wrote {folder}\nnext: coldstart test --run {folder}")
-    if verb == "test" and mine.drop_each:
-        again = [arg for arg in args if arg not in ("--drop-each", "--no-rivals")]
-        drop_each.drop_each(folder, name, [*again, "--no-rivals"], lightning_cli)
-    return cli
 
 
 class _Parser(LightningArgumentParser):
@@ -262,21 +187,3 @@ def _must_be_plugins(model: Any) -> None:
                     f"model.{key}: {path} is not the {kind} plugin of that name, which is "
                     f"{loaded.__module__}.{loaded.__name__}; a checkpoint could not be loaded again"
                 )
-
-
-def _default_run(args: Sequence[str]) -> Path:
-    configs = [arg for arg in args if arg.endswith((".yaml", ".yml"))]
-    return Path("runs") / (Path(configs[0]).stem if configs else "run")
-
-
-def _must_be_free(folder: Path, args: Sequence[str], wanted: bool) -> None:
-    shows = any(arg.startswith(("--print_config", "--help", "-h")) for arg in args)
-    if (folder / "checkpoints").exists() and not (wanted or shows):
-        raise InputError(
-            f"{folder}: holds a run already; choose another --run, go on with it by "
-            f"--ckpt_path last, or pass --overwrite"
-        )
-
-
-def _flags(overrides: Overrides | None) -> list[str]:
-    return [f"--{key}={value}" for key, value in (overrides or {}).items()]

@@ -17,7 +17,7 @@ from coldstart.files import StrPath
 from coldstart.fusion.base import FusionHead
 from coldstart.model import net
 from coldstart.model.checkpoint import recipe_in
-from coldstart.model.net import Net, Prediction, known, with_modality_dropout
+from coldstart.model.net import Net, Prediction, any_present, with_modality_dropout
 from coldstart.retrieval import model_methods
 from coldstart.runs import pretrained
 from coldstart.targets.base import Target
@@ -132,17 +132,17 @@ class ColdStart(Net, LightningModule):
         if self.fusion.closed_form:  # no step moves anything, but steps are what Lightning counts
             return 0.0 * torch.stack([p.sum() for p in self.parameters()]).sum()
         inputs = with_modality_dropout(batch.inputs, self.modality_dropout)
-        made = self(inputs)
-        loss = self.target.objective(made, batch.target.values, batch.track_ids).mean()
-        if self._is_loss_wanted(batch_idx):
+        outputs = self(inputs)
+        loss = self.target.objective(outputs, batch.target.values, batch.track_ids).mean()
+        if self._is_loss_logged(batch_idx):
             self.log("train_loss", loss, prog_bar=True, batch_size=len(batch.track_ids))
         return loss
 
-    def _is_loss_wanted(self, batch_idx: int) -> bool:
+    def _is_loss_logged(self, batch_idx: int) -> bool:
         """When loggers take it; for the progress bar at every tenth step and at an epoch's ends.
 
         Lightning's bookkeeping of one number takes 5 % of a small net's step. No clock decides: a
-        fit that goes on must log what it would have logged.
+        resumed fit must log what an uninterrupted one logs.
         """
         trainer: Any = self.trainer
         logged = (trainer.global_step + 1) % max(1, trainer.log_every_n_steps) == 0
@@ -150,9 +150,9 @@ class ColdStart(Net, LightningModule):
 
     def validation_step(self, batch: Batch) -> Prediction:  # type: ignore[override]
         """Collect the loss; the outputs are for callbacks, such as `RankingOnValidation`."""
-        made = self(batch.inputs)
-        self.val_loss.update(self.target.objective(made, batch.target.values, batch.track_ids))
-        return Prediction(batch.track_ids, self.target.output(made), {})
+        outputs = self(batch.inputs)
+        self.val_loss.update(self.target.objective(outputs, batch.target.values, batch.track_ids))
+        return Prediction(batch.track_ids, self.target.output(outputs), {})
 
     def on_validation_epoch_end(self) -> None:
         """Reduce the loss over ranks once; a rank whose part was empty must take part too.
@@ -165,12 +165,12 @@ class ColdStart(Net, LightningModule):
             self.trainer.should_stop = True
 
     def test_step(self, batch: Batch) -> Prediction:  # type: ignore[override]
-        """The outputs; `results.TestReport` makes figures of them.
+        """The outputs; `reports.TestReport` makes figures of them.
 
         A track of which nothing is known gets zeros: no opinion, instead of a confident wrong one.
         """
-        made = self._outputs(batch)
-        return made._replace(values=made.values * known(batch.inputs)[:, None])
+        outputs = self._outputs(batch)
+        return outputs._replace(values=outputs.values * any_present(batch.inputs)[:, None])
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam with its defaults, as in the talk; `--optimizer` on the command line replaces it.

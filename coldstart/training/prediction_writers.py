@@ -5,6 +5,7 @@ the shards.
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import time
 from collections import deque
@@ -23,7 +24,7 @@ from coldstart.errors import InputError, Preempted
 from coldstart.files import atomic, fingerprint
 from coldstart.model.checkpoint import weights_id
 from coldstart.model.net import Prediction
-from coldstart.model.predictions import Predictions, TrackMeans, as_array, joined
+from coldstart.model.predictions import Predictions, TrackMeans, as_array, join
 from coldstart.runs.first_stage import Vectors
 from coldstart.runs.run import vectors_folder
 from coldstart.shards.reading import Shards
@@ -35,19 +36,26 @@ from coldstart.training.lightning_module import ColdStart
 from coldstart.training.ranks import gather, parts_of
 from coldstart.training.run_checkpoint import minutes_of
 
+log = logging.getLogger(__name__)
+
 
 class PredictionWriter(Callback):
-    """Writes a predict's outputs, one vector a track, to `predictions/` in the run's folder."""
+    """Writes a predict's outputs, one vector a track, to `predictions/` in the run's folder.
+
+    Attributes:
+        next_step: after it has written, what to do next; empty if there is nothing to say.
+    """
 
     what: Vectors = "factors"
+    next_step: str = ""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """What is finished already is asked for when the weights are there."""
+        """The finished tracks are looked up later, when the weights are loaded."""
         if stage == "predict":
             model, data = parts_of(trainer, pl_module)
-            data.ask_finished(lambda: self._look(trainer, model, data))
+            data.ask_finished(lambda: self._finished_tracks(trainer, model, data))
 
-    def _look(self, trainer: Trainer, model: ColdStart, data: ColdStartData) -> set[str]:
+    def _finished_tracks(self, trainer: Trainer, model: ColdStart, data: ColdStartData) -> set[str]:
         """Tracks that an earlier predict, which was killed, has finished."""
         settings = [data.missing, sorted(data.drop), data.shards.about]
         key = fingerprint(model.recipe(), weights_id(model), self.what, settings)
@@ -56,11 +64,11 @@ class PredictionWriter(Callback):
         self.earlier = self.parts.read()
         self.finished = {track for part in self.earlier for track in part.track_ids}
         if self.finished and trainer.is_global_zero:
-            print(f"{len(self.finished):,} tracks are there already, going on")
+            log.info(f"resumed: {len(self.finished):,} tracks are finished already")
         return self.finished
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start, with what there is."""
+        """Start with what an earlier predict has finished."""
         _, data = parts_of(trainer, pl_module)
         self.means = TrackMeans()
         self.mine: list[Predictions] = []
@@ -83,11 +91,13 @@ class PredictionWriter(Callback):
         self.means.add([outputs.track_ids[i] for i in new], self.values_of(outputs)[new])
         self.open.append(batch.track_ids[-1])
         due = time.monotonic() - self.saved_at >= 60 * minutes_of(trainer)
-        if (due or self.sigterm.came) and (made := self.means.take(self.open)):
-            self.parts.write(made)
-            self.mine.append(made)
-            self.saved_at = time.monotonic()
-        if self.sigterm.came:
+        if due or self.sigterm.received:
+            predictions = self.means.take(self.open)
+            if predictions:
+                self.parts.write(predictions)
+                self.mine.append(predictions)
+                self.saved_at = time.monotonic()
+        if self.sigterm.received:
             raise Preempted(self.parts.folder)
 
     def values_of(self, outputs: Prediction) -> Tensor:
@@ -97,12 +107,13 @@ class PredictionWriter(Callback):
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write what all ranks have collected."""
         model, data = parts_of(trainer, pl_module)
-        if last := self.means.take(()):
-            self.mine.append(last)
+        rest = self.means.take(())
+        if rest:
+            self.mine.append(rest)
         everything = [part for parts in gather(trainer, self.mine) for part in parts]
         if trainer.is_global_zero:
             tracks = data.shards.all_tracks()
-            self.write(trainer, model, data, joined([*self.earlier, *everything], tracks))
+            self.write(trainer, model, data, join([*self.earlier, *everything], tracks))
             self.parts.clear()
 
     def write(
@@ -114,13 +125,15 @@ class PredictionWriter(Callback):
         folder = vectors_folder(root, data.shards)
         tracks = data.shards.all_tracks()
         predictions.save(folder, tracks)
-        print(f"wrote the vectors of {len(predictions.track_ids):,} tracks to {folder}")
+        log.info(f"wrote the vectors of {len(predictions.track_ids):,} tracks to {folder}")
         if unknown := len(tracks) - len(predictions.track_ids):
-            print(f"nothing is known of {unknown:,} tracks: they have none of the model's inputs")
+            log.info(
+                f"{unknown:,} tracks have none of the model's inputs: nothing is known of them"
+            )
         if is_run and isinstance(model.target, TrackFactors):
             own = folder.name == "predictions"
             where = "" if own else f" --shards {data.shards.place}"
-            print(f"next: coldstart recommend --run {root}{where} --like TRACK_ID")
+            self.next_step = f"coldstart recommend --run {root}{where} --like TRACK_ID"
 
 
 class WriteVectors(PredictionWriter):
@@ -174,8 +187,8 @@ class WriteVectors(PredictionWriter):
         vectors = dict(zip(predictions.track_ids, as_array(predictions.values), strict=True))
         facts = self.facts or {"what": self.what, "made_by": made_by, "source": made_by}
         add_vectors(data.shards, self.modality, vectors, facts, None)
-        print(f"wrote {self.modality} of {len(vectors):,} tracks into {data.shards.folder}")
-        print("its values of training tracks come from a net that was fitted on these tracks")
+        log.info(f"wrote {self.modality} of {len(vectors):,} tracks into {data.shards.folder}")
+        log.info("its values of training tracks come from a net that was fitted on these tracks")
 
 
 class WriteModality(PredictionWriter):
@@ -219,12 +232,12 @@ class WriteModality(PredictionWriter):
             "source": fingerprint("listener", folds, model.target.names),
         }
         written = add_vectors(data.shards, self.modality, vectors, source, fold)
-        print(f"wrote {self.modality} of {len(vectors):,} tracks into {data.shards.folder}")
-        left = sorted(set(range(folds or 0)) - set(written))
-        if left:
-            print(f"next: fit and predict with --data.fold {left[0]} (of {folds})")
+        log.info(f"wrote {self.modality} of {len(vectors):,} tracks into {data.shards.folder}")
+        missing = sorted(set(range(folds or 0)) - set(written))
+        if missing:
+            self.next_step = f"fit and predict with --data.fold {missing[0]} (of {folds})"
         else:
-            print(f"next: coldstart fit --config {self.modality}.yaml")
+            self.next_step = f"coldstart fit --config {self.modality}.yaml"
 
 
 def _annotated(data: ColdStartData, target: Attributes) -> set[str]:
@@ -241,24 +254,24 @@ def _annotated(data: ColdStartData, target: Attributes) -> set[str]:
 
 
 class Parts:
-    """A folder of finished tracks' outputs; its name says what they hang on."""
+    """A folder of finished tracks' outputs; its name says what they depend on."""
 
     def __init__(self, run: Path, name: str, key: str, rank: int) -> None:
         self.folder, self.name, self.rank = run / ".parts" / f"{name}-{key}", name, rank
 
     def read(self) -> list[Predictions]:
-        """What is there; what other weights or settings have left is removed."""
+        """The parts so far; those of other weights or settings are removed."""
         for other in self.folder.parent.glob(f"{self.name}-*"):
             if other != self.folder:
                 shutil.rmtree(other, ignore_errors=True)
         return [_read(path) for path in sorted(self.folder.glob("[0-9]*.safetensors"))]
 
-    def write(self, made: Predictions) -> None:
+    def write(self, predictions: Predictions) -> None:
         """Add tracks; ranks write side by side."""
         number = len(list(self.folder.glob(f"{self.rank}-*.safetensors")))
         with atomic(self.folder / f"{self.rank}-{number}.safetensors") as temporary:
-            ids = {"track_ids": json.dumps(made.track_ids)}
-            save_file({"vectors": made.values.contiguous()}, temporary, ids)
+            ids = {"track_ids": json.dumps(predictions.track_ids)}
+            save_file({"vectors": predictions.values.contiguous()}, temporary, ids)
 
     def clear(self) -> None:
         """All is done, and written elsewhere."""

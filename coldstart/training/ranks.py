@@ -10,7 +10,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from coldstart.data.datamodule import ColdStartData
 from coldstart.errors import InputError
-from coldstart.model.predictions import OnePiece, Predictions, TrackMeans, joined
+from coldstart.model.predictions import OnePiece, Predictions, TrackMeans, join
 from coldstart.training.lightning_module import ColdStart
 
 
@@ -33,8 +33,8 @@ def parts_of(trainer: Trainer, module: LightningModule) -> tuple[ColdStart, Cold
 
 def merged(trainer: Trainer, data: ColdStartData, mine: TrackMeans | OnePiece) -> Predictions:
     """What all ranks have collected, on every rank, in the dataset's order."""
-    parts = [part for part in gather(trainer, mine.done() if mine.seen else None) if part]
-    return joined(parts, data.shards.all_tracks())
+    parts = [part for part in gather(trainer, mine.predictions() if len(mine) else None) if part]
+    return join(parts, data.shards.all_tracks())
 
 
 def is_main() -> bool:

@@ -4,9 +4,11 @@ the trainer's `default_root_dir`.
 
 from __future__ import annotations
 
+import logging
 import math
 import statistics
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from coldstart.errors import InputError
 from coldstart.evaluation import evaluate, results
 from coldstart.evaluation.metrics import means
 from coldstart.evaluation.rivals.by_factors import RIVAL_USERS
-from coldstart.evaluation.tasks import Lengths, Task, ranking_task
+from coldstart.evaluation.tasks import Lengths, Task, TestCandidates, ranking_task
 from coldstart.files import write_json
 from coldstart.model.checkpoint import weights_id
 from coldstart.model.net import Net, Prediction
@@ -28,6 +30,8 @@ from coldstart.model.predictions import OnePiece, Predictions, TrackMeans, as_ar
 from coldstart.targets.attributes import Attributes
 from coldstart.targets.track_factors import TrackFactors, cosine_distance
 from coldstart.training.ranks import gather, merged, parts_of
+
+log = logging.getLogger(__name__)
 
 
 class FitReport(Callback):
@@ -131,16 +135,23 @@ class RankingOnValidation(Callback):
 
 
 class TestReport(Callback):
-    """Collects a test's outputs, and writes and prints the figures."""
+    """Collects a test's outputs, and writes the figures.
+
+    Attributes:
+        text: after the test, the figures as tables for people: `print(report.text)`.
+        next_step: after the test of a run, the command to try next; else empty.
+    """
 
     __test__ = False  # pytest: not a test
+    text: str = ""
+    next_step: str = ""
 
     def __init__(
         self,
         rivals: bool = True,
         name: str = "results",
         content: Net | None = None,
-        candidates: evaluate.Candidates = "cold",
+        candidates: TestCandidates = "cold",
         lengths: Lengths | None = None,
     ) -> None:
         """A report.
@@ -178,14 +189,14 @@ class TestReport(Callback):
         has = batch.target.present
         true = batch.target.values[has]
         self.truth.add(
-            [t for t, there in zip(batch.track_ids, has.tolist(), strict=True) if there], true
+            [t for t, known in zip(batch.track_ids, has.tolist(), strict=True) if known], true
         )
         if len(true) and isinstance(pl_module.target, TrackFactors):
             distance = cosine_distance(outputs.values[has], true).double()
             self.losses += torch.stack([distance.sum(), has.sum()]).cpu()
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Compute, print and write the figures."""
+        """Compute and write the figures."""
         model, data = parts_of(trainer, pl_module)
         predictions = merged(trainer, data, self.means)
         losses = sum(gather(trainer, self.losses))
@@ -197,7 +208,8 @@ class TestReport(Callback):
                 path = Path(trainer.default_root_dir) / f"{self.name}.json"
                 about = _correlations(model.target, predictions, truth)
                 write_json(path, {**about, "weights": weights_id(model)})
-                print(f"wrote {path}")
+                self.text = _correlation_text(about)
+                log.info(f"wrote {path}")
             return
         if not trainer.is_global_zero:
             return
@@ -232,14 +244,14 @@ class TestReport(Callback):
         ours = {f"test_{key}": v for key, v in rows[0]._asdict().items() if isinstance(v, float)}
         for logger in trainer.loggers:
             logger.log_metrics(ours)
-        print()  # a progress bar may have left its line open
-        print(results.table(rows))
-        print(results.caption(about))
-        print(f"\n{results.spread_table(rows)}\n{results.spread_caption(about)}")
+        self.text = (
+            f"{results.table(rows)}\n{results.caption(about)}\n\n"
+            f"{results.spread_table(rows)}\n{results.spread_caption(about)}"
+        )
         beside = f"{self.name}.csv and {results.by_user_name(self.name)}"
-        print(f"wrote {root / self.name}.json, {beside}")
+        log.info(f"wrote {root / self.name}.json, {beside}")
         if (root / "config.yaml").is_file():  # else a trainer made in Python, and no run
-            print(f"next: coldstart recommend --run {root} --like TRACK_ID")
+            self.next_step = f"coldstart recommend --run {root} --like TRACK_ID"
 
 
 def _correlations(
@@ -255,8 +267,14 @@ def _correlations(
     named = {n: round(float(c), 4) for n, c in zip(target.names, correlation, strict=True)}
     best = dict(sorted(named.items(), key=lambda item: -item[1]))
     mean = float(correlation.mean())
-    print(f"correlation of estimated with human attributes over {len(true):,} test tracks:")
-    for attribute, value in best.items():
-        print(f"  {value:6.3f}  {attribute}")
-    print(f"  {mean:6.3f}  mean (0 = no better than chance)")
     return {"tracks": len(true), "mean_correlation": mean, "correlation": best}
+
+
+def _correlation_text(about: Mapping[str, Any]) -> str:
+    return "\n".join(
+        [
+            f"correlation of estimated with human attributes over {about['tracks']:,} test tracks:",
+            *(f"  {value:6.3f}  {name}" for name, value in about["correlation"].items()),
+            f"  {about['mean_correlation']:6.3f}  mean (0 = no better than chance)",
+        ]
+    )

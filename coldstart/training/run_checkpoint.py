@@ -1,4 +1,4 @@
-"""Keeping a run's checkpoints, so that a fit that was cut off goes on as if nothing had been.
+"""Keeping a run's checkpoints, so that a fit that was interrupted can be resumed exactly.
 
 `best.ckpt` is the model with the lowest validation loss, `last.ckpt` is where training is: written
 after epochs, every few minutes within them, when a SIGTERM comes, and at the end.
@@ -6,6 +6,7 @@ after epochs, every few minutes within them, when a SIGTERM comes, and at the en
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Mapping
@@ -23,6 +24,8 @@ from coldstart.files import atomic
 from coldstart.model.checkpoint import LAST
 from coldstart.sigterm import Sigterm
 from coldstart.training.ranks import gather
+
+log = logging.getLogger(__name__)
 
 _ASK = 10
 """Steps after which several ranks ask each other whether to save: a GPU waits for the answer."""
@@ -83,7 +86,7 @@ class RunCheckpoint(ModelCheckpoint):
         super().on_fit_start(trainer, pl_module)
 
     def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """From here on a SIGTERM is heard."""
+        """From here on a SIGTERM is answered."""
         self._sigterm.listen()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -95,7 +98,7 @@ class RunCheckpoint(ModelCheckpoint):
         super().on_train_start(trainer, pl_module)
         self._saved_at = time.monotonic()
         if self._resumed:
-            _go_on(trainer, self._resumed)
+            _restore(trainer, self._resumed)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -103,7 +106,7 @@ class RunCheckpoint(ModelCheckpoint):
         """Save where training is if it is time, on any rank, and nothing else comes first."""
         if trainer.world_size > 1 and self.minutes and (batch_idx + 1) % _ASK:
             return
-        due = self._sigterm.came or time.monotonic() - self._saved_at >= 60 * self.minutes
+        due = self._sigterm.received or time.monotonic() - self._saved_at >= 60 * self.minutes
         if _is_between(trainer, batch_idx) and _any(trainer, due):
             self._save_last(trainer)
 
@@ -111,10 +114,10 @@ class RunCheckpoint(ModelCheckpoint):
         """Save the best model, then where training is; of short epochs, not each time."""
         super().on_train_epoch_end(trainer, pl_module)
         wait = min(60 * self.minutes, 20 * self._took)
-        due = self._sigterm.came or time.monotonic() - self._saved_at >= wait
+        due = self._sigterm.received or time.monotonic() - self._saved_at >= wait
         if _is_last_epoch(trainer) or _any(trainer, due):
             self._save_last(trainer)
-        if trainer.fit_loop.restarting:  # an epoch that was gone on with: Lightning would leave it
+        if trainer.fit_loop.restarting:  # a resumed epoch: Lightning would leave it
             _look_at_loss(trainer, trainer.current_epoch + 1, trainer.callback_metrics)
 
     def on_save_checkpoint(
@@ -131,7 +134,7 @@ class RunCheckpoint(ModelCheckpoint):
         self._resumed = {key: checkpoint.get(key) for key in ("generators", "metrics")}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """The best model is where this run lies now; its folder may have been moved."""
+        """The best model lies where this run lies now; its folder may have been moved."""
         path, scores = str(Path(str(self.dirpath)) / "best.ckpt"), state_dict["best_k_models"]
         best = path if scores else ""
         here = {
@@ -149,7 +152,7 @@ class RunCheckpoint(ModelCheckpoint):
         trainer.save_checkpoint(path, weights_only=False)
         self._saved_at = time.monotonic()
         self._took = self._saved_at - began
-        if any(gather(trainer, self._sigterm.came)):
+        if any(gather(trainer, self._sigterm.received)):
             raise Preempted(path) if trainer.is_global_zero else SystemExit(0)
 
 
@@ -179,19 +182,19 @@ def _is_between(trainer: Trainer, batch_idx: int) -> bool:
     return whole and not validates and not trainer.is_last_batch
 
 
-def _go_on(trainer: Trainer, resumed: dict[str, Any]) -> None:
+def _restore(trainer: Trainer, resumed: dict[str, Any]) -> None:
     """Restore what Lightning doesn't."""
     if trainer.max_steps != -1 and trainer.is_last_batch:
         raise InputError(
-            "Lightning can't go on from the end of an epoch under trainer.max_steps; give "
+            "Lightning can't resume from the end of an epoch under trainer.max_steps; give "
             "--trainer.max_steps -1 and --trainer.max_epochs in its place"
         )
     mine, metrics = resumed["generators"] or [], resumed["metrics"] or {}
     if len(mine) == trainer.world_size:
         random_state.restore(mine[trainer.global_rank], trainer.strategy.root_device)
     elif trainer.is_global_zero:
-        print(
-            f"going on with {trainer.world_size} processes, after {len(mine)}: the same model, but "
+        log.warning(
+            f"resumed with {trainer.world_size} processes, after {len(mine)}: the same model, but "
             "not the very weights that an uninterrupted fit would have made"
         )
     if not trainer.is_last_batch:

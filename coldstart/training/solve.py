@@ -36,19 +36,20 @@ def must_be_fixed(model: Net) -> None:
             )
 
 
-def groups(data: ColdStartData) -> dict[str, int]:
-    """Training track → number of what must be left out with it: its artist's tracks, if no held-out
-    track's artist is in training; else itself alone.
+def groups_of(data: ColdStartData) -> dict[str, int]:
+    """Training track → number of its group, which is left out together: its artist's tracks, if no
+    held-out track's artist is in training; else the track alone.
     """
-    train, held_out = (data.shards.all_tracks(s) for s in (["train"], ["val", "test"]))
-    artist: dict[str, str] = {track["track_id"]: track.get("artist_id") or "" for track in train}
-    held = {track.get("artist_id") for track in held_out} - {None, ""}
-    apart = bool(held) and not held & set(artist.values())
-    numbers: dict[tuple[bool, str], int] = {}
-    return {
-        track: numbers.setdefault((True, name) if apart and name else (False, track), len(numbers))
-        for track, name in artist.items()
-    }
+    train, held_out = data.shards.all_tracks(["train"]), data.shards.all_tracks(["val", "test"])
+    artists: dict[str, str] = {track["track_id"]: track.get("artist_id") or "" for track in train}
+    held_out_artists = {track.get("artist_id") for track in held_out} - {None, ""}
+    disjoint = bool(held_out_artists) and not held_out_artists & set(artists.values())
+    numbers: dict[tuple[str, str], int] = {}  # one counter for groups of an artist and of a track
+    groups = {}
+    for track, artist in artists.items():
+        group = ("artist", artist) if disjoint and artist else ("track", track)
+        groups[track] = numbers.setdefault(group, len(numbers))
+    return groups
 
 
 def solve(model: Net, data: ColdStartData) -> None:
@@ -61,22 +62,21 @@ def solve(model: Net, data: ColdStartData) -> None:
     """
     must_be_fixed(model)
 
-    group = groups(data)
+    group = groups_of(data)
 
     def rows() -> Iterator[Solvable]:
         for batch in data.batches(["train"], needs_target=True, folded=True, alone=True):
-            inputs, target = (moved := batch.to(model.device)).inputs, moved.target
-            present = {name: modality.present for name, modality in inputs.items()}
+            batch = batch.to(model.device)
             yield Solvable(
-                encoded=model.encode(inputs),
-                present=present,
-                vectors=model.target.aim(target.values),
+                encoded=model.encode(batch.inputs),
+                present={name: modality.present for name, modality in batch.inputs.items()},
+                vectors=model.target.aim(batch.target.values),
                 group=torch.tensor([group[t] for t in batch.track_ids], device=model.device),
             )
 
     training = model.training
     model.eval()
     with torch.no_grad():
-        said = model.fusion.solve(rows)
+        report = model.fusion.solve(rows)
     model.train(training)
-    rank_zero_info(said)
+    rank_zero_info(report)

@@ -1,16 +1,17 @@
 """Two-stage training, as in the talk: single nets first, then a head on what they computed.
 
-The head must see of a training track what it will see of an unheard one. A net that was fitted on a
-track describes it better than any track it has not heard, so by default the nets are cross-fitted:
-with F folds, net f is fitted without fold f, a training track's vector comes from the one net that
-left it out, and any other track's is the mean over all F, which have all left it out. That needs
-vectors whose axes mean the same in every net, so it is the predicted factors that are written.
+The head must see of a training track what it will see of a new one. A net describes a track that it
+was fitted on better than others, so by default the nets are cross-fitted: with F folds, net f is
+fitted without fold f, a training track's vector comes from the one net that was fitted without it,
+and any other track's is the mean over all F nets. That needs vectors whose axes mean the same in
+every net, so it is the predicted factors that are written.
 With one fold there is one net, fitted on all training tracks, and its embedding may be taken too:
 the talk's way (Oramas et al., DLRS 2017), kept to be compared with. See docs/decisions/0008.
 """
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, redirect_stdout
@@ -22,8 +23,7 @@ import yaml
 from filelock import FileLock
 
 from coldstart import registry
-from coldstart.data.folds import unheard_by
-from coldstart.encoders.artist import ARTIST
+from coldstart.data.folds import nets_without
 from coldstart.errors import InputError
 from coldstart.factors.factors import Factors
 from coldstart.files import atomic, fingerprint, write_json
@@ -37,6 +37,8 @@ from coldstart.shards.reading import Shards
 from coldstart.shards.writing import add_vectors
 from coldstart.training.prediction_writers import WriteVectors
 from coldstart.training.ranks import is_main
+
+log = logging.getLogger(__name__)
 
 Lightning = Callable[..., Any]
 """`training.lightning_cli`: a stage is made of ordinary fits and predicts."""
@@ -72,8 +74,8 @@ def first_stage(
 ) -> dict[str, dict[str, Any]]:
     """Train a net for each encoder, and write what it computes into the shards.
 
-    What is there already, from the same settings, is taken, whoever made it; a net that was
-    interrupted goes on.
+    Vectors that exist already, from the same settings, are used, whoever made them; a net that was
+    interrupted is resumed.
 
     Args:
         config: a fit's whole configuration; each of its encoders becomes a model of its own.
@@ -135,7 +137,7 @@ def complete(run: Path, shards: str, lightning: Lightning) -> None:
 
 
 def content_of(run: Path) -> Net | None:
-    """The encoders of a two-stage run's content, before any net has made something of it."""
+    """The encoders of a two-stage run's content itself, not of the first stage's vectors."""
     stages = first_stage_of(run)
     if not stages:
         return None
@@ -147,15 +149,15 @@ def content_of(run: Path) -> Net | None:
 
 
 def _train(stage: Stage, config: dict[str, Any], dataset: Shards, lightning: Lightning) -> Stage:
-    if _is_there(stage, dataset):
-        print(f"{stage.modality}: already there, from the same settings")
+    if _exists(stage, dataset):
+        log.info(f"{stage.modality}: exists already, from the same settings")
         return stage._replace(runs=Shards(dataset.folder).info(stage.modality)["runs"])
     for fold, place in enumerate(stage.runs):
         run, finished = Path(place), Path(place) / "fitted"
         if finished.is_file() and finished.read_text() == stage.made_by:
             continue
-        print(f"first stage: {stage.modality}, net {fold + 1} of {len(stage.runs)}", flush=True)
-        going_on = begin(run, stage.made_by, is_main())
+        log.info(f"first stage: {stage.modality}, net {fold + 1} of {len(stage.runs)}")
+        resume_flags = begin(run, stage.made_by, is_main())
         data = {**config["data"]}
         if len(stage.runs) > 1:
             data |= {"folds": len(stage.runs), "fold": fold}
@@ -163,7 +165,7 @@ def _train(stage: Stage, config: dict[str, Any], dataset: Shards, lightning: Lig
         if is_main():
             with atomic(recipe) as temporary:
                 temporary.write_text(yaml.safe_dump({**config, "data": data}), encoding="utf-8")
-        args = ["--config", str(recipe), "--run", str(run), "--stages", "1", "--no-hint", *going_on]
+        args = ["--config", str(recipe), "--run", str(run), "--stages", "1", *resume_flags]
         lightning("fit", args)
         if is_main():
             finished.write_text(stage.made_by)
@@ -172,10 +174,11 @@ def _train(stage: Stage, config: dict[str, Any], dataset: Shards, lightning: Lig
 
 
 def _write(stage: Stage, dataset: Shards, lightning: Lightning) -> None:
-    if _is_there(stage, dataset):
+    if _exists(stage, dataset):
         return
     for run in stage.runs:
-        if not (note := Path(run) / "fitted").is_file() or note.read_text() != stage.made_by:
+        note = Path(run) / "fitted"
+        if not note.is_file() or note.read_text() != stage.made_by:
             raise InputError(
                 f"{dataset.folder}: has no '{stage.modality}', and the net that makes it, {run}, "
                 "is gone or was fitted anew; fit the model that reads it again"
@@ -198,7 +201,7 @@ def _write(stage: Stage, dataset: Shards, lightning: Lightning) -> None:
     if is_main():
         vectors = cross_fitted(stage.runs, dataset)
         add_vectors(dataset, stage.modality, vectors, {**facts, "folds": len(stage.runs)}, None)
-        print(f"wrote {stage.modality} of {len(vectors):,} tracks into {dataset.folder}")
+        log.info(f"wrote {stage.modality} of {len(vectors):,} tracks into {dataset.folder}")
 
 
 def cross_fitted(
@@ -208,7 +211,7 @@ def cross_fitted(
 
     Args:
         runs: of fold 0, 1, …, each with predictions for the dataset.
-        dataset: its training tracks belong to one fold each; all others are unheard by every net.
+        dataset: its training tracks belong to one fold each; no net was fitted on any other.
 
     Returns:
         Track id → vector.
@@ -217,9 +220,9 @@ def cross_fitted(
     sums: dict[str, np.ndarray[Any, Any]] = {}
     counts: dict[str, int] = {}
     for fold, run in enumerate(runs):
-        made = Predictions.load(vectors_folder(Path(run), dataset))
-        for track, vector in zip(made.track_ids, as_array(made.values), strict=True):
-            if fold in unheard_by(track, training, len(runs)):
+        predictions = Predictions.load(vectors_folder(Path(run), dataset))
+        for track, vector in zip(predictions.track_ids, as_array(predictions.values), strict=True):
+            if fold in nets_without(track, training, len(runs)):
                 sums[track] = sums[track] + vector if track in sums else vector
                 counts[track] = counts.get(track, 0) + 1
     return {track: (sums[track] / counts[track]).astype(np.float32) for track in sums}
@@ -231,13 +234,13 @@ def _to_train(config: Mapping[str, Any]) -> list[str]:
     Not those whose vectors are there already; and for a head that is solved, only those that have
     layers: it reads the other ones' content as it is.
     """
-    made = {
+    parts = {
         name: registry.create("encoders", _recipe(part))
         for name, part in config["model"]["encoders"].items()
     }
     if _is_solved(config):
-        return [name for name, encoder in made.items() if encoder.has_layers()]
-    return [name for name, encoder in made.items() if not encoder.precomputed]
+        return [name for name, encoder in parts.items() if encoder.has_layers()]
+    return [name for name, encoder in parts.items() if not encoder.precomputed]
 
 
 def _is_solved(config: Mapping[str, Any]) -> bool:
@@ -252,14 +255,14 @@ def _recipe(part: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _reads_factors(stage: Stage) -> bool:
-    """Whether a stage's encoder reads what is made of the factors: other tracks' vectors."""
+    """Whether a stage's encoder reads the factors of other tracks."""
     (recipe,) = read_config(stage.runs[0])["model"]["encoders"].values()
-    return ARTIST in registry.load("encoders", _recipe(recipe)["class"]).fields
+    return bool(registry.load("encoders", _recipe(recipe)["class"]).reads_factors)
 
 
-def _is_there(stage: Stage, dataset: Shards) -> bool:
-    made: str | None = Shards(dataset.folder).modalities.get(stage.modality, {}).get("made_by")
-    return made == stage.made_by
+def _exists(stage: Stage, dataset: Shards) -> bool:
+    made_by: str | None = Shards(dataset.folder).modalities.get(stage.modality, {}).get("made_by")
+    return made_by == stage.made_by
 
 
 def _made_by(config: Mapping[str, Any], folds: int, vectors: Vectors) -> str:

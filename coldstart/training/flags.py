@@ -1,0 +1,150 @@
+"""The flags of fit, validate, test and predict that are coldstart's own, beside Lightning's."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NoReturn
+
+from coldstart.errors import InputError
+
+Verb = Literal["fit", "validate", "test", "predict"]
+
+ABOUT: dict[Verb, str] = {
+    "fit": "Train a model from a config, and write a run: its folder, with the best checkpoint.",
+    "validate": "Compute the validation loss of a run.",
+    "test": "Compute a run's figures on test tracks, beside floors and rivals from the same split.",
+    "predict": "Write a run's outputs for all tracks: vectors, or a listener's attributes.",
+}
+
+_RUN = {"metavar": "DIR", "help": "Folder of a fitted run: brings its config and best checkpoint."}
+_CHECKPOINT = {"metavar": "PATH", "help": "Another checkpoint than the run's best one."}
+
+FLAGS: dict[Verb, dict[str, dict[str, Any]]] = {
+    "fit": {
+        "--run": {
+            "metavar": "DIR",
+            "help": "Folder to write; runs/NAME by default, with the config's name.",
+        },
+        "--overwrite": {"action": "store_true", "help": "Replace a run that the folder holds."},
+        "--ckpt_path": {
+            "metavar": "PATH",
+            "help": "Resume from this checkpoint; `last`: from where the run was interrupted.",
+        },
+        "--stages": {
+            "type": int,
+            "choices": (1, 2),
+            "help": "1: encoders and head train together. 2: a net for each encoder first, then "
+            "the head on what they predict; the default where several encoders are trained.",
+        },
+        "--stage-folds": {
+            "type": int,
+            "default": 5,
+            "metavar": "N",
+            "help": "Nets for each encoder in the first of two stages, each fitted without one "
+            "fold of the tracks.",
+        },
+        "--stage-vectors": {
+            "choices": ("factors", "embedding"),
+            "default": "factors",
+            "help": "What the head reads: the factors that the nets predict, or, with "
+            "--stage-folds 1, their embeddings.",
+        },
+        "--stage-dir": {
+            "metavar": "DIR",
+            "help": "Folder of the first stage's runs; stage1 in the run's folder by default.",
+        },
+        "--no-hint": {"action": "store_true", "help": "Don't print the next command to try."},
+    },
+    "validate": {"--run": _RUN, "--ckpt_path": _CHECKPOINT},
+    "test": {
+        "--run": _RUN,
+        "--ckpt_path": _CHECKPOINT,
+        "--candidates": {
+            "choices": ("cold", "mixed"),
+            "default": "cold",
+            "help": "What is ranked: the test tracks, or these among all factorised ones.",
+        },
+        "--lengths": {
+            "choices": ("unit", "typical", "own"),
+            "help": "How mixed candidates are ranked: by cosine, or by dot product with predicted "
+            "vectors of a typical length or of their own.",
+        },
+        "--drop": {
+            "metavar": "NAMES",
+            "help": "Test as if no track had these modalities, such as genres,mlg.",
+        },
+        "--drop-each": {
+            "action": "store_true",
+            "help": "Test also without each modality in turn, and say what each loss costs.",
+        },
+        "--no-rivals": {"action": "store_true", "help": "Only the model and the floors."},
+        "--results": {
+            "metavar": "NAME",
+            "help": "Name of the files in the run's folder; `results` by default.",
+        },
+    },
+    "predict": {
+        "--run": _RUN,
+        "--ckpt_path": _CHECKPOINT,
+        "--write": {
+            "metavar": "NAME",
+            "help": "Write the vectors into the shards, as a modality of this name.",
+        },
+        "--what": {
+            "choices": ("factors", "embedding"),
+            "default": "factors",
+            "help": "What --write writes: the outputs, or the vectors of the only encoder.",
+        },
+    },
+}
+"""Verb → flag → how `argparse` reads it."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}\n`{self.prog} --help` lists all flags")
+
+
+def parse(verb: Verb, args: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Own flags, and the arguments that are Lightning's.
+
+    Raises:
+        InputError: a flag's value is wrong, or it belongs to another of the four verbs.
+    """
+    own, rest = _parser(verb).parse_known_args(list(args))
+    for name in [arg.partition("=")[0] for arg in rest if arg.startswith("--")]:
+        verbs = [other for other, flags in FLAGS.items() if name in flags]
+        if verbs:
+            raise InputError(f"{name} is a flag of {' and '.join(verbs)}, not of {verb}")
+    return own, rest
+
+
+def help_text(verb: Verb) -> str:
+    """What `coldstart VERB --help` prints before Lightning's own flags."""
+    return _parser(verb).format_help()
+
+
+def as_arguments(overrides: Mapping[str, Any] | None) -> list[str]:
+    """Python's overrides as flags of a command line.
+
+    >>> as_arguments({"data.shards": "shards", "trainer.max_epochs": 5})
+    ['--data.shards=shards', '--trainer.max_epochs=5']
+    """
+    return [f"--{key}={value}" for key, value in (overrides or {}).items()]
+
+
+def _parser(verb: Verb) -> argparse.ArgumentParser:
+    config = " --config CONFIG" if verb == "fit" else ""
+    parser = _Parser(
+        prog=f"coldstart {verb}",
+        usage=f"coldstart {verb}{config} [FLAGS] [LIGHTNING'S FLAGS]",
+        description=ABOUT[verb],
+        epilog="Lightning's flags, for what a config holds (model, data, trainer, …), follow.",
+        add_help=False,
+        allow_abbrev=False,
+    )
+    group = parser.add_argument_group(f"flags of {verb}")
+    for flag, options in FLAGS[verb].items():
+        group.add_argument(flag, **options)
+    return parser

@@ -1,0 +1,161 @@
+"""What each verb asks of Lightning: the run's folder, its config and checkpoint, callbacks."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lightning.pytorch import Callback
+
+from coldstart.errors import InputError
+from coldstart.files import local
+from coldstart.model.checkpoint import LAST, best_checkpoint, read_checkpoint
+from coldstart.runs.config import read_config, shipped_configs
+from coldstart.training import stages
+from coldstart.training.flags import Verb
+from coldstart.training.prediction_writers import PredictionWriter, WriteVectors
+from coldstart.training.reports import FitReport, TestReport
+
+LIGHTNING_S_WORDS = ("best", "last", "hpc", "registry")
+"""What may stand in the place of a checkpoint's path."""
+
+
+class Task(NamedTuple):
+    """What Lightning is to do.
+
+    Attributes:
+        folder: the run's.
+        args: Lightning's arguments.
+        callbacks: ours, beside the config's.
+        stages: the flags of the two stages, for a fit that may have them.
+    """
+
+    folder: Path
+    args: list[str]
+    callbacks: list[Callback]
+    stages: argparse.Namespace | None = None
+
+
+def prepare(
+    verb: Verb, own: argparse.Namespace, rest: Sequence[str], lightning: Callable[..., Any]
+) -> Task:
+    """Check what a verb needs, and say what Lightning is to do.
+
+    Args:
+        verb: one of Lightning's.
+        own: the values of our flags.
+        rest: the other arguments.
+        lightning: runs one of Lightning's verbs, such as a `predict` before a `test`.
+
+    Raises:
+        InputError: there is no config, no such run, or a run that would be replaced.
+    """
+    if own.ckpt_path and own.ckpt_path not in LIGHTNING_S_WORDS:
+        read_checkpoint(own.ckpt_path)  # says what is wrong, where Lightning's reading would not
+    if verb == "fit":
+        return _fit(own, list(rest))
+    task = _with_run(own, list(rest), lightning)
+    if verb == "test":
+        return _test(own, task)
+    if verb == "predict":
+        writers: list[Callback] = [PredictionWriter()]
+        if own.write:
+            writers.append(WriteVectors(own.write, own.what))
+        return task._replace(callbacks=[*task.callbacks, *writers])
+    return task
+
+
+def default_run(args: Sequence[str]) -> Path:
+    """The folder of a run that nobody has named.
+
+    >>> default_run(["--config", "configs/audio_mlg.yaml"]).as_posix()
+    'runs/audio_mlg'
+    """
+    configs = [arg.removeprefix("--config=") for arg in args if arg.endswith((".yaml", ".yml"))]
+    return Path("runs") / (Path(configs[0]).stem if configs else "run")
+
+
+def _fit(own: argparse.Namespace, rest: list[str]) -> Task:
+    folder = local(own.run) if own.run else default_run(rest)
+    shows = any(arg.startswith(("--print_config", "--help", "-h")) for arg in rest)
+    has_config = any(arg.startswith(("--config", "-c")) for arg in rest)
+    if not (shows or has_config or own.ckpt_path or _names_encoders(rest)):
+        raise InputError(
+            f"a fit needs a config: --config NAME. The shipped ones are: "
+            f"{', '.join(shipped_configs())}; a YAML file of your own may be named too"
+        )
+    if (folder / "checkpoints").exists() and not (own.overwrite or own.ckpt_path or shows):
+        raise InputError(
+            f"{folder}: holds a run already; choose another --run, resume it by "
+            "--ckpt_path last, or pass --overwrite"
+        )
+    args = list(rest)
+    resumed = bool(own.ckpt_path) and not has_config
+    if resumed:
+        args = ["--config", str(_config_of(folder)), *args]
+    checkpoint = own.ckpt_path
+    if checkpoint == "last":  # a run that was killed early has none, and starts anew
+        last = folder / "checkpoints" / LAST
+        checkpoint = str(last) if last.is_file() else None
+    if checkpoint:
+        args += ["--ckpt_path", checkpoint]
+    return Task(folder, args, [FitReport()], stages=None if resumed else own)
+
+
+# A checkpoint knows the callbacks of its fit, and Lightning warns of one that is missing later:
+# so every verb has the `FitReport`, which does nothing but in a fit.
+def _with_run(own: argparse.Namespace, rest: list[str], lightning: Callable[..., Any]) -> Task:
+    """A verb that measures or uses what was fitted."""
+    if not own.run:
+        if not any(arg.startswith(("--config", "-c", "--model", "-h", "--help")) for arg in rest):
+            raise InputError("which run? Name the folder of a fitted one: --run DIR")
+        args = [*rest, *(["--ckpt_path", own.ckpt_path] if own.ckpt_path else [])]
+        return Task(default_run(rest), args, [FitReport()])
+    folder = Path(own.run)
+    config = _config_of(folder)
+    checkpoint = own.ckpt_path or str(best_checkpoint(folder))
+    stages.complete(folder, _shards(rest) or read_config(folder)["data"]["shards"], lightning)
+    return Task(folder, ["--config", str(config), *rest, "--ckpt_path", checkpoint], [FitReport()])
+
+
+def _test(own: argparse.Namespace, task: Task) -> Task:
+    if own.lengths and own.candidates == "cold":
+        raise InputError("--lengths says what ranks warm beside cold: it needs --candidates mixed")
+    report = TestReport(
+        rivals=not own.no_rivals,
+        name=results_name(own),
+        content=None if own.no_rivals else stages.content_of(task.folder),
+        candidates=own.candidates,
+        lengths=own.lengths,
+    )
+    args = [*task.args, *([f"--data.drop=[{own.drop}]"] if own.drop else [])]
+    return task._replace(args=args, callbacks=[*task.callbacks, report])
+
+
+def results_name(own: argparse.Namespace) -> str:
+    """The name of a test's files, without their endings."""
+    kind = "_mixed" if own.candidates == "mixed" else ""
+    without = f"_without_{own.drop}" if own.drop else ""
+    return str(own.results or f"results{kind}{without}")
+
+
+def _config_of(folder: Path) -> Path:
+    read_config(folder)  # says what is wrong, where Lightning would not
+    return folder / "config.yaml"
+
+
+def _names_encoders(args: Sequence[str]) -> bool:
+    return any(arg.startswith("--model") for arg in args)
+
+
+def _shards(args: Sequence[str]) -> str | None:
+    """The last `--data.shards` of a command line."""
+    shards = None
+    for arg, following in zip(args, [*args[1:], ""], strict=True):
+        if arg == "--data.shards":
+            shards = following
+        elif arg.startswith("--data.shards="):
+            shards = arg.partition("=")[2]
+    return shards
