@@ -13,8 +13,8 @@ from typing import Any
 from torch import nn
 
 INTERFACE = 1
-"""Version of the interface of encoders, fusion heads and targets; a plugin says which it was
-written for. It grows when a plugin that worked would work no longer."""
+"""Version of the interface of encoders, fusion heads and targets; a plugin says for which it was
+written. It increases with every change that breaks working plugins."""
 
 
 class Component(nn.Module):
@@ -34,7 +34,7 @@ class Component(nn.Module):
     init_args: dict[str, Any]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Wrap the subclass's own `__init__` so that it records what it was called with."""
+        """Wrap the subclass's own `__init__` so that it records its arguments."""
         super().__init_subclass__(**kwargs)
         if "__init__" not in cls.__dict__:
             return
@@ -45,7 +45,7 @@ class Component(nn.Module):
             if "init_args" not in self.__dict__:  # else a subclass's __init__ has called this one
                 bound = inspect.signature(original).bind(self, *args, **kwargs)
                 bound.apply_defaults()
-                arguments = dict(list(bound.arguments.items())[1:])
+                arguments = dict(list(bound.arguments.items())[1:])  # without self
                 self.__dict__["init_args"] = arguments
             original(self, *args, **kwargs)
 

@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
-import csv
+import os
 import signal
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from coldstart.files import StrPath, atomic
-
 
 class InputError(ValueError):
-    """Something the user brought is wrong: the message says what, where, and what to do.
+    """Something in the user's input is wrong: the message says what, where, and what to do.
 
     The command line prints the message alone, without a traceback.
     """
 
     def __init__(self, message: str) -> None:
-        # A loader's worker process sends its whole traceback as the message; people need the end.
+        # A loader's worker process sends its whole traceback as the message; users need the end.
         super().__init__(message.rsplit("coldstart.errors.InputError: ", 1)[-1].strip())
 
 
 class Preempted(SystemExit):
-    """A SIGTERM came, and what is needed to go on has been saved.
+    """A SIGTERM was received, and everything that is needed to resume has been saved.
 
-    No error, so that nothing that goes on after errors goes on after this.
+    Not an error, so that code that continues after errors doesn't continue after this.
     """
 
     status = 128 + signal.SIGTERM
-    """What a shell says of a process that a SIGTERM ended."""
+    """The exit status that a shell reports for a process ended by SIGTERM."""
 
-    def __init__(self, saved: StrPath) -> None:
+    def __init__(self, saved: str | os.PathLike[str]) -> None:
         super().__init__(
             f"stopped by SIGTERM; {saved} is saved. To go on, give the same command again "
             "(fit: with --ckpt_path last)"
@@ -92,16 +90,6 @@ class Broken:
         """Record faults; raise InputError for the first unless skipping was asked for."""
         new = list(faults)
         if new and not self.skip:
-            more = f" (and {len(new) - 1:,} more like it)" if len(new) > 1 else ""
-            raise InputError(f"{new[0]}{more}.\n{self.remedy}")
+            others = f" (and {len(new) - 1:,} more like it)" if len(new) > 1 else ""
+            raise InputError(f"{new[0]}{others}.\n{self.remedy}")
         self.faults += new
-
-    def write(self, path: StrPath) -> str:
-        """Write the list as CSV (if there is anything in it); return a sentence about it."""
-        if not self.faults:
-            return ""
-        with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(Fault._fields)
-            writer.writerows(self.faults)
-        return f"{len(self.faults):,} broken items were skipped; the reasons are in {path}"

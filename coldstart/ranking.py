@@ -11,7 +11,7 @@ Scores = Callable[[slice], Tensor]
 """A block of users (rows) → their scores for all candidates, [block, N]."""
 
 BLOCK_MB = 256
-"""Ceiling for one block's scores; finding the best of them takes about as much again."""
+"""Maximum size of one block's scores; finding the best of them takes about as much memory again."""
 
 
 def dot_scores(users: Tensor, items: Tensor) -> Scores:
@@ -36,9 +36,9 @@ def top_k(
         scores: see `Scores`.
         users: U.
         candidates: N.
-        k: how many to keep; at most N are.
+        k: length of the ranking; at most N.
         seed: of the tie-break.
-        block_mb: ceiling for one block's scores.
+        block_mb: maximum size of one block's scores.
 
     Yields:
         Rows of a block of users, and their candidates [block, min(k, N)], best first.
@@ -51,9 +51,9 @@ def top_k(
 def top_k_by(
     scores: Scores, users: int, orders: Sequence[Tensor], k: int, *, block_mb: int = BLOCK_MB
 ) -> Iterator[tuple[slice, list[Tensor]]]:
-    """As `top_k`, once for each of several orders in which equals stand: [N], the earlier first.
+    """As `top_k`, for several orders of the candidates [N], which decide between equal scores.
 
-    The scores are made and searched once, for only equals depend on the order.
+    The scores are computed and searched once, for only ties depend on the order.
     """
     candidates = len(orders[0])
     size = max(1, int(block_mb * 1e6 / (4 * candidates)))
@@ -66,25 +66,25 @@ def _tops(scores: Tensor, orders: Sequence[Tensor], k: int) -> list[Tensor]:
     """For each order: indices of the k best in each row, best first."""
     if k * 8 > scores.shape[1]:
         return [order[_stable_top(scores[:, order], k)] for order in orders]
-    # One more than is wanted: if its score is the k-th's, the limit cuts through equals.
-    values, found = scores.topk(k + 1, dim=1)
+    # One more than k: if its score is equal to the k-th, the limit separates equals.
+    values, indices = scores.topk(k + 1, dim=1)
     equal = values[:, 1:] == values[:, :-1]
-    mixed, cut = equal[:, :-1].any(1), equal[:, -1]
-    found = found[:, :k]
-    if not mixed.any() and not cut.any():
-        return [found] * len(orders)
-    values = values[mixed]
-    made = []
+    has_ties, tied_at_limit = equal[:, :-1].any(1), equal[:, -1]
+    indices = indices[:, :k]
+    if not has_ties.any() and not tied_at_limit.any():
+        return [indices] * len(orders)
+    values = values[has_ties]
+    tops = []
     for order in orders:
-        best = found.clone()
-        as_ordered = order.argsort()[found[mixed]].argsort(dim=1)
-        sizes = values.gather(1, as_ordered)
-        ranked = as_ordered.gather(1, sizes.argsort(dim=1, descending=True, stable=True))
-        best[mixed] = found[mixed].gather(1, ranked)
-        if cut.any():
-            best[cut] = order[_stable_top(scores[cut][:, order], k)]
-        made.append(best)
-    return made
+        top = indices.clone()
+        as_ordered = order.argsort()[indices[has_ties]].argsort(dim=1)
+        ordered_values = values.gather(1, as_ordered)
+        ranks = ordered_values.argsort(dim=1, descending=True, stable=True)
+        top[has_ties] = indices[has_ties].gather(1, as_ordered.gather(1, ranks))
+        if tied_at_limit.any():
+            top[tied_at_limit] = order[_stable_top(scores[tied_at_limit][:, order], k)]
+        tops.append(top)
+    return tops
 
 
 def _stable_top(scores: Tensor, k: int) -> Tensor:
@@ -92,11 +92,11 @@ def _stable_top(scores: Tensor, k: int) -> Tensor:
     n = scores.shape[1]
     if k * 8 > n:
         return scores.argsort(dim=1, descending=True, stable=True)[:, :k]
-    # topk alone takes any of the equals: give it all that reach the k-th score, then sort.
-    least = scores.topk(k, dim=1).values[:, -1:]
-    surely = scores > least
-    room = k - surely.sum(1, keepdim=True)
-    equal = scores == least
-    rows = (surely | (equal & (equal.cumsum(1) <= room))).nonzero()[:, 1].view(-1, k)
-    inside = scores.gather(1, rows).argsort(dim=1, descending=True, stable=True)
-    return rows.gather(1, inside)
+    # topk alone takes any of the equals: select by the k-th score, equals by position, then sort.
+    limit = scores.topk(k, dim=1).values[:, -1:]
+    above, equal = scores > limit, scores == limit
+    missing = k - above.sum(1, keepdim=True)
+    selected = above | (equal & (equal.cumsum(1) <= missing))
+    columns = selected.nonzero()[:, 1].view(-1, k)
+    ranks = scores.gather(1, columns).argsort(dim=1, descending=True, stable=True)
+    return columns.gather(1, ranks)

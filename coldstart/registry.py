@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import os
-import warnings
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal, NamedTuple
@@ -12,15 +12,15 @@ from typing import Any, Literal, NamedTuple
 from coldstart.components import INTERFACE
 from coldstart.errors import InputError
 
+log = logging.getLogger(__name__)
+
 ONLY = "COLDSTART_PLUGINS"
-"""Environment variable: names of packages, with commas between; beside coldstart's own, only their
-plugins are used."""
+"""Environment variable: names of packages, separated by commas; apart from coldstart's own, only
+their plugins are used."""
 
 Kind = Literal["encoders", "fusion", "targets"]
 
-
 KINDS: tuple[Kind, ...] = ("encoders", "fusion", "targets")
-
 
 KIND_OF: dict[str, Kind] = {"encoders": "encoders", "fusion": "fusion", "target": "targets"}
 """Part of a model's configuration → kind of plugin."""
@@ -32,7 +32,7 @@ class Plugin(NamedTuple):
     Attributes:
         name: of the class, and of the entry point: one word for both.
         kind: encoders, fusion or targets.
-        distribution: the package that brings it.
+        distribution: the package that provides it.
         version: of that package.
         status: `ok`, or why it can't be used.
         fields: what it reads, for encoders and targets.
@@ -49,69 +49,73 @@ class Plugin(NamedTuple):
 
 
 def discover(kind: Kind) -> dict[str, list[EntryPoint]]:
-    """Entry points of a kind by name, all that claim it; nothing is imported.
+    """Entry points of a kind by name, all that claim the name; nothing is imported.
 
-    `COLDSTART_PLUGINS` limits which packages' are found.
+    `COLDSTART_PLUGINS` limits the packages.
     """
     only = os.environ.get(ONLY)
-    wanted = None if only is None else {"coldstart", *map(_normal, only.split(","))}
-    found: dict[str, list[EntryPoint]] = {}
+    packages = None if only is None else {"coldstart", *map(_normal, only.split(","))}
+    by_name: dict[str, list[EntryPoint]] = {}
     for point in entry_points(group=f"coldstart.{kind}"):
-        claims = found.setdefault(point.name, [])
-        if (wanted is None or _normal(_package(point)) in wanted) and point not in claims:
-            claims.append(point)
-    return dict(sorted((name, claims) for name, claims in found.items() if claims))
+        if packages is not None and _normal(package_of(point)) not in packages:
+            continue
+        points = by_name.setdefault(point.name, [])
+        if point not in points:
+            points.append(point)
+    return dict(sorted(by_name.items()))
 
 
 def load(kind: Kind, name: str) -> type[Any]:
     """Import one plugin's class.
 
     Raises:
-        InputError: no such name (lists what there is), two packages claim it, it fails to import,
-            or it was written for another version of the interface.
+        InputError: no such name (lists the existing ones), two packages claim it, it fails to
+            import, or it was written for another version of the interface.
     """
-    found = discover(kind)
-    if name not in found:
-        near = difflib.get_close_matches(name, found, n=1)
-        hint = f" Did you mean '{near[0]}'?" if near else ""
-        if (only := os.environ.get(ONLY)) is not None:
+    by_name = discover(kind)
+    if name not in by_name:
+        similar = difflib.get_close_matches(name, by_name, n=1)
+        hint = f" Did you mean '{similar[0]}'?" if similar else ""
+        only = os.environ.get(ONLY)
+        if only is not None:
             hint += f" ({ONLY}={only} leaves other packages' plugins out.)"
         raise InputError(
-            f"there is no {kind} plugin '{name}'; installed are: {', '.join(found)}.{hint}"
+            f"there is no {kind} plugin '{name}'; installed are: {', '.join(by_name)}.{hint}"
         )
-    if len(found[name]) > 1:
-        claims = " and ".join(map(_from, found[name]))
+    points = by_name[name]
+    if len(points) > 1:
+        claims = " and ".join(map(_package_version, points))
         raise InputError(
             f"two packages bring {kind} plugins of the name '{name}': {claims}; uninstall one, or "
             f"choose by {ONLY}"
         )
-    return _load(kind, found[name][0])
+    return _load(kind, points[0])
 
 
 def _load(kind: Kind, point: EntryPoint) -> type[Any]:
-    what = f"the {kind} plugin '{point.name}' of {_from(point)}"
+    what = f"the {kind} plugin '{point.name}' of {_package_version(point)}"
     try:
-        loaded: type[Any] = point.load()
+        plugin: type[Any] = point.load()
     except Exception as error:
         raise InputError(f"{what} fails to import: {error!r}") from error
-    version = getattr(loaded, "interface", None)
+    version = getattr(plugin, "interface", None)
     if version != INTERFACE:
-        says = f"was written for version {version}" if version else "doesn't say for which version"
+        fault = f"was written for version {version}" if version else "doesn't say for which version"
         raise InputError(
-            f"{what} {says} of the plugin interface; this coldstart has version {INTERFACE}: see "
+            f"{what} {fault} of the plugin interface; this coldstart has version {INTERFACE}: see "
             "docs/plugins.md, and set `interface` in the class"
         )
-    return loaded
+    return plugin
 
 
 def load_all() -> None:
-    """Import all plugins, so that their short names work in configs; warn of those that fail."""
+    """Import all plugins, so that their short names work in configs; failures are logged."""
     for kind in KINDS:
         for name in discover(kind):
             try:
                 load(kind, name)
             except InputError as error:
-                warnings.warn(f"{error}; going on without it", stacklevel=2)
+                log.warning("%s; this plugin is not available", error)
 
 
 def create(kind: Kind, recipe: Mapping[str, Any]) -> Any:
@@ -120,14 +124,15 @@ def create(kind: Kind, recipe: Mapping[str, Any]) -> Any:
 
 
 def completed(kind: Kind, stored: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe (of encoders: of each), with the arguments that came after it was stored."""
+    """A recipe (of encoders: of each), with the arguments that were added since it was stored."""
     if kind == "encoders":
-        return {name: create(kind, recipe).recipe() for name, recipe in stored.items()}
-    made: dict[str, Any] = create(kind, stored).recipe()
-    return made
+        return {name: create(kind, part).recipe() for name, part in stored.items()}
+    recipe: dict[str, Any] = create(kind, stored).recipe()
+    return recipe
 
 
-def _package(point: EntryPoint) -> str:
+def package_of(point: EntryPoint) -> str:
+    """The name of the package that brings an entry point."""
     return point.dist.name if point.dist else point.value
 
 
@@ -136,5 +141,5 @@ def _normal(package: str) -> str:
     return package.strip().lower().replace("_", "-").replace(".", "-")
 
 
-def _from(point: EntryPoint) -> str:
+def _package_version(point: EntryPoint) -> str:
     return f"{point.dist.name} {point.dist.version}" if point.dist else point.value

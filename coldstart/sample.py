@@ -1,4 +1,4 @@
-"""A track on its way from a tar to a batch, and what its fields are called."""
+"""A track between a tar and a batch, and the names of its fields."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from coldstart.errors import InputError
 Sample = dict[str, Any]
 """`track_id`, `shard`, and the raw bytes of each field that the track has.
 
-Sound may be a `memoryview` of its tar instead of `bytes`, so that only what is decoded is read.
+Sound may be a `memoryview` of its tar instead of `bytes`, so that only the decoded part is read.
 """
 
 
 def malformed(sample: Mapping[str, Any], field: str, reason: object) -> InputError:
-    """An error about a field that is there but can't be used; missing is something else.
+    """An error about a field that exists but can't be used (not for one that is missing).
 
     >>> str(malformed({"track_id": "a", "shard": "train/000000"}, "mgp.npy", "it is empty"))
     "shard train/000000, track 'a', field 'mgp.npy': it is empty"

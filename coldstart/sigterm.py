@@ -1,4 +1,4 @@
-"""Hearing a SIGTERM, the sign that a machine is about to be taken away."""
+"""Handling of SIGTERM, the signal that a scheduler sends before it takes a machine away."""
 
 from __future__ import annotations
 
@@ -12,43 +12,43 @@ from typing import Any
 
 
 class Sigterm:
-    """Whether one has come since `listen`.
+    """Whether one has been received since `listen`.
 
-    It is noted, and no more: Lightning's handler would talk to the other ranks at once, in the
-    middle of whatever they are saying to each other. When its trainer is done, Lightning puts back
-    the handler that was there before.
+    It is only recorded: Lightning's handler would communicate with the other ranks at once, perhaps
+    in the middle of another exchange. When its trainer is done, Lightning restores the handler that
+    was set before.
     """
 
-    came = False
+    received = False
 
     def listen(self) -> None:
-        """Begin; signals reach a program's main thread only."""
+        """Begin to record; only a program's main thread can handle signals."""
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, self.hear)
+            signal.signal(signal.SIGTERM, self.receive)
 
-    def hear(self, *_: Any) -> None:
-        """One has come."""
-        self.came = True
+    def receive(self, *_: Any) -> None:
+        """The signal's handler."""
+        self.received = True
 
 
 @contextmanager
-def answering(handler: Callable[[int, FrameType | None], Any]) -> Iterator[None]:
-    """Within the block this answers a SIGTERM; signals reach a program's main thread only."""
+def sigterm_handler(handler: Callable[[int, FrameType | None], Any]) -> Iterator[None]:
+    """Within the block, `handler` handles SIGTERM; without effect outside the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, handler)
+    previous = signal.signal(signal.SIGTERM, handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, previous or signal.SIG_DFL)
 
 
 def only_from_parent(_worker: int) -> None:
-    """For loader workers: end by a SIGTERM of the trainer's process, and of nobody else.
+    """For loader workers: end on a SIGTERM of the trainer's process, and ignore all others.
 
     Schedulers send it to every process of a job, but the trainer needs its workers until it has
-    saved, and ends them itself. Where the system can't tell who sent it (macOS), they end.
+    saved, and ends them itself. Where the system doesn't tell the sender (macOS), they end.
     """
     if hasattr(signal, "sigwaitinfo"):
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})

@@ -23,7 +23,7 @@ Samples = NDArray[np.float32]
 Buffer = bytes | memoryview
 
 SAMPLE_RATE = 22_050
-"""Hz. What the talk's net hears; the shards' default."""
+"""Hz, of the talk's net; the shards' default."""
 
 MIN_SECONDS = 0.5
 
@@ -31,10 +31,10 @@ MIN_SECONDS = 0.5
 _BLOCK_SECONDS = 20
 
 
-_LOST_SECONDS = 0.1  # a frame or two may be lost; more is truncated
+_LOST_SECONDS = 0.1  # one or two frames may be lost; a file that lacks more is truncated
 
 
-_UNKNOWN = 0x7FFF0000  # at least this many bytes in a WAV's header: its writer didn't know
+_UNKNOWN = 0x7FFF0000  # a WAV's header says this many bytes or more if the writer didn't know
 
 
 _SILENCE = 1e-4  # -80 dBFS, below the noise floor of any recording
@@ -60,10 +60,10 @@ def blocks(path: StrPath, rate: int = SAMPLE_RATE) -> Iterator[Samples]:
     try:
         with soundfile.SoundFile(path) as file:
             _check_header(file)
-            guess = _is_guess(path, file)
-            if guess or file.format == "OGG":
+            exact = _has_exact_length(path, file)
+            if not exact or file.format == "OGG":
                 _check_last_piece(path, file.format)
-            yield from _resampled(file, rate, exact=not guess)
+            yield from _resampled(file, rate, exact)
     except soundfile.LibsndfileError as error:
         # For broken mp3s the library says that there is no such file.
         why = "" if "not exist" in error.error_string else f" ({error.error_string})"
@@ -76,53 +76,53 @@ def _check_header(file: soundfile.SoundFile) -> None:
         raise AudioError("its header doesn't say how long it is; encode it again")
     if seconds < MIN_SECONDS:
         raise AudioError(f"only {seconds:.2f} s long (at least {MIN_SECONDS} s)")
-    # The library shortens a WAV to what is there, and notes it.
+    # The library shortens a WAV to the data that exists, and notes it.
     note = re.search(r"^data : (\d+) \(should be (\d+)\)", file.extra_info, re.MULTILINE)
     if note and int(note[1]) < _UNKNOWN:
         _check_end(seconds, seconds * int(note[1]) / int(note[2]))
 
 
-def _check_end(had: float, full: float) -> None:
-    if full - had > _LOST_SECONDS:
-        raise AudioError(f"truncated: {had:.1f} s of {full:.1f} s can be decoded")
+def _check_end(decoded: float, total: float) -> None:
+    if total - decoded > _LOST_SECONDS:
+        raise AudioError(f"truncated: {decoded:.1f} s of {total:.1f} s can be decoded")
 
 
-def _is_guess(path: Path, file: soundfile.SoundFile) -> bool:
-    """The length of an mp3 without a count of its frames is guessed from its bit rate."""
+def _has_exact_length(path: Path, file: soundfile.SoundFile) -> bool:
+    """False for an mp3 without a count of its frames: its length is guessed from its bit rate."""
     if file.format != "MP3":
-        return False
+        return True
     with path.open("rb") as raw:
         raw.seek(_after_id3(raw.read(10)))
         first_frame = raw.read(4096)
-    return not any(count in first_frame for count in (b"Xing", b"Info", b"VBRI"))
+    return any(tag in first_frame for tag in (b"Xing", b"Info", b"VBRI"))
 
 
 def _after_id3(head: bytes) -> int:
-    """Where the sound begins: behind the ID3 tag, whose size has 7 bits a byte."""
-    size = sum(byte << 7 * place for place, byte in enumerate(reversed(head[6:10])))
+    """Where the sound begins: after the ID3 tag, whose size has 7 bits a byte."""
+    size = sum(byte << 7 * index for index, byte in enumerate(reversed(head[6:10])))
     return 10 + size if head.startswith(b"ID3") else 0
 
 
-def _check_last_piece(path: Path, form: str) -> None:
+def _check_last_piece(path: Path, file_format: str) -> None:
     """Ogg and mp3 are chains of pieces; a file that was cut off ends inside of one.
 
-    The decoder passes over the rest without a word. An mp3 that doesn't count its frames, cut
-    exactly between two of them, can't be told from a whole one.
+    The decoder ignores an incomplete piece silently. An mp3 that doesn't count its frames, cut
+    exactly between two of them, can't be distinguished from a complete one.
     """
-    ends = _ogg_ends if form == "OGG" else _mp3_ends
+    is_complete = _is_complete_ogg if file_format == "OGG" else _is_complete_mp3
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        if not ends(data):
+        if not is_complete(data):
             raise AudioError("truncated: the file ends in the middle of the stream")
 
 
-def _ogg_ends(data: mmap.mmap) -> bool:
+def _is_complete_ogg(data: mmap.mmap) -> bool:
     """Whether the last page is complete and marked as the end of its stream (RFC 3533)."""
     page = data.rfind(b"OggS")
     if page < 0 or page + 27 > len(data):
         return False
     segments = data[page + 27 : page + 27 + data[page + 26]]
-    whole = page + 27 + len(segments) + sum(segments) <= len(data)
-    return whole and len(segments) == data[page + 26] and bool(data[page + 5] & 4)
+    complete = page + 27 + len(segments) + sum(segments) <= len(data)
+    return complete and len(segments) == data[page + 26] and bool(data[page + 5] & 4)
 
 
 _MP3_KBPS = {  # layer III, by bit rate index
@@ -135,7 +135,7 @@ _MP3_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 120
 
 
 def _mp3_frame(head: bytes) -> int:
-    """Bytes of the layer III frame that this header begins; 0 if it begins none."""
+    """Bytes of the layer III frame that begins with this header; 0 if it is no such header."""
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE6 != 0xE2:
         return 0
     version, bits, rate = head[1] >> 3 & 3, head[2] >> 4, head[2] >> 2 & 3
@@ -146,35 +146,35 @@ def _mp3_frame(head: bytes) -> int:
     return samples * 1000 * kbps // _MP3_RATES[version][rate] + (head[2] >> 1 & 1)
 
 
-def _mp3_ends(data: mmap.mmap) -> bool:
-    """Walk from frame to frame; false if the last one reaches beyond the end of the file."""
-    place = _after_id3(data[:10])
-    while size := _mp3_frame(data[place : place + 4]):
-        place += size
-    return place <= len(data)  # behind the frames there may be tags
+def _is_complete_mp3(data: mmap.mmap) -> bool:
+    """Go from frame to frame; false if the last one reaches beyond the end of the file."""
+    position = _after_id3(data[:10])
+    while size := _mp3_frame(data[position : position + 4]):
+        position += size
+    return position <= len(data)  # tags may follow the frames
 
 
 def _resampled(file: soundfile.SoundFile, rate: int, exact: bool) -> Iterator[Samples]:
     stream = soxr.ResampleStream(file.samplerate, rate, 1, dtype="float32")
-    want = _BLOCK_SECONDS * file.samplerate
-    done, last = 0, False
+    size = _BLOCK_SECONDS * file.samplerate
+    count, last = 0, False
     while not last:
-        block = file.read(want, dtype="float32", always_2d=True)
-        done += len(block)
+        block = file.read(size, dtype="float32", always_2d=True)
+        count += len(block)
         if not np.isfinite(block).all():
             raise AudioError("it holds samples that are no finite numbers")
-        last = len(block) < want or done == file.frames
+        last = len(block) < size or count == file.frames
         if last and exact:
-            _check_end(done / file.samplerate, file.frames / file.samplerate)
+            _check_end(count / file.samplerate, file.frames / file.samplerate)
         mono = block.mean(axis=1)
         yield mono if file.samplerate == rate else stream.resample_chunk(mono, last=last)
 
 
 def usable(path: StrPath, rate: int = SAMPLE_RATE) -> Iterator[Samples]:
-    """What is stored of a file: its blocks, in -1..1.
+    """The blocks of a file as they are stored, in -1..1.
 
     Raises:
-        AudioError: as in `blocks`, or silent (once the last block has come).
+        AudioError: as in `blocks`; or silent, which is raised after the last block.
     """
     peak = 0.0
     for block in blocks(path, rate):
@@ -200,27 +200,27 @@ def to_flac(path: StrPath, rate: int = SAMPLE_RATE) -> bytes:
 
 
 class _File(io.RawIOBase):
-    """Bytes, or a view of a mapped file, as the decoder wants to read them; nothing is copied."""
+    """Bytes, or a view of a mapped file, as a file that the decoder reads; nothing is copied."""
 
     def __init__(self, content: Buffer) -> None:
-        self.content, self.place = memoryview(content), 0
+        self.content, self.position = memoryview(content), 0
 
     def readinto(self, buffer: Any) -> int:
-        piece = self.content[self.place : self.place + len(buffer)]
+        piece = self.content[self.position : self.position + len(buffer)]
         buffer[: len(piece)] = piece
-        self.place += len(piece)
+        self.position += len(piece)
         return len(piece)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self.place = (0, self.place, len(self.content))[whence] + offset
-        return self.place
+        self.position = (0, self.position, len(self.content))[whence] + offset
+        return self.position
 
     def tell(self) -> int:
-        return self.place
+        return self.position
 
 
 def length(flac: Buffer) -> int:
-    """Number of samples in a FLAC; reads its header only, which takes no decoder.
+    """Number of samples in a FLAC; reads its header only, without a decoder.
 
     Raises:
         ValueError: not a FLAC.
@@ -231,14 +231,14 @@ def length(flac: Buffer) -> int:
 
 
 def window(flac: Buffer, start: int, out: NDArray[np.int16]) -> None:
-    """Decode as many samples as `out` has room for, from `start` on, and nothing else.
+    """Decode the samples from `start` on into `out`, and nothing else.
 
     A track shorter than the window is repeated until the window is full.
 
     Args:
         flac: the whole FLAC.
-        start: the first sample wanted.
-        out: [samples], to be filled; 2^15 is full scale.
+        start: the first sample.
+        out: [samples], filled by this function; 2^15 is full scale.
 
     Raises:
         ValueError: not a FLAC, or a damaged one.
@@ -246,11 +246,11 @@ def window(flac: Buffer, start: int, out: NDArray[np.int16]) -> None:
     try:
         with soundfile.SoundFile(cast(BinaryIO, _File(flac))) as file:
             file.seek(start)
-            heard = len(file.read(out=out))
-            whole = heard >= max(1, min(len(out), file.frames - start))
+            count = len(file.read(out=out))
+            complete = count >= max(1, min(len(out), file.frames - start))
     except RuntimeError as error:
         raise ValueError(f"not a readable FLAC ({error})") from error
-    if not whole:
+    if not complete:
         raise ValueError("not a readable FLAC (it ends too early)")
-    if heard < len(out):
-        out[heard:] = np.resize(out[:heard], len(out) - heard)
+    if count < len(out):
+        out[count:] = np.resize(out[:count], len(out) - count)

@@ -1,8 +1,8 @@
-"""Spectrograms in dB: the transform that a net of sound runs inside, and shards keep beforehand.
+"""Spectrograms in dB: computed inside a net of sound, or beforehand and stored in the shards.
 
-A stored spectrogram is an .npy array [frames, bins], in dB below the track's loudest point, so that
-a window of it is one piece of the file. In 8 bits a step is half a decibel: 255 is the loudest
-point, 0 is 127.5 dB below it or less.
+A stored spectrogram is an .npy array [frames, bins], in dB below the track's loudest point. A
+window of it is contiguous in the file. In 8 bits a step is half a decibel: 255 is the loudest
+point, 0 is 127.5 dB below it, or lower.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ from coldstart.audio.codec import Buffer, Samples, usable
 from coldstart.errors import InputError
 from coldstart.files import StrPath
 
-Kind = Literal["cqt", "mel"]
+TransformKind = Literal["cqt", "mel"]
 
 TOP_DB = 80.0
-"""A net hears this much below the loudest point of a patch."""
+"""Levels this far below the loudest point of a patch, or further, are the same to a net."""
 
 STEPS = {"uint8": 0.5, "float16": 1.0}
 """Type of a stored spectrogram → dB of a step of 1."""
 
-RANGE_DB = 127.5  # 255 steps of 8 bits: the quiet end of a record is some 50 dB below its loud one
+RANGE_DB = 127.5  # 255 steps of 8 bits; the quietest part of a record is some 50 dB below its peak
 
 
 _FFT = 2048  # samples; a mel spectrogram's window
 
 
-_CACHED = 3_200_000  # samples that are transformed at once on a CPU
+_CPU_SAMPLES = 3_200_000  # that are transformed at once on a CPU
 
 
-_FLOOR = 1e-10  # magnitude; digital silence has no logarithm
+_FLOOR = 1e-10  # smallest magnitude; digital silence has no logarithm
 
 
 class Settings(NamedTuple):
-    """What a spectrogram's values hang on.
+    """What a spectrogram's values depend on.
 
     Attributes:
         transform: `cqt` (constant-Q, 12 bins an octave) or `mel`.
@@ -53,7 +53,7 @@ class Settings(NamedTuple):
         fmin: Hz of the lowest bin.
     """
 
-    transform: Kind
+    transform: TransformKind
     sample_rate: int
     frame_hop: int
     bins: int
@@ -74,10 +74,11 @@ def check_settings(settings: Settings) -> None:
 
 
 class ConstantQ(nn.Module):
-    """nnAudio's CQT1992v2, octave by octave: high bins have short kernels, so it takes a third.
+    """nnAudio's CQT1992v2, octave by octave: high bins have short kernels; so it needs a third of
+    the time.
 
     Attributes:
-        width: samples that a frame sees.
+        width: samples that a frame depends on.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -85,7 +86,7 @@ class ConstantQ(nn.Module):
         from nnAudio.features import CQT1992v2
 
         _, rate, self.hop, bins, fmin = settings
-        made = CQT1992v2(
+        cqt = CQT1992v2(
             sr=rate,
             hop_length=self.hop,
             fmin=fmin,
@@ -93,15 +94,15 @@ class ConstantQ(nn.Module):
             bins_per_octave=12,
             verbose=False,
         )
-        self.width: int = made.kernel_width
-        parts = [made.get_buffer(f"cqt_kernels_{part}") for part in ("real", "imag")]
-        waves = torch.cat(parts, 1) * made.get_buffer("lenghts").sqrt()[:, None, None]
+        self.width: int = cqt.kernel_width
+        parts = [cqt.get_buffer(f"cqt_kernels_{part}") for part in ("real", "imag")]
+        waves = torch.cat(parts, 1) * cqt.get_buffer("lenghts").sqrt()[:, None, None]
         self.first: list[int] = []
         for number, octave in enumerate(waves.split(12)):
-            used = octave.abs().amax((0, 1)).nonzero()
-            self.first.append(int(used.min()))
-            kernel = octave[:, :, self.first[-1] : int(used.max()) + 1].flatten(0, 1)
-            # The kernels follow from the settings: megabytes that don't belong in a checkpoint.
+            nonzero = octave.abs().amax((0, 1)).nonzero()
+            self.first.append(int(nonzero.min()))
+            kernel = octave[:, :, self.first[-1] : int(nonzero.max()) + 1].flatten(0, 1)
+            # The kernels follow from the settings: a checkpoint needs no copy of these megabytes.
             self.register_buffer(f"octave{number}", kernel[:, None], persistent=False)
 
     def forward(self, wave: Tensor) -> Tensor:
@@ -110,17 +111,17 @@ class ConstantQ(nn.Module):
         octaves = []
         for number, first in enumerate(self.first):
             kernel = self.get_buffer(f"octave{number}")
-            seen = wave[:, None, first : first + (frames - 1) * self.hop + kernel.shape[2]]
-            parts = F.conv1d(seen, kernel, stride=self.hop).unflatten(1, (-1, 2))
+            part = wave[:, None, first : first + (frames - 1) * self.hop + kernel.shape[2]]
+            parts = F.conv1d(part, kernel, stride=self.hop).unflatten(1, (-1, 2))
             octaves.append(parts.square().sum(2).sqrt())
         return torch.cat(octaves, 1)
 
 
 class Mel(nn.Module):
-    """nnAudio's mel spectrogram, by an FFT instead of convolutions, which takes a seventh.
+    """nnAudio's mel spectrogram, by an FFT instead of convolutions, in a seventh of the time.
 
     Attributes:
-        width: samples that a frame sees.
+        width: samples that a frame depends on.
     """
 
     width = _FFT
@@ -148,8 +149,8 @@ class Decibels(nn.Module):
     """Waveform → spectrogram in dB. The first frame is centred on the first sample.
 
     Attributes:
-        margin: samples that a frame sees before and after its centre.
-        shortest: samples that a waveform must have; it is padded by reflection.
+        margin: samples before and after its centre that a frame depends on.
+        shortest: samples of the shortest possible waveform; it is padded by reflection.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -162,7 +163,7 @@ class Decibels(nn.Module):
 
     @torch.no_grad()
     def forward(self, wave: Tensor, pad: bool = True) -> Tensor:
-        """[B, samples] → [B, bins, frames]; of full scale, but what is 0 dB has no meaning.
+        """[B, samples] → [B, bins, frames]. The level of 0 dB has no meaning.
 
         Args:
             wave: in -1..1.
@@ -173,9 +174,9 @@ class Decibels(nn.Module):
             padded = wave.float()
             if pad:
                 padded = F.pad(padded[:, None], (self.margin,) * 2, mode="reflect")[:, 0]
-            # A CPU's caches hold a few patches: 64 of 35 s at once take it more than twice as long.
-            few = max(1, _CACHED // padded.shape[1])
-            parts = padded.split(few) if wave.device.type == "cpu" else [padded]
+            # A CPU's caches hold a few patches: 64 of 35 s at once take more than twice the time.
+            count = max(1, _CPU_SAMPLES // padded.shape[1])
+            parts = padded.split(count) if wave.device.type == "cpu" else [padded]
             levels = [20 * torch.log10(self.transform(part).clamp_min(_FLOOR)) for part in parts]
         return levels[0] if len(levels) == 1 else torch.cat(levels)
 
@@ -203,7 +204,7 @@ def to_spectrogram(path: StrPath, settings: Settings, dtype: str) -> bytes:
     level = np.concatenate(
         [decibels(torch.from_numpy(piece)[None], pad=False)[0].T.numpy() for piece in pieces]
     )
-    # In place: an hour is 30 MB.
+    # In place: an hour of sound is 30 MB.
     level -= level.max()
     np.maximum(level, -RANGE_DB, out=level)
     if dtype == "uint8":
@@ -216,37 +217,38 @@ def to_spectrogram(path: StrPath, settings: Settings, dtype: str) -> bytes:
 
 @functools.lru_cache(maxsize=4)
 def _decibels(settings: Settings) -> Decibels:
-    """Kernels take a second to make, and a process needs them for each of its files."""
+    """Kept, for kernels take a second to compute and a process needs them for each of its files."""
     return Decibels(settings)
 
 
 def _pieces(blocks: Iterable[Samples], decibels: Decibels) -> Iterator[Samples]:
-    """A stream of samples → pieces that overlap so that each gives whole frames, margins included.
+    """A stream of samples → pieces that overlap so that each gives whole frames, with margins.
 
-    The same frames as of the whole stream, padded by reflection at both ends.
+    The frames are the same as of the whole stream, padded by reflection at both ends.
     """
     width, hop = decibels.transform.width, decibels.settings.frame_hop
-    held, skip = np.zeros(0, np.float32), 0
+    buffer, skip = np.zeros(0, np.float32), 0
     for block in _reflected(blocks, decibels.margin):
-        held = np.concatenate([held, block[skip:]])
+        buffer = np.concatenate([buffer, block[skip:]])
         skip = max(0, skip - len(block))
-        if frames := max(0, (len(held) - width) // hop + 1):
-            yield held[: (frames - 1) * hop + width]
-            skip = max(0, frames * hop - len(held))  # frames need not overlap
-            held = held[frames * hop :]
+        frames = max(0, (len(buffer) - width) // hop + 1)
+        if frames:
+            yield buffer[: (frames - 1) * hop + width]
+            skip = max(0, frames * hop - len(buffer))  # frames need not overlap
+            buffer = buffer[frames * hop :]
 
 
 def _reflected(blocks: Iterable[Samples], margin: int) -> Iterator[Samples]:
     """The stream with its ends reflected; one shorter than the margin is repeated first."""
     stream = iter(blocks)
-    begin = next(stream)
-    while len(begin) <= margin and (more := next(stream, None)) is not None:
-        begin = np.concatenate([begin, more])
-    if len(begin) <= margin:
-        begin = np.resize(begin, margin + 1)
-    yield begin[margin:0:-1]
-    yield begin
-    last = begin
+    head = next(stream)
+    while len(head) <= margin and (block := next(stream, None)) is not None:
+        head = np.concatenate([head, block])
+    if len(head) <= margin:
+        head = np.resize(head, margin + 1)
+    yield head[margin:0:-1]
+    yield head
+    last = head
     for block in stream:
         yield block
         last = np.concatenate([last, block])[-margin - 1 :]
@@ -256,7 +258,7 @@ def _reflected(blocks: Iterable[Samples], margin: int) -> Iterator[Samples]:
 def frames_of(content: Buffer, bins: int, dtype: str) -> NDArray[Any]:
     """A stored spectrogram as [frames, bins], without copying it.
 
-    Its header must be the one that we write, to the letter: quicker than parsing it, and safe.
+    Its header must be exactly the one that we write: quicker than parsing it, and safe.
 
     Raises:
         ValueError: it is something else.
@@ -270,8 +272,8 @@ def frames_of(content: Buffer, bins: int, dtype: str) -> NDArray[Any]:
 
 @functools.lru_cache(maxsize=4096)
 def _header(frames: int, bins: int, dtype: str) -> bytes:
-    """What an .npy of this shape begins with."""
+    """The header of an .npy of this shape."""
     header = io.BytesIO()
-    about = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": (frames, bins)}
-    np.lib.format.write_array_header_1_0(header, about)
+    description = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": (frames, bins)}
+    np.lib.format.write_array_header_1_0(header, description)
     return header.getvalue()

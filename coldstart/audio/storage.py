@@ -1,4 +1,4 @@
-"""How shards keep sound: as FLAC, or as spectrograms of it. One function makes either of a file."""
+"""How shards store sound: as FLAC, or as spectrograms. One function makes either from a file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TYPES = {8: "uint8", 16: "float16"}
 def store_facts(
     store: Store, sample_rate: int, frame_hop: int, bins: int, fmin: float, bits: int
 ) -> dict[str, Any]:
-    """What dataset.json says of a store; everything that its bytes hang on beside the files.
+    """What dataset.json says of a store: all that its bytes depend on, except the sound files.
 
     Raises:
         InputError: there is no such spectrogram.
@@ -38,7 +38,7 @@ def store_facts(
 
 
 def field_of(facts: Mapping[str, Any]) -> str:
-    """The tar member that a store of these facts has for each track.
+    """The tar member of each track in a store with these facts.
 
     >>> field_of({"sample_rate": 22_050})
     'audio.flac'
@@ -46,8 +46,8 @@ def field_of(facts: Mapping[str, Any]) -> str:
     return f"{facts['transform']}.npy" if "transform" in facts else "audio.flac"
 
 
-def stored(path: StrPath, facts: Mapping[str, Any]) -> bytes:
-    """What a store of these facts has for this file.
+def content_of(path: StrPath, facts: Mapping[str, Any]) -> bytes:
+    """The bytes of this file's tar member in a store with these facts.
 
     Raises:
         AudioError: the file can't be used.

@@ -41,14 +41,14 @@ class VectorReader(WholeTrack):
             reason = f"shape {vector.shape}, expected ({self.width},)"
             raise malformed(sample, self.field, reason)
         with np.errstate(over="ignore"):
-            narrow = vector.astype(np.float32) if vector.dtype.kind in "fiu" else np.float32(np.nan)
-        if not np.isfinite(narrow).all():
+            values = vector.astype(np.float32) if vector.dtype.kind in "fiu" else np.float32(np.nan)
+        if not np.isfinite(values).all():
             raise malformed(sample, self.field, "it holds values that are no finite numbers")
-        return np.asarray(narrow)
+        return np.asarray(values)
 
 
 class _Attributes(Encoder):
-    """Scaled attributes through a dense net; `fields` tells the two kinds apart."""
+    """Scaled attributes through a dense net; the two subclasses differ in `fields`."""
 
     interface = 1
 
@@ -64,8 +64,8 @@ class _Attributes(Encoder):
             hidden: widths of the layers; none: fusion gets the scaled attributes themselves.
             dropout: share of units dropped after each layer while training.
             scale: `common`: centred, then divided by one spread for all, for grades on one scale;
-                rare attributes stay quiet. `each`: every attribute by its own spread, for columns
-                in different units.
+                rare attributes keep small values. `each`: every attribute by its own spread, for
+                columns in different units.
         """
         super().__init__()
         if min(hidden, default=1) < 1:
@@ -97,11 +97,11 @@ class _Attributes(Encoder):
     def check(self, info: Mapping[str, Any], built_from: Mapping[str, Any]) -> None:
         """The attributes must be the same, in the same order."""
         if info["names"] != built_from["names"]:
-            new, old = set(info["names"]), set(built_from["names"])
+            names, trained = set(info["names"]), set(built_from["names"])
             raise InputError(
                 f"{self.fields[0]}: the dataset's attributes are not the ones that this model was "
-                f"trained on; missing: {sorted(old - new)[:5] or 'none'}, new: "
-                f"{sorted(new - old)[:5] or 'none'} (the order counts too)"
+                f"trained on; missing: {sorted(trained - names)[:5] or 'none'}, new: "
+                f"{sorted(names - trained)[:5] or 'none'} (the order counts too)"
             )
 
     def reader(self) -> VectorReader:

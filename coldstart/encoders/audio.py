@@ -98,24 +98,25 @@ class SmallNet(nn.Module):
 
     def forward(self, spectrogram: Tensor) -> Tensor:
         """[B, bins, frames] → [B, dim]."""
-        h = self.layers(spectrogram)
-        return torch.cat([h.mean(2), h.amax(2), h.std(2)], dim=1)
+        hidden = self.layers(spectrogram)
+        return torch.cat([hidden.mean(2), hidden.amax(2), hidden.std(2)], dim=1)
 
 
 NETS: dict[str, type[DLRSNet] | type[SmallNet]] = {"dlrs": DLRSNet, "small": SmallNet}
 
 
-class Convolved(PatchEncoder):
+class SpectrogramEncoder(PatchEncoder):
     """Spectrogram → convolutions → one vector: what `Audio` and `Spectrogram` have in common.
 
-    A subclass's `build` sets `spectrogram`, which has `decibels` and a `forward`, and calls `_net`.
-    The weights of both have the same names, so those of one fit the other.
+    A subclass's `build` sets `spectrogram`, which has `decibels` and a `forward`, and calls
+    `_build_net`. Both subclasses give their weights the same names, so that a state dict of one can
+    be loaded into the other.
     """
 
     spectrogram: nn.Module
 
-    def _net(self, net: str, bins: int, frames: int, dropout: float) -> None:
-        """Make the layers after the spectrogram, for patches of so many frames."""
+    def _build_net(self, net: str, bins: int, frames: int, dropout: float) -> None:
+        """Make the layers after the spectrogram, for patches of `frames` frames."""
         convolutions = NETS[net](bins, frames, dropout)
         self.net: nn.Module = convolutions
         self.out = nn.Sequential(
@@ -133,7 +134,7 @@ class Convolved(PatchEncoder):
         return torch.cat([level.mean(2), level.std(2)], dim=1)
 
 
-class Audio(Convolved):
+class Audio(SpectrogramEncoder):
     """Patches of sound → spectrogram → convolutions → one vector (rows 3 and 4 of the talk)."""
 
     def __init__(
@@ -158,7 +159,7 @@ class Audio(Convolved):
             patch_seconds: length of a patch.
             patches: while training, this many patches a track at fixed places (the talk: 3);
                 by default one at a random place, another one each epoch.
-            hop: at evaluation, windows follow each other by this share of a patch.
+            hop: at evaluation, distance between the starts of windows, as a share of a patch.
             trim: at evaluation, this share is left out at both ends of the track.
             bins: frequency bins.
             fmin: Hz of the lowest bin.
@@ -167,19 +168,21 @@ class Audio(Convolved):
             dropout: share of units dropped while training.
         """
         super().__init__()
-        self._cut(patch_seconds, patches, hop, trim)
+        self._set_windows(patch_seconds, patches, hop, trim)
         if min(bins, fmin, frame_hop, dim) <= 0:
             raise InputError("Audio: bins, fmin, frame_hop and dim must be above 0")
-        self.net_name, self.kind = net, spectrogram
+        self.net_name, self.transform = net, spectrogram
         self.bins, self.fmin, self.frame_hop = bins, fmin, frame_hop
         self.dim, self.dropout = dim, dropout
+
+    spectrogram: LogSpectrogram
 
     def build(self, info: Mapping[str, Any]) -> None:
         """Make the layers for audio of `info["sample_rate"]` Hz."""
         rate = int(info["sample_rate"])
         self.samples = int(self.patch_seconds * rate)
         self.spectrogram = LogSpectrogram(
-            Settings(self.kind, rate, self.frame_hop, self.bins, self.fmin)
+            Settings(self.transform, rate, self.frame_hop, self.bins, self.fmin)
         )
         shortest = self.spectrogram.transform.shortest
         if self.samples < shortest:
@@ -187,4 +190,4 @@ class Audio(Convolved):
                 f"Audio: patches of {self.samples} samples are too short for this spectrogram; it "
                 f"needs {shortest} at least"
             )
-        self._net(self.net_name, self.bins, self.samples // self.frame_hop + 1, self.dropout)
+        self._build_net(self.net_name, self.bins, self.samples // self.frame_hop + 1, self.dropout)

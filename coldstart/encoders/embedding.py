@@ -1,4 +1,4 @@
-"""Embeddings: one vector a track that something else has computed."""
+"""Embeddings: one precomputed vector a track."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from coldstart.errors import InputError
 class Embedding(Encoder):
     """A precomputed vector a track, such as a first-stage net's; frozen, or through dense layers.
 
-    In two-stage training (as in the talk) a fusion head learns on what single nets have computed.
+    In two-stage training (as in the talk) a fusion head learns from the vectors of single nets.
     """
 
     interface = 1
@@ -53,7 +53,7 @@ class Embedding(Encoder):
         self.net = dense((self.width, *self.hidden), self.dropout)
 
     def check(self, info: Mapping[str, Any], built_from: Mapping[str, Any]) -> None:
-        """The vectors must come from the same source: axes of two nets mean different things."""
+        """The vectors must come from the same source: the axes of two nets differ in meaning."""
         if (len(info["mean"]), info.get("made_by")) != (self.width, built_from.get("made_by")):
             raise InputError(
                 f"{self.fields[0]}: the dataset's vectors ({len(info['mean'])} wide) were not made "
@@ -61,7 +61,7 @@ class Embedding(Encoder):
             )
 
     def reader(self) -> VectorReader:
-        """Reads vectors of the known width."""
+        """Reads vectors of `width` values."""
         return VectorReader(self.fields[0], self.width)
 
     def describe(self, values: Tensor) -> Tensor:

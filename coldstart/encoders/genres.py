@@ -24,14 +24,14 @@ class GenreReader(WholeTrack):
     def __call__(self, samples: Sequence[Sample]) -> Modality:
         """Collate to values [B, V] of 0 and 1.
 
-        A track with none of the vocabulary's genres counts as present: that is known of it.
+        A track with none of the vocabulary's genres counts as present, for its genres are known.
         """
         values = torch.zeros(len(samples), len(self.column))
         present = torch.zeros(len(samples), dtype=torch.bool)
         for i, sample in enumerate(samples):
             if self.field in sample:
-                known = [self.column[g] for g in self._decode(sample) if g in self.column]
-                values[i, known], present[i] = 1.0, True
+                columns = [self.column[g] for g in self._decode(sample) if g in self.column]
+                values[i, columns], present[i] = 1.0, True
         return Modality(values, present)
 
     def _decode(self, sample: Sample) -> list[str]:
@@ -83,7 +83,7 @@ class Genres(Encoder):
         return GenreReader(self.fields[0], self.vocabulary)
 
     def feature_names(self) -> list[str]:
-        """The vocabulary; contributions count from a track without any genre."""
+        """The vocabulary; contributions are measured relative to a track without any genre."""
         return self.vocabulary
 
     def encode(self, values: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Patches: what encoders of sound have in common: they cut a track into windows."""
+"""Patches: what encoders of sound have in common. They cut a track into windows."""
 
 from __future__ import annotations
 
@@ -19,25 +19,26 @@ from coldstart.sample import Sample, malformed
 START = "audio.start"
 """Key that `expand` adds to a sample: where its window begins, in samples.
 
-Encoders of sound in one model follow the first: what they read should have one sample rate."""
+All encoders of sound in a model use the windows of the first one, so that what they read should
+have one sample rate."""
 
 FULL_SCALE = 2**15
 
 
 class WindowReader:
-    """Reads windows of sound, however it is stored. Only the wanted window is decoded.
+    """Reads windows of sound, however it is stored. Only the window itself is decoded.
 
-    While training, a window is cut at a random place, or `fixed` windows a track are cut at evenly
-    spaced places. Otherwise windows cover the whole track. A subclass says what the content is: it
-    implements `length` and `fill`.
+    While training, a window is cut at a random position, or `fixed` windows a track are cut at
+    evenly spaced positions. Otherwise windows cover the whole track. A subclass implements `length`
+    and `fill` for one kind of content.
 
     Args:
         field: tar member.
         shape: of a window; its first axis is time.
         dtype: of its values.
-        step: samples that one place on that axis stands for.
-        fixed: windows a track while training; None for one at a random place.
-        hop: otherwise, windows follow each other by this share of a window.
+        step: samples between two positions on that axis.
+        fixed: windows a track while training; None for one at a random position.
+        hop: otherwise, distance between the starts of windows, as a share of a window.
         trim: otherwise, this share is left out at both ends of the track.
     """
 
@@ -56,10 +57,10 @@ class WindowReader:
         self.pieces = fixed or 1
 
     def length(self, content: Buffer) -> int:
-        """Places on a track's time axis.
+        """Number of positions on a track's time axis.
 
         Raises:
-            ValueError: it isn't what it should be.
+            ValueError: the content is malformed.
         """
         raise NotImplementedError
 
@@ -67,37 +68,37 @@ class WindowReader:
         """Write the window that begins at `start` into `row`; repeat a track that is too short.
 
         Raises:
-            ValueError: it isn't what it should be.
+            ValueError: the content is malformed.
         """
         raise NotImplementedError
 
     def expand(self, sample: Sample, training: bool) -> Iterator[Sample]:
-        """A sample for each window. One that another encoder of sound has cut stays as it is."""
+        """A sample for each window; unchanged if another encoder of sound has set the window."""
         if self.field not in sample or START in sample:
             yield sample
             return
-        room = self._room(sample)
+        last = self._last_start(sample)
         if not training:
-            starts = self._cover(room)
+            starts = self._covering_starts(last)
         elif self.fixed is None:
-            starts = [random.randint(0, room)]  # noqa: S311
+            starts = [random.randint(0, last)]  # noqa: S311
         else:
-            starts = [round(room * (i + 0.5) / self.fixed) for i in range(self.fixed)]
+            starts = [round(last * (i + 0.5) / self.fixed) for i in range(self.fixed)]
         for start in starts:
             yield {**sample, START: start * self.step}
 
-    def _cover(self, room: int) -> list[int]:
+    def _covering_starts(self, last_start: int) -> list[int]:
         """Starts of windows over the trimmed track: evenly spaced, about `hop` windows apart."""
-        trimmed = min(int((room + self.size) * self.trim), room // 2)
-        first, last = trimmed, room - trimmed
+        margin = min(int((last_start + self.size) * self.trim), last_start // 2)
+        first, last = margin, last_start - margin
         steps = -(-(last - first) // max(1, int(self.hop * self.size)))
         return [first + round((last - first) * i / max(1, steps)) for i in range(steps + 1)]
 
     def __call__(self, samples: Sequence[Sample]) -> Modality:
         """Collate to values [B, *shape]; a short track is repeated to fill its window.
 
-        A window that another encoder has begun too late for this one's longer patch is moved
-        forward, so that it ends with the track.
+        If another encoder has set a start too late for this one's longer windows, the window is
+        moved so that it ends with the track.
         """
         values = new_batch((len(samples), *self.shape), self.dtype)
         present = torch.zeros(len(samples), dtype=torch.bool)
@@ -105,7 +106,7 @@ class WindowReader:
             if self.field not in sample:
                 row.zero_()
                 continue
-            start = min(sample.get(START, 0) // self.step, self._room(sample))
+            start = min(sample.get(START, 0) // self.step, self._last_start(sample))
             try:
                 self.fill(row, sample[self.field], start)
             except ValueError as error:
@@ -113,8 +114,8 @@ class WindowReader:
             present[i] = True
         return Modality(values, present)
 
-    def _room(self, sample: Sample) -> int:
-        """The last place at which a window can begin."""
+    def _last_start(self, sample: Sample) -> int:
+        """The last position at which a window can begin."""
         try:
             return max(0, self.length(sample[self.field]) - self.size)
         except ValueError as error:
@@ -122,9 +123,9 @@ class WindowReader:
 
 
 class PatchReader(WindowReader):
-    """Windows of a FLAC: values [B, samples] int16, as the FLACs have it.
+    """Windows of a FLAC: values [B, samples] int16, as in the FLAC.
 
-    That is half the bytes of floats on their way to the device.
+    So half as many bytes go to the device as with floats.
     """
 
     def __init__(
@@ -142,15 +143,15 @@ class PatchReader(WindowReader):
 
 
 def new_batch(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """An uninitialised tensor; in a loader's worker in memory that the trainer's process shares.
+    """An uninitialised tensor; in a loader's worker, in memory shared with the trainer's process.
 
-    So a batch is handed over without being copied once more.
+    So the batch isn't copied once more when the worker passes it on.
     """
     if get_worker_info() is None:
         return torch.empty(shape, dtype=dtype)
     size = math.prod(shape) * dtype.itemsize
-    shared = torch.UntypedStorage._new_shared(size)  # as torch's own default_collate does
-    return torch.empty(0, dtype=dtype).set_(shared).view(shape)
+    storage = torch.UntypedStorage._new_shared(size)  # as torch's own default_collate does
+    return torch.empty(0, dtype=dtype).set_(storage).view(shape)
 
 
 def waveform(values: Tensor) -> Tensor:
@@ -167,8 +168,10 @@ class PatchEncoder(Encoder):
     may_differ: ClassVar[tuple[str, ...]] = ("patches", "hop", "trim")
     samples: int
 
-    def _cut(self, patch_seconds: float, patches: int | None, hop: float, trim: float) -> None:
-        """Check and keep how a track is cut."""
+    def _set_windows(
+        self, patch_seconds: float, patches: int | None, hop: float, trim: float
+    ) -> None:
+        """Check and store how a track is cut into windows."""
         if patch_seconds <= 0 or not 0 < hop <= 1 or not 0 <= trim < 0.5:
             raise InputError(
                 f"{type(self).__name__}: patch_seconds > 0, 0 < hop ≤ 1 and 0 ≤ trim < 0.5 are "

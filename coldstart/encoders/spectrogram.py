@@ -1,4 +1,4 @@
-"""Spectrogram: the same net as `Audio`, from spectrograms that the shards hold already."""
+"""Spectrogram: the same net as `Audio`, on spectrograms that are stored in the shards."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from coldstart.audio.codec import Buffer
 from coldstart.audio.spectra import Settings, below_loudest, frames_of
-from coldstart.encoders.audio import Convolved
+from coldstart.encoders.audio import SpectrogramEncoder
 from coldstart.encoders.patches import WindowReader
 from coldstart.errors import InputError
 
-TRANSFORM = (*Settings._fields, "dtype", "step_db")
-"""What dataset.json says of stored spectrograms."""
+FACTS = (*Settings._fields, "dtype", "step_db")
+"""Keys of dataset.json that describe stored spectrograms."""
 
 
 class FrameReader(WindowReader):
@@ -31,17 +31,17 @@ class FrameReader(WindowReader):
         hop: float,
         trim: float,
     ) -> None:
-        self.bins, self.stored = info["bins"], info["dtype"]
-        dtype = getattr(torch, self.stored)
+        self.bins, self.stored_type = info["bins"], info["dtype"]
+        dtype = getattr(torch, self.stored_type)
         super().__init__(field, (frames, self.bins), dtype, info["frame_hop"], fixed, hop, trim)
 
     def length(self, content: Buffer) -> int:
         """Frames of the track."""
-        return len(frames_of(content, self.bins, self.stored))
+        return len(frames_of(content, self.bins, self.stored_type))
 
     def fill(self, row: Tensor, content: Buffer, start: int) -> None:
-        """Copy a window: one piece of the bytes."""
-        frames = frames_of(content, self.bins, self.stored)[start : start + self.size]
+        """Copy a window, which is contiguous in the file."""
+        frames = frames_of(content, self.bins, self.stored_type)[start : start + self.size]
         if len(frames) < self.size:
             frames = np.resize(frames, self.shape)
         row.numpy()[:] = frames
@@ -52,7 +52,7 @@ class StoredSpectrogram(nn.Module):
 
     Args:
         bins: frequency bins.
-        step_db: dB that a step of 1 stands for.
+        step_db: dB of a step of 1.
     """
 
     def __init__(self, bins: int, step_db: float) -> None:
@@ -70,7 +70,7 @@ class StoredSpectrogram(nn.Module):
         return normed
 
 
-class Spectrogram(Convolved):
+class Spectrogram(SpectrogramEncoder):
     """Patches of stored spectrograms → convolutions → one vector: no decoding, no transform."""
 
     fields: tuple[str, ...] = ("cqt.npy",)
@@ -94,17 +94,19 @@ class Spectrogram(Convolved):
             patch_seconds: length of a patch.
             patches: while training, this many patches a track at fixed places (the talk: 3);
                 by default one at a random place, another one each epoch.
-            hop: at evaluation, windows follow each other by this share of a patch.
+            hop: at evaluation, distance between the starts of windows, as a share of a patch.
             trim: at evaluation, this share is left out at both ends of the track.
             dim: width of the vector that fusion gets.
             dropout: share of units dropped while training.
         """
         super().__init__()
-        self._cut(patch_seconds, patches, hop, trim)
+        self._set_windows(patch_seconds, patches, hop, trim)
         if dim < 1:
             raise InputError("Spectrogram: dim must be above 0")
         self.fields = (f"{modality}.npy",)
         self.net_name, self.dim, self.dropout = net, dim, dropout
+
+    spectrogram: StoredSpectrogram
 
     def build(self, info: Mapping[str, Any]) -> None:
         """Make the layers for spectrograms of `info["bins"]` bins."""
@@ -113,15 +115,15 @@ class Spectrogram(Convolved):
                 f"{self.fields[0]}: these are no spectrograms; `coldstart shard --store cqt` "
                 "writes some, into the folder 'cqt'"
             )
-        self.stored = {key: info[key] for key in TRANSFORM}
+        self.facts = {key: info[key] for key in FACTS}
         self.samples = int(self.patch_seconds * info["sample_rate"])
         self.frames = self.samples // info["frame_hop"] + 1
         self.spectrogram = StoredSpectrogram(info["bins"], info["step_db"])
-        self._net(self.net_name, info["bins"], self.frames, self.dropout)
+        self._build_net(self.net_name, info["bins"], self.frames, self.dropout)
 
     def check(self, info: Mapping[str, Any], built_from: Mapping[str, Any]) -> None:
-        """The spectrograms must be of the kind that the net was built for."""
-        for key in TRANSFORM:
+        """The spectrograms must have the settings that the net was built for."""
+        for key in FACTS:
             if info.get(key) != built_from[key]:
                 raise InputError(
                     f"{self.fields[0]}: the model was trained on spectrograms with {key} "
@@ -132,5 +134,5 @@ class Spectrogram(Convolved):
     def reader(self) -> FrameReader:
         """Reads windows of `patch_seconds`."""
         return FrameReader(
-            self.fields[0], self.frames, self.stored, self.patches, self.hop, self.trim
+            self.fields[0], self.frames, self.facts, self.patches, self.hop, self.trim
         )

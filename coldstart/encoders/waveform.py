@@ -22,7 +22,7 @@ class SampleNet(nn.Module):
     Attributes:
         FIRST: filters, width and stride of the first layer, in samples.
         BLOCKS: filters, width and pooling of each block.
-        shortest: samples that leave one step after the last block.
+        shortest: samples of the shortest patch: one step remains after the last block.
     """
 
     FIRST: ClassVar[tuple[int, int, int]]
@@ -44,8 +44,8 @@ class SampleNet(nn.Module):
 
     def forward(self, wave: Tensor) -> Tensor:
         """[B, samples] → [B, dim]."""
-        h = self.layers(wave[:, None])
-        return torch.cat([h.mean(2), h.amax(2)], dim=1)
+        hidden = self.layers(wave[:, None])
+        return torch.cat([hidden.mean(2), hidden.amax(2)], dim=1)
 
 
 class FullNet(SampleNet):
@@ -56,7 +56,7 @@ class FullNet(SampleNet):
 
 
 class SmallNet(SampleNet):
-    """For CPUs: a first layer of wide steps stands for the first blocks of the full-size net."""
+    """For CPUs: a first layer with a large stride replaces the full-size net's first blocks."""
 
     FIRST = (64, 243, 81)
     BLOCKS = ((64, 3, 3), (96, 3, 3), (128, 3, 3))
@@ -84,18 +84,18 @@ class Waveform(PatchEncoder):
         """An encoder of patches.
 
         Args:
-            net: `sample`, full-size after Lee et al. 2017, whose first layer steps 3 samples; or
-                `small`, for CPUs, whose first layer steps wider.
+            net: `sample`, full-size after Lee et al. 2017, with a first layer of stride 3; or
+                `small`, for CPUs, with a first layer of stride 81.
             patch_seconds: length of a patch.
             patches: while training, this many patches a track at fixed places; by default one at
                 a random place, another one each epoch.
-            hop: at evaluation, windows follow each other by this share of a patch.
+            hop: at evaluation, distance between the starts of windows, as a share of a patch.
             trim: at evaluation, this share is left out at both ends of the track.
             dim: width of the vector that fusion gets.
             dropout: share of units dropped while training.
         """
         super().__init__()
-        self._cut(patch_seconds, patches, hop, trim)
+        self._set_windows(patch_seconds, patches, hop, trim)
         if dim < 1:
             raise InputError("Waveform: dim must be above 0")
         self.net_name, self.dim, self.dropout = net, dim, dropout
@@ -123,8 +123,8 @@ class Waveform(PatchEncoder):
     def describe(self, values: Tensor) -> Tensor:
         """Mean and spread over frames of each band's level. [B, samples] → [B, 2 · bands].
 
-        A plain FFT without learning, so that the simple rivals get more than samples, whose
-        places mean nothing to them: about 40 bands, evenly spaced in log frequency, in -80..0 dB
+        A plain FFT without learning: the simple rivals can't use the samples themselves, whose
+        positions mean nothing. About 40 bands, evenly spaced in log frequency, in -80..0 dB
         relative to the patch's loudest.
         """
         size = min(self.FRAME, self.samples)

@@ -13,7 +13,7 @@ from tqdm import tqdm
 Array = NDArray[np.float32]
 
 _BLOCK = 1 << 28
-"""Bytes that a block of K × K systems may take."""
+"""Maximum bytes of a block of K × K systems."""
 
 
 def implicit_als(
@@ -39,7 +39,7 @@ def explicit_als(
 ) -> tuple[Array, Array]:
     """Minimise Σ (r_ui − q_iᵀp_u)² + λ(‖q_i‖² + ‖p_u‖²) over the observed pairs (u, i), by ALS.
 
-    The penalty stands inside the sum, so a row of n ratings is regularised n·λ.
+    The penalty is inside the sum, so a row of n ratings is regularised with n·λ.
 
     Args:
         ratings: [users, tracks] sparse; what isn't stored is not observed.
@@ -62,7 +62,7 @@ def fold_in(
     regularization: float,
     algorithm: Literal["implicit", "explicit"],
 ) -> Array:
-    """Solve the vectors of new tracks from their own plays, the users frozen: one ALS half-step.
+    """Solve the vectors of new tracks from their own plays, the users fixed: one ALS half-step.
 
     Args:
         rows: [new tracks, users], confidences (`implicit`) or ratings (`explicit`).
@@ -82,12 +82,12 @@ def fold_in(
 
 
 def noise_level(confidence: csr_matrix) -> float:
-    """About the largest singular value of a matrix with such entries in random places and signs.
+    """About the largest singular value of a matrix of such entries with random places and signs.
 
-    What a penalty must be measured against: a direction in which the log is no stronger than this
-    can't be told from chance. Of independent entries of mean 0 it is the root of the largest
-    row's plus that of the largest column's sum of variances (R. Latała, Proc. AMS 2005); here the
-    mean row and column stand for the largest.
+    A penalty should be relative to it: a direction in which the log is no stronger than this can't
+    be distinguished from chance. For independent entries of mean 0, it is the square root of the
+    largest row's sum of variances plus that of the largest column's (R. Latała, Proc. AMS 2005);
+    here the mean row and column are used instead of the largest.
 
     Args:
         confidence: [users, tracks] sparse, no empty table.
@@ -100,7 +100,7 @@ def noise_level(confidence: csr_matrix) -> float:
 
 
 def in_score_axes(tracks: Array, users: Array) -> tuple[Array, Array]:
-    """The same scores in other axes: two tracks' squared distance is how differently users rate.
+    """The same scores in other axes, in which distances are differences between users' scores.
 
     Users' vectors are uncorrelated afterwards, with a mean square of 1 in each axis; so the mean
     over users of the squared difference between two tracks' scores is the squared distance of
@@ -108,58 +108,66 @@ def in_score_axes(tracks: Array, users: Array) -> tuple[Array, Array]:
 
     Args:
         tracks: [N, K].
-        users: [U, K], of those who count.
+        users: [U, K], of the users that the mean is over.
 
     Returns:
         Both in the new axes, the strongest first. Axes in which no user differs are 0.
 
     >>> tracks, users = np.float32([[1, 2], [3, 1]]), np.float32([[2, 1], [0, 1], [1, 1]])
-    >>> turned, by = in_score_axes(tracks, users)
-    >>> bool(np.allclose(by @ turned.T, users @ tracks.T, atol=1e-5))
+    >>> new_tracks, new_users = in_score_axes(tracks, users)
+    >>> bool(np.allclose(new_users @ new_tracks.T, users @ tracks.T, atol=1e-5))
     True
-    >>> bool(np.allclose(by.T @ by / 3, np.eye(2), atol=1e-5))
+    >>> bool(np.allclose(new_users.T @ new_users / 3, np.eye(2), atol=1e-5))
     True
     """
     table = users.astype(np.float64)
     values, axes = np.linalg.eigh(table.T @ table / max(1, len(table)))
     values, axes = values[::-1].clip(0), axes[:, ::-1]
-    # float32 knows no smaller direction from none; its scores, which are as small, become 0.
+    # Smaller values are rounding errors of float32; scores along these axes become 0.
     root = np.sqrt(np.where(values > 1e-10 * max(values[0], 1e-300), values, 0.0))
     inverse = np.divide(1.0, root, out=np.zeros_like(root), where=root > 0)
-    turned = tracks.astype(np.float64) @ (axes * root), table @ (axes * inverse)
-    return turned[0].astype(np.float32), turned[1].astype(np.float32)
+    new_tracks = tracks.astype(np.float64) @ (axes * root)
+    new_users = table @ (axes * inverse)
+    return new_tracks.astype(np.float32), new_users.astype(np.float32)
 
 
 def _solve_explicit(rows: csr_matrix, other: Array, regularization: float) -> Array:
     """Each row's least squares over its observed entries: (Σ q qᵀ + n λ I) p = Σ r q."""
-    k = other.shape[1]
-    out = np.zeros((rows.shape[0], k), dtype=np.float32)
-    table, eye = torch.from_numpy(other), torch.eye(k)
-    # Blocks of rows bound the memory of the K × K systems, and of one outer product an entry.
+    solution = np.zeros((rows.shape[0], other.shape[1]), dtype=np.float32)
+    vectors = torch.from_numpy(other)
+    starts = _block_starts(rows, other.shape[1])
+    for start, end in zip(starts, [*starts[1:], rows.shape[0]], strict=True):
+        solution[start:end] = _solve_block(rows[start:end], vectors, regularization).numpy()
+    return solution
+
+
+def _block_starts(rows: csr_matrix, dim: int) -> list[int]:
+    """First rows of blocks that bound the memory of K × K systems and outer products of entries."""
     starts = [0]
-    budget = max(1, _BLOCK // (4 * k * k))
+    budget = max(1, _BLOCK // (4 * dim * dim))
     for row in range(1, rows.shape[0] + 1):
         if rows.indptr[row] - rows.indptr[starts[-1]] + row - starts[-1] > budget:
             starts.append(max(row - 1, starts[-1] + 1))
-    for start, end in zip(starts, [*starts[1:], rows.shape[0]], strict=True):
-        block = rows[start:end]
-        counts = torch.from_numpy(np.diff(block.indptr).astype(np.int64))
-        row_of = torch.repeat_interleave(torch.arange(end - start), counts)
-        q = table[torch.from_numpy(block.indices.astype(np.int64))]
-        a = torch.zeros(end - start, k, k).index_add_(0, row_of, q[:, :, None] * q[:, None, :])
-        b = torch.zeros(end - start, k)
-        b.index_add_(0, row_of, q * torch.from_numpy(block.data.astype(np.float32))[:, None])
-        # A row without entries gets the identity, hence the zero vector.
-        a += eye * torch.where(counts > 0, regularization * counts, 1.0)[:, None, None]
-        # λ = 0 with fewer ratings than factors is singular: the least-norm answer is meant then.
-        solution = torch.linalg.solve_ex(a, b)[0]
-        bad = ~solution.isfinite().all(1)
-        if bad.any():
-            solution[bad] = torch.linalg.lstsq(a[bad], b[bad, :, None], driver="gelsd").solution[
-                ..., 0
-            ]
-        out[start:end] = solution.numpy()
-    return out
+    return starts
+
+
+def _solve_block(rows: csr_matrix, vectors: torch.Tensor, regularization: float) -> torch.Tensor:
+    count, dim = rows.shape[0], vectors.shape[1]
+    entries = torch.from_numpy(np.diff(rows.indptr).astype(np.int64))
+    row = torch.repeat_interleave(torch.arange(count), entries)
+    q = vectors[torch.from_numpy(rows.indices.astype(np.int64))]
+    ratings = torch.from_numpy(rows.data.astype(np.float32))
+    a = torch.zeros(count, dim, dim).index_add_(0, row, q[:, :, None] * q[:, None, :])
+    b = torch.zeros(count, dim).index_add_(0, row, q * ratings[:, None])
+    # A row without entries gets the identity, hence the zero vector.
+    a += torch.eye(dim) * torch.where(entries > 0, regularization * entries, 1.0)[:, None, None]
+    solution: torch.Tensor = torch.linalg.solve_ex(a, b)[0]
+    # λ = 0 with fewer ratings than factors is singular: take the solution of least norm.
+    singular = ~solution.isfinite().all(1)
+    if singular.any():
+        least_norm = torch.linalg.lstsq(a[singular], b[singular, :, None], driver="gelsd")
+        solution[singular] = least_norm.solution[..., 0]
+    return solution
 
 
 def _model(factors: int, regularization: float, iterations: int, seed: int):  # type: ignore[no-untyped-def]
@@ -174,8 +182,8 @@ def _model(factors: int, regularization: float, iterations: int, seed: int):  # 
 
 
 def _one_blas_thread():  # type: ignore[no-untyped-def]
-    """`implicit` runs its own threads; BLAS threads inside them only get in the way."""
-    import implicit.cpu.als  # noqa: F401  # what it loads must be there before it can be limited
+    """`implicit` runs its own threads; BLAS threads inside them only slow them down."""
+    import implicit.cpu.als  # noqa: F401  # only a library that is loaded can be limited
     from threadpoolctl import threadpool_limits
 
     return threadpool_limits(1, "blas")

@@ -18,7 +18,7 @@ from safetensors.numpy import load_file, save_file
 from scipy.sparse import csr_matrix
 
 from coldstart.errors import InputError
-from coldstart.files import StrPath, atomic, write_json
+from coldstart.files import StrPath, atomic, local, write_json
 from coldstart.tables import write_table
 
 VERSION = 1
@@ -36,13 +36,13 @@ class Factors:
         user_ids: U ids.
         tracks: [N, K] float32.
         users: [U, K] float32.
-        folded: [N] bool: solved afterwards from the track's own plays with the users frozen. Such
-            a vector is a yardstick for held-out tracks, never an input to training.
+        folded: [N] bool: solved afterwards from the track's own plays with the users fixed. Such a
+            vector is the truth for a held-out track, never an input to training.
         split: [N] of train, val, test, or "" where no split was given.
         listens: [U, N] sparse plays (or ratings), held-out tracks included.
-        about: how they were made, as in factors.json.
-        withheld: [U, N] sparse plays (or ratings) of factorised tracks that neither the vectors
-            nor `listens` know of; None: there are none.
+        about: how the factors were made, as in factors.json.
+        withheld: [U, N] sparse plays (or ratings) of factorised tracks that are neither in
+            `listens` nor used for the vectors; None if there are none.
     """
 
     track_ids: list[str]
@@ -67,7 +67,7 @@ class Factors:
 
     @cached_property
     def plays(self) -> NDArray[np.float64]:
-        """[N] plays in the log, of held-out tracks too."""
+        """[N] plays in the log, also of held-out tracks."""
         return np.asarray(self.listens.sum(axis=0), dtype=np.float64).ravel()
 
     def rows(self, track_ids: Sequence[str]) -> NDArray[np.int64]:
@@ -75,10 +75,10 @@ class Factors:
         return np.array([self.row.get(track, -1) for track in track_ids], dtype=np.int64)
 
     def save(self, folder: StrPath) -> None:
-        """Write the folder described at the top of this file; `factors.json` comes last."""
-        folder = Path(folder)
+        """Write the folder; `factors.json` comes last."""
+        folder = local(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        # Vectors of two factorisations can't be compared: a model remembers this id.
+        # Vectors of two factorisations can't be compared: a model stores this id.
         space = hashlib.sha256(self.tracks[~self.folded].tobytes() + self.users.tobytes())
         self.about["id"] = space.hexdigest()[:16]
         (folder / "factors.json").unlink(missing_ok=True)
@@ -92,7 +92,7 @@ class Factors:
             parts["withheld"] = _arrays(self.withheld)
         for name, arrays in parts.items():
             with atomic(folder / f"{name}.safetensors") as temporary:
-                save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, temporary)
+                save_file({k: np.ascontiguousarray(a) for k, a in arrays.items()}, temporary)
         columns = {"track_id": self.track_ids, "split": self.split, "folded": self.folded}
         write_table(folder / "tracks.parquet", pl.DataFrame(columns))
         write_table(folder / "users.parquet", pl.DataFrame({"user_id": self.user_ids}))
@@ -139,27 +139,33 @@ class Factors:
     @classmethod
     def _read(cls, folder: Path) -> Factors:
         about = cls.about_of(folder)
-        made = load_file(folder / "factors.safetensors")
+        vectors = load_file(folder / "factors.safetensors")
         folded = load_file(folder / "folded.safetensors")["tracks"]
-        sparse = load_file(folder / "listens.safetensors")
-        held = load_file(folder / "withheld.safetensors") if about.get("withheld") else None
+        listens = load_file(folder / "listens.safetensors")
+        withheld = load_file(folder / "withheld.safetensors") if about.get("withheld") else None
         tracks = pl.read_parquet(folder / "tracks.parquet")
         users = pl.read_parquet(folder / "users.parquet")["user_id"].to_list()
-        rows = [len(made["users"]), len(made["tracks"]), len(folded), len(sparse["indptr"]) - 1]
         mask = tracks["folded"].to_numpy()
-        expected = [len(users), (~mask).sum(), mask.sum(), len(users)]
-        if rows != expected or (held and len(held["indptr"]) != rows[-1] + 1):
+        lengths = {
+            "users": (len(vectors["users"]), len(users)),
+            "tracks": (len(vectors["tracks"]), (~mask).sum()),
+            "folded": (len(folded), mask.sum()),
+            "listens": (len(listens["indptr"]), len(users) + 1),
+        }
+        if withheld:
+            lengths["withheld"] = (len(withheld["indptr"]), len(users) + 1)
+        if any(actual != expected for actual, expected in lengths.values()):
             raise InputError(f"{folder}: vectors and ids don't match in number; factorise again")
         return cls(
             track_ids=tracks["track_id"].to_list(),
             user_ids=users,
-            tracks=np.concatenate([made["tracks"], folded]),
-            users=made["users"],
+            tracks=np.concatenate([vectors["tracks"], folded]),
+            users=vectors["users"],
             folded=mask,
             split=tracks["split"].to_numpy().astype(str),
-            listens=_sparse(sparse, len(users), len(tracks)),
+            listens=_sparse(listens, len(users), len(tracks)),
             about=about,
-            withheld=_sparse(held, len(users), len(tracks)) if held else None,
+            withheld=_sparse(withheld, len(users), len(tracks)) if withheld else None,
         )
 
 

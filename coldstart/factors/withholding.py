@@ -1,6 +1,6 @@
-"""Listens that a factorisation must not see although their tracks are warm: a share, or the later.
+"""Listens of warm tracks that a factorisation must not see: a random share, or the latest ones.
 
-They are what a mixed test looks for among warm tracks.
+They are the relevant warm tracks of a mixed test.
 """
 
 from __future__ import annotations
@@ -23,50 +23,51 @@ AUTO = "auto"
 def withhold(
     listens: csr_matrix, share: float, seed: int, warm: int | None = None
 ) -> tuple[csr_matrix, csr_matrix]:
-    """Part a share of each user's listens from the others, by chance.
+    """Withhold a random share of each user's listens.
 
-    Of a user's n listens n · share are withheld, rounded up or down by chance so that the share
-    holds on average. Every user and every track keeps at least one.
+    Of a user's n listens, n · share are withheld, rounded up or down at random so that the share
+    is right on average. Every user and every track keeps at least one.
 
     Args:
         listens: [U, N] sparse.
         share: 0 ≤ share < 1.
-        seed: of the draw.
-        warm: only listens of the first `warm` tracks count, and may be withheld; None: all.
+        seed: of the random choice.
+        warm: only listens of the first `warm` tracks count and can be withheld; None: all.
 
     Returns:
-        What stays and what is withheld, both [U, N].
+        The remaining and the withheld listens, both [U, N].
     """
     generator = np.random.default_rng(seed)
     entries = listens.tocoo()
-    mine = np.flatnonzero(entries.col < (listens.shape[1] if warm is None else warm))
-    user, track = entries.row[mine], entries.col[mine]
-    lot = generator.random(len(mine))
+    eligible = np.flatnonzero(entries.col < (listens.shape[1] if warm is None else warm))
+    user, track = entries.row[eligible], entries.col[eligible]
+    lot = generator.random(len(eligible))
     counts = np.bincount(user, minlength=listens.shape[0])
-    take = np.floor(counts * share + generator.random(len(counts)))
-    take = np.minimum(take, np.maximum(counts - 1, 0))
-    place = np.empty(len(mine), dtype=np.int64)
-    place[np.lexsort((lot, user))] = np.arange(len(mine)) - np.repeat(
-        np.cumsum(counts) - counts, counts
-    )
-    taken = place < take[user]
-    # A track of which nothing is left gets one back, of the listener with the highest lot.
-    left = np.bincount(track[~taken], minlength=listens.shape[1])
-    lost = np.flatnonzero(taken & (left[track] == 0))
+    quota = np.floor(counts * share + generator.random(len(counts)))
+    quota = np.minimum(quota, np.maximum(counts - 1, 0))
+    # Each listen's place when its user's listens are in the order of their lots.
+    place = np.empty(len(eligible), dtype=np.int64)
+    first = np.cumsum(counts) - counts
+    place[np.lexsort((lot, user))] = np.arange(len(eligible)) - np.repeat(first, counts)
+    mask = place < quota[user]
+    # A track without any remaining listen gets back the one with the highest lot.
+    remaining = np.bincount(track[~mask], minlength=listens.shape[1])
+    lost = np.flatnonzero(mask & (remaining[track] == 0))
     lost = lost[np.lexsort((lot[lost], track[lost]))]
-    taken[lost[np.diff(track[lost], append=-1) != 0]] = False
+    is_last_of_track = np.diff(track[lost], append=-1) != 0
+    mask[lost[is_last_of_track]] = False
     withheld = np.zeros(entries.nnz, dtype=bool)
-    withheld[mine] = taken
+    withheld[eligible] = mask
 
-    def those(chosen: NDArray[np.bool_]) -> csr_matrix:
-        at = (entries.row[chosen], entries.col[chosen])
-        return csr_matrix((entries.data[chosen], at), shape=listens.shape)
+    def matrix_of(mask: NDArray[np.bool_]) -> csr_matrix:
+        positions = (entries.row[mask], entries.col[mask])
+        return csr_matrix((entries.data[mask], positions), shape=listens.shape)
 
-    return those(~withheld), those(withheld)
+    return matrix_of(~withheld), matrix_of(withheld)
 
 
 def cut_day(until: str, splits: StrPath | None) -> date:
-    """The day from which on listens are left out.
+    """The first day whose listens are left out.
 
     Args:
         until: YYYY-MM-DD, or `auto`: the day on which the first held-out track came out, from the
@@ -74,7 +75,7 @@ def cut_day(until: str, splits: StrPath | None) -> date:
         splits: that table.
 
     Raises:
-        InputError: no such day, or nothing that says when held-out tracks came out.
+        InputError: not a day, or no report that says when held-out tracks came out.
     """
     if until != AUTO:
         try:
@@ -92,7 +93,7 @@ def cut_day(until: str, splits: StrPath | None) -> date:
             f"{path}: doesn't say when the first held-out track came out; make the splits anew "
             "with `coldstart split --method temporal`, or give --until YYYY-MM-DD"
         ) from error
-    sides = read_splits(splits)["split"]
-    if any(int((sides == side).sum()) != count for side, count in counts.items()):
+    split = read_splits(splits)["split"]
+    if any(int((split == name).sum()) != count for name, count in counts.items()):
         raise InputError(f"{path}: is of other splits than {splits}; give --until YYYY-MM-DD")
     return day

@@ -14,7 +14,7 @@ from coldstart.fusion.base import FusionHead
 class Attention(FusionHead):
     """Each modality is a token; transformer layers mix them, and a learnt token reads the result.
 
-    A missing modality's token is masked, so it is not looked at by any other.
+    A missing modality's token is masked: no other token attends to it.
     """
 
     interface = 1
@@ -49,7 +49,7 @@ class Attention(FusionHead):
             batch_first=True,
             norm_first=True,
         )
-        # Its fast path for evaluation would give other figures than training's.
+        # The fast path would give slightly different values at evaluation than in training.
         self.mix = nn.TransformerEncoder(layer, self.depth, enable_nested_tensor=False)
         self.out = nn.Sequential(nn.LayerNorm(self.width), nn.Linear(self.width, out))
 
@@ -57,8 +57,8 @@ class Attention(FusionHead):
         """{modality: [B, dim]} → [B, out]."""
         tokens = [self.project[name](encoded[name]) for name in self.names]
         reader = self.reader.expand_as(tokens[0])
-        there = torch.stack([present[name] for name in self.names], dim=1)
-        hidden = torch.cat([torch.zeros_like(there[:, :1]), ~there], dim=1)
-        mixed = self.mix(torch.stack([reader, *tokens], dim=1), src_key_padding_mask=hidden)
-        fused: Tensor = self.out(mixed[:, 0])
+        missing = ~torch.stack([present[name] for name in self.names], dim=1)
+        padding = torch.cat([torch.zeros_like(missing[:, :1]), missing], dim=1)
+        outputs = self.mix(torch.stack([reader, *tokens], dim=1), src_key_padding_mask=padding)
+        fused: Tensor = self.out(outputs[:, 0])
         return fused

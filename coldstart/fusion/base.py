@@ -1,4 +1,4 @@
-"""What every fusion head is."""
+"""The interface of all fusion heads."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from coldstart.components import Component
 
 
 class Solvable(NamedTuple):
-    """A batch of training tracks for a head that is solved.
+    """A batch of training tracks, for a head that is solved in closed form.
 
     Attributes:
         encoded: modality → [B, dim].
         present: modality → [B] bool.
-        vectors: [B, out], the truth.
-        group: [B] int64: tracks of one number tell too much of each other, such as those of one
-            artist where only other artists' tracks are to be predicted. Whoever leaves a track out
-            leaves out its group.
+        vectors: [B, out], the targets.
+        group: [B] int64: tracks with the same number reveal too much of each other, such as those
+            of one artist where the tracks to be predicted are of other artists. To leave a track
+            out, leave its group out.
     """
 
     encoded: Mapping[str, Tensor]
@@ -34,7 +34,7 @@ class FusionHead(Component):
 
     Attributes:
         interface: version of this interface that the head was written for.
-        closed_form: true if it is solved in one go instead of trained; then it has `solve`.
+        closed_form: true if it is solved instead of trained; then it implements `solve`.
     """
 
     interface: ClassVar[int]
@@ -65,41 +65,41 @@ class FusionHead(Component):
         """Fit to the training tracks, if `closed_form`.
 
         Args:
-            rows: begins a pass over the training tracks.
+            rows: each call begins a pass over the training tracks.
 
         Returns:
-            What was found, in a line.
+            A summary of the solution, in a line.
         """
         raise NotImplementedError
 
 
-def mean_over(there: Tensor, logits: Tensor, vectors: Sequence[Tensor]) -> Tensor:
-    """A mean of the modalities' vectors over what each track has, with weights that sum to 1.
+def mean_over(mask: Tensor, logits: Tensor, vectors: Sequence[Tensor]) -> Tensor:
+    """A mean of the vectors of the modalities that each track has, with weights that sum to 1.
 
     Args:
-        there: [B, M] bool, as `stack` gives it.
+        mask: [B, M] bool, as `stack` returns it.
         logits: [B, M] or [M], before the softmax.
         vectors: M tensors [B, D].
 
     Returns:
         [B, D].
 
-    >>> there = torch.tensor([[True, True], [True, False]])
-    >>> mean_over(there, torch.zeros(2), [torch.ones(2, 1), torch.full((2, 1), 5.0)]).tolist()
+    >>> mask = torch.tensor([[True, True], [True, False]])
+    >>> mean_over(mask, torch.zeros(2), [torch.ones(2, 1), torch.full((2, 1), 5.0)]).tolist()
     [[3.0], [1.0]]
     """
-    weights = logits.expand(there.shape).masked_fill(~there, -torch.inf).softmax(1)
+    weights = logits.expand(mask.shape).masked_fill(~mask, -torch.inf).softmax(1)
     return (weights[:, :, None] * torch.stack(list(vectors), dim=1)).sum(1)
 
 
 def stack(present: Mapping[str, Tensor], names: Sequence[str]) -> Tensor:
-    """[B, M] bool: what each track has; all of it for a track that has nothing.
+    """[B, M] bool: which modalities each track has; all of them for a track that has none.
 
-    So that a mean over what is there is never one over nothing.
+    So a mean over a track's modalities always has at least one term.
 
     >>> a, b = torch.tensor([True, False]), torch.tensor([False, False])
     >>> stack({"a": a, "b": b}, ["a", "b"]).tolist()
     [[True, False], [True, True]]
     """
-    there = torch.stack([present[name] for name in names], dim=1)
-    return there | ~there.any(1, keepdim=True)
+    mask = torch.stack([present[name] for name in names], dim=1)
+    return mask | ~mask.any(1, keepdim=True)

@@ -1,4 +1,4 @@
-"""Gated fusion: each track decides how much each of its modalities counts."""
+"""Gated fusion: weights of the modalities that depend on the track."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Gated(FusionHead):
     """A mean of the modalities' vectors, weighted for each track by gates that see all of them.
 
     After the gated multimodal unit (Arevalo et al., ICLR workshop 2017), with gates that sum to 1
-    over what the track has, so that a missing modality passes its share on.
+    over the modalities that the track has.
     """
 
     interface = 1
@@ -40,8 +40,8 @@ class Gated(FusionHead):
 
     def forward(self, encoded: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
         """{modality: [B, dim]} → [B, out]."""
-        there = stack(present, self.names)
-        seen = torch.cat([*(encoded[name] for name in self.names), there.float()], dim=1)
+        mask = stack(present, self.names)
+        gate_inputs = torch.cat([*(encoded[name] for name in self.names), mask.float()], dim=1)
         vectors = [self.project[name](encoded[name]) for name in self.names]
-        fused: Tensor = self.out(mean_over(there, self.gate(seen), vectors))
+        fused: Tensor = self.out(mean_over(mask, self.gate(gate_inputs), vectors))
         return fused

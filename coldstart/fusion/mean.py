@@ -1,4 +1,4 @@
-"""Late fusion of predictions: each modality predicts by itself, and a weighted mean decides."""
+"""Late fusion of predictions: a weighted mean of what each modality predicts by itself."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ class MeanLateFusion(FusionHead):
     """A mean of the directions that each modality predicts by itself, with learnt weights.
 
     Each modality's vector becomes a direction through a linear layer of its own; the result is the
-    mean of the directions that a track has. There is one weight a modality, so there is little to
-    overfit: a poor modality loses its weight instead of spoiling the others. The talk's head is
-    `Concat`.
+    mean of the directions that a track has. With one weight a modality there is little to overfit:
+    a poor modality loses its weight instead of harming the others. The talk's head is `Concat`.
 
-    In two-stage training the vectors are predictions already: a layer between equal widths begins
-    as the identity, so that training begins at the mean of what the single nets said.
+    In two-stage training the vectors are predictions already: a layer between equal widths starts
+    as the identity, so that training starts from the mean of the single nets' predictions.
     """
 
     interface = 1
     PACE = 30.0
-    """The weights are few and begin equal; at the layers' pace they would not move in time."""
+    """The weights are multiplied by this: they start equal, and at the layers' learning rate they
+    would change too slowly."""
 
     def build(self, dims: Mapping[str, int], out: int) -> None:
         """Make the layers for these modalities."""
@@ -39,5 +39,7 @@ class MeanLateFusion(FusionHead):
 
     def forward(self, encoded: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
         """{modality: [B, dim]} → [B, out], of length 0 to 1: how far the modalities agree."""
-        directions = [F.normalize(p(encoded[name]), dim=1) for name, p in self.predict.items()]
+        directions = [
+            F.normalize(layer(encoded[name]), dim=1) for name, layer in self.predict.items()
+        ]
         return mean_over(stack(present, list(self.predict)), self.PACE * self.weight, directions)

@@ -15,8 +15,9 @@ from coldstart.fusion.base import FusionHead, stack
 class SharedBranch(FusionHead):
     """All modalities go through the same layers, after a projection of their own.
 
-    While training, each track is seen through one of its modalities, drawn anew each time, so that
-    every modality alone must do; at evaluation the results are averaged over what the track has.
+    While training, only one of a track's modalities is used, chosen at random each time, so that
+    the net learns to predict from any of them; at evaluation the results are averaged over the
+    modalities that the track has.
     After SiBraR (Ganhör et al., RecSys 2024), without its contrastive loss.
     """
 
@@ -47,13 +48,13 @@ class SharedBranch(FusionHead):
 
     def forward(self, encoded: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
         """{modality: [B, dim]} → [B, out]."""
-        there = stack(present, self.names).float()
+        weights = stack(present, self.names).float()
         if self.training:
-            drawn = torch.multinomial(there, 1)
-            there = torch.zeros_like(there).scatter(1, drawn, 1.0)
-        # All modalities are run, also those that nobody drew: DDP must see every parameter.
+            choice = torch.multinomial(weights, 1)
+            weights = torch.zeros_like(weights).scatter(1, choice, 1.0)
+        # All modalities are run, also those of weight 0: DDP must see every parameter.
         vectors = torch.stack(
             [self.branch(self.project[name](encoded[name])) for name in self.names], dim=1
         )
-        mean: Tensor = (there[:, :, None] * vectors).sum(1) / there.sum(1, keepdim=True)
+        mean: Tensor = (weights[:, :, None] * vectors).sum(1) / weights.sum(1, keepdim=True)
         return mean

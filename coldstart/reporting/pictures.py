@@ -1,4 +1,4 @@
-"""Pictures: what a verb draws beside what it prints."""
+"""Pictures that verbs draw in addition to what they print."""
 
 from __future__ import annotations
 
@@ -15,22 +15,20 @@ from coldstart.files import StrPath, atomic
 
 FORMATS = (".png", ".svg", ".pdf")
 
-
 MARKERS = "osD^vP"
-
 
 COLOURS = ("tab:blue", "tab:orange", "tab:green", "tab:purple", "tab:brown", "tab:olive")
 
 
 def picture_format(path: StrPath) -> str:
-    """A picture's format, by its file's ending.
+    """A picture's format, by the extension of its file.
 
     Raises:
-        InputError: it is none that can be written.
+        InputError: a picture can't be written in this format.
     """
-    ending = Path(path).suffix.lower()
-    one_of("picture", ending, FORMATS)
-    return ending.removeprefix(".")
+    extension = Path(path).suffix.lower()
+    one_of("picture", extension, FORMATS)
+    return extension.removeprefix(".")
 
 
 def popularity_curve(
@@ -43,41 +41,41 @@ def popularity_curve(
     title: str,
     head: int,
 ) -> None:
-    """Draw plays against popularity rank, and where a query and its results lie on that curve.
+    """Draw plays against popularity rank, with a query and its results on that curve.
 
     Both axes are logarithmic; below one play the vertical one is linear, so that tracks without
-    plays are seen too, at 0.
+    plays are shown too, at 0.
 
     Args:
         path: .png, .svg or .pdf; written atomically.
         plays: [N] of every track, in any order.
         rank: [N] popularity ranks, 1 = most played.
         query: the query's position in `plays`.
-        results: label → the results' positions in `plays`; one without results is only in the
-            legend.
-        title: of the picture, as it is (no markup).
-        head: how many tracks come before the long tail.
+        results: label → the results' positions in `plays`; a label without results is only in
+            the legend.
+        title: of the picture, as plain text (no markup).
+        head: number of tracks before the long tail.
 
     Raises:
-        InputError: the path's ending is none of these.
+        InputError: the path's extension is none of these.
     """
-    from matplotlib.figure import Figure  # not pyplot: no state is left behind, no window opened
+    from matplotlib.figure import Figure  # not pyplot, which has global state and opens windows
 
-    kind = picture_format(path)
+    file_format = picture_format(path)
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
     axes.plot(np.arange(1, len(plays) + 1), np.sort(plays)[::-1], color="0.7", label="all tracks")
     axes.axvline(head + 0.5, color="0.5", linestyle=":", label="the long tail begins")
-    # Hollow, and smaller from one to the next, so that marks on one spot are all seen.
-    for i, (label, found) in enumerate(results.items()):
-        rows = np.asarray(found, dtype=np.int64)
-        look: dict[str, Any] = {
+    # Hollow, and smaller from one to the next, so that all marks at one point are visible.
+    for i, (label, positions) in enumerate(results.items()):
+        rows = np.asarray(positions, dtype=np.int64)
+        style: dict[str, Any] = {
             "marker": MARKERS[i % len(MARKERS)],
             "markersize": max(5, 13 - 3 * i),
             "markeredgecolor": COLOURS[i % len(COLOURS)],
         }
         axes.plot(
-            rank[rows], plays[rows], linestyle="", markerfacecolor="none", label=label, **look
+            rank[rows], plays[rows], linestyle="", markerfacecolor="none", label=label, **style
         )
     axes.plot(rank[query], plays[query], "*", color="tab:red", markersize=14, label="the query")
     axes.set_xscale("log")
@@ -90,6 +88,6 @@ def popularity_curve(
     for text in axes.legend().get_texts():
         text.set_parse_math(False)
     with atomic(path) as temporary, warnings.catch_warnings():
-        # Titles come in every script, and matplotlib's own font draws a box for what it lacks.
+        # Titles may be in any script; matplotlib's font draws a box for a character that it lacks.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from font")
-        figure.savefig(temporary, format=kind, dpi=150)
+        figure.savefig(temporary, format=file_format, dpi=150)

@@ -1,4 +1,4 @@
-"""Text of any script in the columns of a terminal, where some characters are two cells wide."""
+"""Text of any script in columns of a terminal, in which some characters are two cells wide."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from itertools import zip_longest
 
 
 def clean(text: str) -> str:
-    r"""One line, without control characters, which a terminal would obey.
+    r"""One line, without control characters, which a terminal would execute.
 
     >>> clean("A\nnew \x1b[31mline")
     'A new [31mline'
@@ -18,7 +18,7 @@ def clean(text: str) -> str:
 
 
 def width(text: str) -> int:
-    """Cells that a line takes.
+    """Width of a line, in cells.
 
     >>> width("naïve"), width("日本語")
     (5, 6)
@@ -27,24 +27,24 @@ def width(text: str) -> int:
 
 
 def cut(text: str, most: int) -> str:
-    """At most so many cells, with an ellipsis where something was cut off.
+    """Text cut to at most `most` cells, with an ellipsis if something was cut off.
 
     >>> cut("The Quiet Lantern", 10), cut("日本語", 4)
     ('The Quiet…', '日…')
     """
     if width(text) <= most:
         return text
-    kept, used = "", 1
+    start, cells = "", 1
     for c in text:
-        used += _cells(c)
-        if used > most:
+        cells += _cells(c)
+        if cells > most:
             break
-        kept += c
-    return kept.rstrip() + "…"
+        start += c
+    return start.rstrip() + "…"
 
 
 def side_by_side(columns: Sequence[Sequence[str]], widths: Sequence[int], gap: int = 2) -> str:
-    """Put columns of lines beside each other; a shorter column ends earlier.
+    """Columns of lines, side by side; a shorter column ends earlier.
 
     >>> side_by_side([["a", "bb"], ["日"]], [3, 3]).splitlines()
     ['a    日', 'bb']

@@ -19,7 +19,7 @@ class Attributes(Target):
     fields: ClassVar[tuple[str, ...]] = ("mgp.npy",)
 
     def build(self, info: Mapping[str, Any]) -> None:
-        """As wide as there are attributes."""
+        """As wide as the number of attributes."""
         self.names: list[str] = list(info["names"])
         self.dim = len(self.names)
         self.register_buffer("mean", torch.tensor(info["mean"], dtype=torch.float32))

@@ -1,4 +1,4 @@
-"""What every target is: what is predicted, and the objective."""
+"""The interface of all targets: what is predicted, and the objective."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Target(Component):
 
     Attributes:
         interface: version of this interface that the target was written for.
-        fields: the field that holds the truth.
+        fields: one field, which holds the truth.
         dim: width of the prediction; known after `build`.
-        length: whether the lengths of outputs mean something, so that users' scores are dot
+        length: true if the lengths of outputs have a meaning, so that users' scores are dot
             products; else tracks are compared by direction.
     """
 
@@ -32,14 +32,14 @@ class Target(Component):
     length: bool = False
 
     def build(self, info: Mapping[str, Any]) -> None:
-        """Learn width and scale from the field's facts. Sets `dim`."""
+        """Set the width, `dim`, and the scale from the field's facts."""
         raise NotImplementedError
 
     def check(self, info: Mapping[str, Any], built_from: Mapping[str, Any]) -> None:
         """Raise InputError if a dataset's truth is not of the kind that this was built from."""
 
     def reader(self) -> Reader:
-        """What reads the truth; a track without one is `present=False`, and not trained on."""
+        """The reader of the truth; a track without one is `present=False`, and not trained on."""
         return VectorReader(self.fields[0], self.dim)
 
     def loss(self, predicted: Tensor, true: Tensor) -> Tensor:
@@ -47,24 +47,24 @@ class Target(Component):
         raise NotImplementedError
 
     def objective(self, predicted: Tensor, true: Tensor, track_ids: Sequence[str]) -> Tensor:
-        """What training and early stopping minimise, in mean. [B, dim], [B, dim], B ids → [B].
+        """Training and early stopping minimise its mean. [B, dim], [B, dim], B ids → [B].
 
-        By default each track's own `loss`, so that the mean is the same however tracks are divided
-        among batches and GPUs. One that compares a batch's tracks with each other, or asks the log
-        who played them, overrides this.
+        By default each track's own `loss`, so that the mean doesn't depend on how tracks are
+        divided among batches and GPUs. A target that compares the tracks of a batch with each
+        other, or needs to know who played them, overrides this.
         """
         return self.loss(predicted, true)
 
     def take(self, factors: Factors) -> None:
-        """Before a fit or a validation: what the objective needs beside each track's truth.
+        """Called before a fit or a validation, for objectives that need more than the truths.
 
-        Nothing of it may be part of the state dict.
+        Nothing that is stored here may be part of the state dict.
         """
 
     def output(self, predicted: Tensor) -> Tensor:
-        """From what the net gives to what users get. [B, dim] → [B, dim]."""
+        """From the net's output to what users get. [B, dim] → [B, dim]."""
         return predicted
 
     def aim(self, true: Tensor) -> Tensor:
-        """From the truth to what the net should give: what `output` undoes. [B, dim] → same."""
+        """From the truth to the net's ideal output: the inverse of `output`. [B, dim] → same."""
         return true

@@ -1,4 +1,4 @@
-"""Content and factors aligned: each track's vector must be told from the batch's other ones."""
+"""A contrastive objective: each track's vector must be recognised among those of the batch."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ class Contrastive(TrackFactors):
 
     Of a batch's factor vectors, a track's own must be the one most like what is predicted for it,
     and of all predictions its own the one most like its vector: cross-entropy of cosines over a
-    temperature, the mean of both ways. The negatives are the batch's other tracks: large batches
-    help. Each track is in an epoch once, so they are drawn alike, and none has to be corrected
-    for being drawn more often.
+    temperature, the mean of both directions. The negatives are the batch's other tracks: large
+    batches help. Each track occurs once in an epoch, so that all are equally likely negatives and
+    no correction for their frequency is needed.
     """
 
     def __init__(self, temperature: float = 0.1) -> None:
         """A target.
 
         Args:
-            temperature: what cosines are divided by, above 0: the lower, the more the nearest
+            temperature: cosines are divided by this, above 0: the lower, the more the nearest
                 negatives count.
         """
         super().__init__()
@@ -35,13 +35,13 @@ class Contrastive(TrackFactors):
         self.temperature = temperature
 
     def objective(self, predicted: Tensor, true: Tensor, track_ids: Sequence[str]) -> Tensor:
-        """InfoNCE, both ways. Other pieces of the same track are no negatives."""
+        """InfoNCE, in both directions. Other pieces of the same track are no negatives."""
         scores = F.normalize(predicted, dim=1) @ F.normalize(true, dim=1).T / self.temperature
-        first: dict[str, int] = {}
-        track = torch.tensor([first.setdefault(name, len(first)) for name in track_ids])
-        again = (track[:, None] == track).fill_diagonal_(False).to(scores.device)
-        scores = scores.masked_fill(again, -torch.inf)
+        number = {track_id: i for i, track_id in enumerate(track_ids)}
+        track = torch.tensor([number[track_id] for track_id in track_ids])
+        other_pieces = (track[:, None] == track).fill_diagonal_(False).to(scores.device)
+        scores = scores.masked_fill(other_pieces, -torch.inf)
         own = torch.arange(len(scores), device=scores.device)
-        there = F.cross_entropy(scores, own, reduction="none")
-        back = F.cross_entropy(scores.T, own, reduction="none")
-        return (there + back) / 2
+        by_prediction = F.cross_entropy(scores, own, reduction="none")
+        by_vector = F.cross_entropy(scores.T, own, reduction="none")
+        return (by_prediction + by_vector) / 2

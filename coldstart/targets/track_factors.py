@@ -1,4 +1,4 @@
-"""A track's place in collaborative-filtering space, by the distance of each vector to its own."""
+"""A track's place in collaborative-filtering space, by the distance between two vectors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class FactorReader(WholeTrack):
         self.width = width
 
     def __call__(self, samples: Sequence[Sample]) -> Modality:
-        """Values [B, width]; zeros where nobody played the track."""
+        """Values [B, width]; zeros if nobody played the track."""
         values = torch.zeros(len(samples), self.width)
         present = torch.tensor([FACTORS in sample for sample in samples], dtype=torch.bool)
         for i in present.nonzero()[:, 0].tolist():
@@ -56,7 +56,7 @@ class TrackFactors(Target):
         Args:
             length: false: the talk's loss, 1 − mean cosine, and outputs are directions. True:
                 squared error, and outputs keep their length, which says how much a track is liked
-                by those who like it: users' scores are dot products then.
+                by its listeners: users' scores are dot products then.
         """
         super().__init__()
         self.length = length
@@ -65,7 +65,7 @@ class TrackFactors(Target):
         """As wide as the factors, and on their scale.
 
         Raises:
-            InputError: lengths count, and the factors are of before their scale was noted.
+            InputError: lengths count, and the factors are so old that their scale isn't recorded.
         """
         self.dim = int(info["factors"])
         if not self.length:
@@ -76,7 +76,7 @@ class TrackFactors(Target):
         self.register_buffer("spread", torch.tensor(info["spread"] or 1.0))
 
     def check(self, info: Mapping[str, Any], built_from: Mapping[str, Any]) -> None:
-        """The factors must be those of the training: in another space directions mean nothing."""
+        """The factors must be those of the training: another space has other directions."""
         if info.get("id") != built_from.get("id"):
             raise InputError(
                 f"these factors ({info['factors']} wide) are not those that the model was trained "
@@ -101,7 +101,7 @@ class TrackFactors(Target):
         return true
 
     def output(self, predicted: Tensor) -> Tensor:
-        """On the factors' scale; or the direction, where the loss leaves the length to chance."""
+        """On the factors' scale; or the direction, if the loss ignores the length."""
         if self.length:
             return predicted * self.get_buffer("spread") + self.get_buffer("mean")
         return F.normalize(predicted, dim=1)

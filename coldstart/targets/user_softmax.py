@@ -1,4 +1,4 @@
-"""An objective through the users: their listens are to be likely, their vectors stay."""
+"""An objective on the users' listens, which should be likely; the users' vectors are fixed."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class UserSoftmax(TrackFactors):
 
     The multinomial likelihood of the log (as in Liang et al., WWW 2018), with the factorisation's
     users frozen: for each user who played any track of the batch, a softmax over the batch's tracks
-    of (user vector · predicted vector) / temperature. Each listen counts alike, so popular tracks
-    count more. Each track is in an epoch once: a batch is a sample without a preference, and its
+    of (user vector · predicted vector) / temperature. Each listen counts the same, so popular
+    tracks count more. Each track occurs once in an epoch: a batch is an unbiased sample, and its
     softmax needs no correction for popularity. Outputs keep their length; users' scores are dot
     products.
     """
@@ -32,10 +32,10 @@ class UserSoftmax(TrackFactors):
         """A target.
 
         Args:
-            temperature: what scores are divided by, above 0. A factorisation's scores are near 1
-                where it is sure of a listen.
-            users: at most so many of those who played a batch's tracks are asked, drawn anew for
-                each batch: memory is users × batch size.
+            temperature: scores are divided by this, above 0. A factorisation's scores are near 1
+                for listens that it is sure of.
+            users: maximum number of users in a softmax, chosen at random for each batch among
+                those who played its tracks: memory is users × batch size.
         """
         super().__init__(length=True)
         if temperature <= 0 or users < 1:
@@ -44,7 +44,7 @@ class UserSoftmax(TrackFactors):
         self.row: dict[str, int] = {}
 
     def take(self, factors: Factors) -> None:
-        """Who played each track, and the vectors of those users who have one.
+        """Store who played each track, and the users' vectors.
 
         Raises:
             InputError: the factors are of ratings, which aren't listens.
@@ -53,40 +53,39 @@ class UserSoftmax(TrackFactors):
             raise InputError("UserSoftmax: these factors are of ratings; it needs listens")
         self.row = factors.row
         listeners = factors.listens.T.tocsr()
-        known = factors.users.any(axis=1)
         for name, values in {
             "vectors": factors.users,
             "start": listeners.indptr.astype(np.int64),
             "listener": listeners.indices.astype(np.int32),
-            "known": known,
+            "has_vector": factors.users.any(axis=1),
         }.items():
             self.register_buffer(name, torch.from_numpy(values), persistent=False)
 
     def objective(self, predicted: Tensor, true: Tensor, track_ids: Sequence[str]) -> Tensor:
-        """Of each track, its listens' negative log-likelihood; its mean over the batch's tracks is
-        that over the batch's listens. 0 where nobody is left to ask.
+        """Of each track, its listens' negative log-likelihood, scaled so that the mean over the
+        batch's tracks is the mean over the batch's listens. 0 for a track without listens.
         """
         get, device = self.get_buffer, predicted.device
-        rows = torch.tensor([self.row[name] for name in track_ids], device=device)
-        begin = get("start")[rows]
-        count = get("start")[rows + 1] - begin
+        rows = torch.tensor([self.row[track_id] for track_id in track_ids], device=device)
+        start = get("start")[rows]
+        count = get("start")[rows + 1] - start
+        # One entry a listen: its track, its number among the track's listens, its user.
         track = torch.arange(len(rows), device=device).repeat_interleave(count)
         offset = torch.arange(len(track), device=device) - (count.cumsum(0) - count)[track]
-        user = get("listener")[begin[track] + offset].long()
-        asked, place = self._asked(user)
-        track, place = track[place >= 0], place[place >= 0]
-        scores = get("vectors")[asked] @ self.output(predicted).T / self.temperature
-        unlikely = -F.log_softmax(scores, dim=1)[place, track]
-        mean = len(track_ids) / max(1, len(track))
-        return predicted.new_zeros(len(rows)).index_add(0, track, unlikely) * mean
+        user = get("listener")[start[track] + offset].long()
+        users, position = self._sample_users(user)
+        track, position = track[position >= 0], position[position >= 0]
+        scores = get("vectors")[users] @ self.output(predicted).T / self.temperature
+        loss = -F.log_softmax(scores, dim=1)[position, track]
+        scale = len(track_ids) / max(1, len(track))
+        return predicted.new_zeros(len(rows)).index_add(0, track, loss) * scale
 
-    def _asked(self, user: Tensor) -> tuple[Tensor, Tensor]:
-        """The users to ask, [U']; and of each listen its user's place among them, or -1. [M]."""
-        known = self.get_buffer("known")
-        users, place = user.unique(return_inverse=True)
-        chosen = known[users].nonzero()[:, 0]
-        if len(chosen) > self.users:
-            chosen = chosen[torch.randperm(len(chosen), device=user.device)[: self.users]]
-        at = torch.full_like(users, -1)
-        at[chosen] = torch.arange(len(chosen), device=user.device)
-        return users[chosen], at[place]
+    def _sample_users(self, user: Tensor) -> tuple[Tensor, Tensor]:
+        """The users of the softmax, [U'], and each listen's position among them, or -1. [M]."""
+        users, index = user.unique(return_inverse=True)
+        sample = self.get_buffer("has_vector")[users].nonzero()[:, 0]
+        if len(sample) > self.users:
+            sample = sample[torch.randperm(len(sample), device=user.device)[: self.users]]
+        position = torch.full_like(users, -1)
+        position[sample] = torch.arange(len(sample), device=user.device)
+        return users[sample], position[index]

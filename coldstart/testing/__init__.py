@@ -1,4 +1,4 @@
-"""For authors of plugins: contract tests that pytest runs when a test class inherits them.
+"""For plugin authors: contract tests that pytest runs when a test class inherits them.
 
 from coldstart.testing import EncoderContract
 

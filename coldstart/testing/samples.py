@@ -1,4 +1,4 @@
-"""What the contracts share: contents as a tar would give them, and a part saved and made again."""
+"""What the contracts share: contents as from a tar, and a part rebuilt from a checkpoint."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from coldstart.encoders.base import Encoder, Modality
 from coldstart.sample import Sample
 
 Content = Mapping[str, Any]
-"""A track's fields: bytes, as they lie in the tars."""
+"""A track's fields: bytes, as in the tars."""
 
 
 def modality(encoder: Encoder, tracks: Sequence[Content | None]) -> Modality:
@@ -23,16 +23,16 @@ def modality(encoder: Encoder, tracks: Sequence[Content | None]) -> Modality:
 
 
 def samples(tracks: Sequence[Content | None]) -> list[Sample]:
-    """As a tar would give them; None is a track that lacks the modality."""
+    """Samples as from a tar; None is a track that lacks the modality."""
     return [
         {"track_id": f"t{i}", "shard": "train/000000", **(content or {})}
         for i, content in enumerate(tracks)
     ]
 
 
-def same_when_saved(kind: registry.Kind, made: Component) -> Any:
-    """A part made again from what a checkpoint would say of it, read without unpickling."""
+def rebuilt(kind: registry.Kind, part: Component) -> Any:
+    """A part rebuilt from its recipe, saved and read as in a checkpoint, without unpickling."""
     file = io.BytesIO()
-    torch.save(made.recipe(), file)
+    torch.save(part.recipe(), file)
     file.seek(0)
     return registry.create(kind, torch.load(file, weights_only=True))

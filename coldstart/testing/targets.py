@@ -1,4 +1,4 @@
-"""What every target keeps."""
+"""What every target must satisfy."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from coldstart.encoders.base import Modality
 from coldstart.errors import InputError
 from coldstart.factors.factors import Factors
 from coldstart.targets.base import Target
-from coldstart.testing.samples import Content, same_when_saved, samples
+from coldstart.testing.samples import Content, rebuilt, samples
 
 
 class TargetContract:
-    """What every target keeps. A subclass names the truth of some tracks and makes the target.
+    """What every target must satisfy. A subclass gives truths of tracks and makes the target.
 
     Attributes:
-        tracks: truths of at least two tracks, which differ: the field's bytes, or, for
+        tracks: truths of at least two different tracks: the field's bytes, or, for
             `factors.npy`, the vector that the data module joins.
         broken: truths that must be refused with a reason.
         facts: what dataset.json, or factors.json, says of it: names, mean, std, factors, …
-        factors: factors of tracks t0, t1, …, for a target that needs them beside the truths.
+        factors: factors of tracks t0, t1, …, for a target that also needs them.
     """
 
     tracks: ClassVar[Sequence[Content]]
@@ -39,16 +39,16 @@ class TargetContract:
 
     def built(self) -> Target:
         """The target with its width, as a fit would build it."""
-        return self._ready(self.target())
+        return self._build(self.target())
 
-    def _ready(self, target: Target) -> Target:
+    def _build(self, target: Target) -> Target:
         target.build(self.facts)
         if self.factors is not None:
             target.take(self.factors)
         return target
 
     def objective(self, target: Target, guesses: Tensor, order: Sequence[int]) -> Tensor:
-        """What a fit minimises, of the tracks in this order."""
+        """What a fit minimises, for the tracks in this order."""
         true = self.truth(target, self.tracks).values
         rows = torch.tensor(order)
         return target.objective(guesses[rows], true[rows], [f"t{i}" for i in order])
@@ -58,26 +58,26 @@ class TargetContract:
         return target.reader()(samples(tracks))
 
     def guesses(self, target: Target) -> Tensor:
-        """[B, dim]: what a net might give."""
+        """[B, dim]: possible outputs of a net."""
         generator = torch.Generator().manual_seed(1)
         return torch.randn(len(self.tracks), target.dim, generator=generator)
 
     def test_it_is_registered_under_the_name_of_its_class(self) -> None:
-        """So one word serves in YAML, on the command line and in `coldstart plugins`."""
+        """One name in YAML, on the command line and in `coldstart plugins`."""
         target = self.target()
         assert registry.load("targets", type(target).__name__) is type(target)
 
     def test_the_truth_is_finite_and_as_wide_as_dim(self) -> None:
         """A track without one is `present=False`."""
         target = self.built()
-        got = self.truth(target, [self.tracks[0], None, self.tracks[1]])
-        assert got.present.tolist() == [True, False, True]
-        assert got.values.shape == (3, target.dim)
-        assert got.values.isfinite().all()
-        assert not torch.equal(got.values[0], got.values[2])
+        values, present = self.truth(target, [self.tracks[0], None, self.tracks[1]])
+        assert present.tolist() == [True, False, True]
+        assert values.shape == (3, target.dim)
+        assert values.isfinite().all()
+        assert not torch.equal(values[0], values[2])
 
     def test_the_reader_pickles_and_holds_no_tensors(self) -> None:
-        """It goes to every worker process."""
+        """It is sent to every worker process."""
         target = self.built()
         reader = target.reader()
         assert not any(isinstance(v, Tensor | nn.Module) for v in vars(reader).values())
@@ -87,18 +87,19 @@ class TargetContract:
         )
 
     def test_broken_truths_are_refused(self) -> None:
-        """With shard, track and field."""
+        """The message names shard, track and field."""
         target = self.built()
         for content in self.broken:
-            said = ""
+            message = ""
             try:
                 self.truth(target, [None, content])
             except InputError as error:
-                said = str(error)
-            assert said.startswith(f"shard train/000000, track 't1', field '{target.fields[0]}': ")
+                message = str(error)
+            place = f"shard train/000000, track 't1', field '{target.fields[0]}': "
+            assert message.startswith(place), message
 
-    def test_there_is_one_loss_a_track_and_it_hangs_on_that_track_alone(self) -> None:
-        """So that its mean is the same however tracks are divided among batches and GPUs."""
+    def test_there_is_one_loss_a_track_and_it_depends_on_that_track_alone(self) -> None:
+        """Its mean doesn't depend on how tracks are divided among batches and GPUs."""
         target = self.built()
         true, guesses = self.truth(target, self.tracks).values, self.guesses(target)
         losses = target.loss(guesses, true)
@@ -109,37 +110,37 @@ class TargetContract:
             torch.testing.assert_close(alone, losses[i : i + 1])
 
     def test_the_objective_is_one_number_a_track_in_whatever_order(self) -> None:
-        """Of a whole batch: tracks may be compared with each other, but no place is special."""
+        """Tracks of a batch may be compared with each other, but their order doesn't matter."""
         target = self.built()
         guesses, order = self.guesses(target), list(range(len(self.tracks)))
-        forth = self.objective(target, guesses, order)
-        assert forth.shape == (len(self.tracks),)
-        assert forth.isfinite().all()
-        back = self.objective(target, guesses, order[::-1])
-        torch.testing.assert_close(back.flip(0), forth)
+        losses = self.objective(target, guesses, order)
+        assert losses.shape == (len(self.tracks),)
+        assert losses.isfinite().all()
+        reversed_losses = self.objective(target, guesses, order[::-1])
+        torch.testing.assert_close(reversed_losses.flip(0), losses)
 
-    def test_downhill_leads_towards_the_truth(self) -> None:
-        """Gradients are finite, and following them lowers the loss and the objective."""
+    def test_gradient_descent_leads_towards_the_truth(self) -> None:
+        """Gradients are finite, and descent lowers the loss and the objective."""
         target = self.built()
         true = self.truth(target, self.tracks).values
         order = list(range(len(self.tracks)))
-        for minimised in (
+        for function in (
             lambda guesses: target.loss(guesses, true).mean(),
             lambda guesses: self.objective(target, guesses, order).mean(),
         ):
             guesses = self.guesses(target).requires_grad_()
             optimizer = torch.optim.Adam([guesses], lr=0.05)
-            before = minimised(guesses).item()
+            before = function(guesses).item()
             for _ in range(50):
                 optimizer.zero_grad()
-                minimised(guesses).backward()
+                function(guesses).backward()
                 assert guesses.grad is not None
                 assert guesses.grad.isfinite().all()
                 optimizer.step()
-            assert minimised(guesses).item() < before
+            assert function(guesses).item() < before
 
     def test_the_output_is_finite_and_as_wide_as_dim(self) -> None:
-        """Whatever the net says."""
+        """For any output of the net."""
         target = self.built()
         guesses = self.guesses(target)
         out = target.output(guesses)
@@ -150,10 +151,10 @@ class TargetContract:
         """Testing on the dataset of the training is never refused."""
         self.built().check(self.facts, self.facts)
 
-    def test_a_checkpoint_brings_it_back(self) -> None:
+    def test_a_checkpoint_restores_it(self) -> None:
         """From its arguments and facts alone, in plain values."""
         target = self.built()
-        twin = self._ready(same_when_saved("targets", target))
+        twin = self._build(rebuilt("targets", target))
         twin.load_state_dict(target.state_dict())
         true, guesses = self.truth(target, self.tracks).values, self.guesses(target)
         assert torch.equal(twin.loss(guesses, true), target.loss(guesses, true))

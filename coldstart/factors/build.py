@@ -1,0 +1,313 @@
+"""A listening log → `Factors`: what the factorisation may see, solving, folding in."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from coldstart.errors import Broken, InputError, one_of
+from coldstart.factors.als import explicit_als, fold_in, implicit_als, in_score_axes, noise_level
+from coldstart.factors.factors import VERSION, Factors
+from coldstart.factors.withholding import cut_day, withhold
+from coldstart.files import StrPath
+from coldstart.tables import read_listens, read_listens_before, read_splits
+
+
+class Settings(NamedTuple):
+    """How a log is factorised; the verb `factorize` explains each of them."""
+
+    strict: bool
+    algorithm: Literal["implicit", "explicit"]
+    factors: int
+    regularization: float
+    shrinkage: float
+    iterations: int
+    weighting: Literal["log", "linear"]
+    alpha: float
+    axes: Literal["als", "scores"]
+    seed: int
+    hold_out: float
+    until: str | None
+
+    @property
+    def value(self) -> str:
+        """The log's column of numbers."""
+        return "rating" if self.algorithm == "explicit" else "plays"
+
+
+class Log(NamedTuple):
+    """A log as tables.
+
+    Attributes:
+        visible: what factorisation and folding-in may see: user_id, track_id, and the value.
+        later: listens of training tracks from `day` on, to be withheld; None without `day`.
+        sides: track id → side; empty without splits.
+        unlisted: number of listens of tracks that the splits don't list.
+        day: listens of training tracks count from before this day alone.
+    """
+
+    visible: pl.DataFrame
+    later: pl.DataFrame | None
+    sides: dict[str, str]
+    unlisted: int
+    day: date | None
+
+
+class Listens(NamedTuple):
+    """A log as matrices of U users and N tracks, those to be factorised before the folded-in ones.
+
+    Attributes:
+        matrix: [U, N] what may be seen.
+        withheld: [U, N] what may not.
+        user_ids: U ids.
+        track_ids: N ids.
+        split: [N] sides, or "".
+        folded: [N] bool: whether the track is folded in.
+    """
+
+    matrix: csr_matrix
+    withheld: csr_matrix
+    user_ids: list[str]
+    track_ids: list[str]
+    split: NDArray[np.str_]
+    folded: NDArray[np.bool_]
+
+    @property
+    def warm(self) -> int:
+        """Number of tracks to be factorised."""
+        return int((~self.folded).sum())
+
+
+class Solution(NamedTuple):
+    """Vectors, and what they depend on beside the settings.
+
+    Attributes:
+        tracks: [N, K] float32.
+        users: [U, K] float32; zeros for users without training listens.
+        active: [U] bool: whether the user has training listens.
+        regularization: λ as it was used.
+    """
+
+    tracks: NDArray[np.float32]
+    users: NDArray[np.float32]
+    active: NDArray[np.bool_]
+    regularization: float
+
+
+def factors_of(
+    listens: StrPath, splits: StrPath | None, settings: Settings, broken: Broken
+) -> Factors:
+    """Factorise a log.
+
+    Args:
+        listens: table of the log.
+        splits: table of track_id and split.
+        settings: how.
+        broken: collects broken rows of the log.
+
+    Returns:
+        The factors; nothing is written.
+
+    Raises:
+        InputError: a setting is out of range, a table can't be used, or nothing to factorise.
+    """
+    _check(settings)
+    log = _read(listens, splits, settings, broken)
+    matrices = _matrices(log, splits, settings)
+    solution = _solve(matrices, settings)
+    return Factors(
+        track_ids=matrices.track_ids,
+        user_ids=matrices.user_ids,
+        tracks=solution.tracks,
+        users=solution.users,
+        folded=matrices.folded,
+        split=matrices.split,
+        listens=matrices.matrix,
+        about=_about(log, matrices, solution, splits is not None, settings),
+        withheld=matrices.withheld if matrices.withheld.nnz else None,
+    )
+
+
+def _check(settings: Settings) -> None:
+    """Raise InputError for settings out of range, or that contradict each other."""
+    counts = (settings.factors, settings.iterations)
+    strengths = (settings.regularization, settings.shrinkage)
+    if min(counts) < 1 or min(strengths) < 0 or settings.alpha <= 0:
+        raise InputError(
+            "factors and iterations are at least 1, regularization and shrinkage ≥ 0, alpha > 0"
+        )
+    one_of("algorithm", settings.algorithm, ("implicit", "explicit"))
+    one_of("axes", settings.axes, ("als", "scores"))
+    if settings.shrinkage and settings.algorithm == "explicit":
+        raise InputError("shrinkage is for `implicit`; `explicit` has regularization")
+    one_of("weighting", settings.weighting, ("log", "linear"))
+    if not 0 <= settings.hold_out < 1:
+        raise InputError(f"hold_out is a share from 0 to below 1, not {settings.hold_out}")
+    if (settings.hold_out or settings.until) and not settings.strict:
+        raise InputError("hold_out and until keep listens from the factorisation: they need strict")
+
+
+def _read(listens: StrPath, splits: StrPath | None, settings: Settings, broken: Broken) -> Log:
+    """Read the log, and take out what the factorisation must not see."""
+    day = cut_day(settings.until, splits) if settings.until else None
+    if day:
+        log, early = read_listens_before(listens, day, settings.value, broken)
+    else:
+        log = early = read_listens(listens, settings.value, broken)
+    sides: dict[str, str] = {}
+    unlisted = 0
+    if splits is not None:
+        sides = dict(read_splits(splits).iter_rows())
+        listed = log.filter(pl.col("track_id").is_in(list(sides)))
+        unlisted = len(log) - len(listed)
+        if listed.is_empty():
+            raise InputError(f"{listens}: no listen is of a track that {splits} lists")
+        log = listed
+    if not day:
+        return Log(log, None, sides, unlisted, None)
+    cold = pl.col("track_id").is_in([track for track, side in sides.items() if side != "train"])
+    in_log = pl.col("track_id").is_in(log["track_id"].unique().to_list())
+    warm_early = early.filter(~cold & in_log)
+    later = log.filter(~cold).join(warm_early, on=["user_id", "track_id"], how="anti")
+    visible = pl.concat([warm_early, log.filter(cold)]).sort("user_id", "track_id")
+    return Log(visible, later, sides, unlisted, day)
+
+
+def _matrices(log: Log, splits: StrPath | None, settings: Settings) -> Listens:
+    """The log as matrices; a share of the training listens is withheld."""
+    matrix, user_ids, track_ids = _matrix(log.visible, settings.value)
+    split = np.array([log.sides.get(track, "") for track in track_ids])
+    folded = np.isin(split, ["val", "test"]) & settings.strict
+    if folded.all():
+        raise InputError(
+            f"{splits}: no training track was played, so there is nothing to factorise"
+        )
+    order = np.argsort(folded, kind="stable")
+    track_ids = [track_ids[i] for i in order]
+    warm = int((~folded).sum())
+    matrix, withheld = withhold(matrix[:, order].tocsr(), settings.hold_out, settings.seed, warm)
+    if log.later is not None:
+        withheld = withheld + _matrix_of(log.later, settings.value, user_ids, track_ids)
+    return Listens(matrix, withheld, user_ids, track_ids, split[order], folded[order])
+
+
+def _matrix(log: pl.DataFrame, value: str) -> tuple[csr_matrix, list[str], list[str]]:
+    """Index a log by its sorted ids: sparse [users, tracks], user ids, track ids."""
+    ids = {column: log[column].unique().sort() for column in ("user_id", "track_id")}
+    users, tracks = (
+        log[column].cast(pl.Enum(ids[column])).to_physical().to_numpy() for column in ids
+    )
+    shape = (len(ids["user_id"]), len(ids["track_id"]))
+    matrix = csr_matrix((log[value].to_numpy().astype(np.float32), (users, tracks)), shape=shape)
+    return matrix, ids["user_id"].to_list(), ids["track_id"].to_list()
+
+
+def _matrix_of(
+    log: pl.DataFrame, value: str, user_ids: list[str], track_ids: list[str]
+) -> csr_matrix:
+    """The listens of these users and tracks, as a matrix [user_ids, track_ids]."""
+    row = {user: i for i, user in enumerate(user_ids)}
+    column = {track: i for i, track in enumerate(track_ids)}
+    log = log.filter(pl.col("user_id").is_in(user_ids), pl.col("track_id").is_in(track_ids))
+    places = ([row[user] for user in log["user_id"]], [column[track] for track in log["track_id"]])
+    amounts = log[value].to_numpy().astype(np.float32)
+    return csr_matrix((amounts, places), shape=(len(row), len(column)))
+
+
+def _solve(listens: Listens, settings: Settings) -> Solution:
+    """Factorise the warm tracks, then fold in the others."""
+    matrix, warm = listens.matrix, listens.warm
+    # A listener of held-out tracks alone must not reach the factorisation either: one user more
+    # is another random start. There is nothing to know them by, so their vector is zero.
+    active = np.diff(matrix[:, :warm].indptr) > 0
+    users = np.zeros((len(active), settings.factors), dtype=np.float32)
+    strength, regularization = matrix, settings.regularization
+    if settings.algorithm == "implicit":
+        strength = _confidence(matrix, settings)
+        if settings.shrinkage:
+            regularization = settings.shrinkage * noise_level(strength[active, :warm])
+    als = implicit_als if settings.algorithm == "implicit" else explicit_als
+    factorised, users[active] = als(
+        strength[active, :warm],
+        factors=settings.factors,
+        regularization=regularization,
+        iterations=settings.iterations,
+        seed=settings.seed,
+    )
+    folded = fold_in(strength[:, warm:].T.tocsr(), users, regularization, settings.algorithm)
+    tracks = np.concatenate([factorised, folded])
+    if settings.axes == "scores":
+        tracks, users[active] = in_score_axes(tracks, users[active])
+    return Solution(tracks, users, active, regularization)
+
+
+def _confidence(plays: csr_matrix, settings: Settings) -> csr_matrix:
+    """Confidence from plays, [U, N]."""
+    confidence = plays.astype(np.float32)
+    alpha = np.float32(settings.alpha)
+    if settings.weighting == "log":
+        confidence.data = alpha * (1 + np.log1p(confidence.data))
+    else:
+        confidence.data = 1 + alpha * confidence.data
+    return confidence
+
+
+def _about(
+    log: Log, listens: Listens, solution: Solution, has_splits: bool, settings: Settings
+) -> dict[str, Any]:
+    """What factors.json says."""
+    about: dict[str, Any] = {
+        "version": VERSION,
+        "protocol": _protocol(has_splits, log.day, settings),
+        "algorithm": settings.algorithm,
+        "factors": settings.factors,
+        "regularization": solution.regularization,
+        "iterations": settings.iterations,
+    }
+    if settings.shrinkage:
+        about["shrinkage"] = settings.shrinkage
+    if settings.algorithm == "implicit":
+        about |= {"weighting": settings.weighting, "alpha": settings.alpha}
+    if settings.axes != "als":
+        about["axes"] = settings.axes
+    warm = listens.warm
+    vectors = solution.tracks[:warm]
+    about |= {
+        "seed": settings.seed,
+        # What a target needs to know beforehand of the vectors that it will learn from.
+        "mean": vectors.mean(0).tolist(),
+        "spread": float(np.sqrt(np.square(vectors - vectors.mean(0)).mean())),
+        "listens": listens.matrix.nnz,
+        "users": len(listens.user_ids),
+        "users_without_training_listens": int((~solution.active).sum()),
+        "tracks_factorised": warm,
+        "tracks_folded_in": len(listens.track_ids) - warm,
+        "listens_of_unknown_tracks": log.unlisted,
+    }
+    if log.day:
+        about["until"] = str(log.day)
+    if settings.hold_out:
+        about["hold_out"] = settings.hold_out
+    if listens.withheld.nnz:
+        about["withheld"] = listens.withheld.nnz
+    return about
+
+
+def _protocol(has_splits: bool, day: date | None, settings: Settings) -> str:
+    """In words, what the factorisation has seen."""
+    if not has_splits:
+        protocol = "everything factorised, no split given"
+    elif settings.strict:
+        protocol = "strict cold start"
+    else:
+        protocol = "talk: everything factorised, split afterwards"
+    if day:
+        protocol += f", training listens from before {day} alone"
+    if settings.hold_out:
+        protocol += f", {settings.hold_out:.0%} of the training listens withheld"
+    return protocol
