@@ -1,4 +1,4 @@
-"""Writing files so that nothing is ever half there."""
+"""Writing files whole or not at all, and to this machine alone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,41 @@ from typing import Any
 
 from platformdirs import user_cache_path
 
+from coldstart.errors import InputError
+
 StrPath = str | os.PathLike[str]
+
+
+def is_remote(place: StrPath) -> bool:
+    """Whether this is an address, such as `s3://bucket/shards`, and no path.
+
+    A Windows path (`C:/data`) is none: a scheme has two letters or more.
+
+    >>> is_remote("https://example.org/shards"), is_remote("data/shards"), is_remote("C:/data")
+    (True, False, False)
+    """
+    # A Path makes one slash of two.
+    return re.match(r"[a-z][a-z0-9+.-]+:/", os.fspath(place), re.IGNORECASE) is not None
+
+
+def local(path: StrPath) -> Path:
+    """The path, if something can be written there: all writers ask, and a verb does at its start.
+
+    Raises:
+        InputError: it is an address.
+
+    >>> local("s3://bucket/splits.parquet")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ...
+    coldstart.errors.InputError: s3://bucket/splits.parquet: an address can't be written to; ...
+    """
+    if is_remote(path):
+        address = re.sub(r":/+", "://", os.fspath(path), count=1)
+        raise InputError(
+            f"{address}: an address can't be written to; write to a local path and copy it there, "
+            "for instance with the store's own tool"
+        )
+    return Path(path)
 
 
 @contextmanager
@@ -22,8 +56,11 @@ def atomic(path: StrPath) -> Iterator[Path]:
     """Give a temporary path in the same folder; rename it to `path` if the block succeeds.
 
     The temporary name keeps the ending, since some writers choose the format by it.
+
+    Raises:
+        InputError: `path` is an address.
     """
-    path = Path(path)
+    path = local(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
@@ -35,10 +72,12 @@ def atomic(path: StrPath) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: StrPath) -> Iterator[Path]:
-    """Give a new folder beside `path`; it takes its place, with all that is in it, if the block
-    succeeds.
+    """Give a new folder beside `path`, which replaces `path` if the block succeeds.
+
+    Raises:
+        InputError: `path` is an address.
     """
-    path = Path(path)
+    path = local(path)
     new = path.with_name(f".{path.name}.new")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
@@ -73,17 +112,11 @@ def file_hash(path: StrPath) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def is_remote(place: StrPath) -> bool:
-    """Whether this is an address, such as `s3://bucket/shards`, and no path.
-
-    >>> is_remote("https://example.org/shards"), is_remote("data/shards")
-    (True, False)
-    """
-    # A Path makes one slash of two.
-    return re.match(r"[a-z][a-z0-9+.-]+:/", os.fspath(place)) is not None
-
-
 def cache_folder() -> Path:
-    """Where local copies lie: the environment's COLDSTART_CACHE, or the user's cache folder."""
-    named = os.environ.get("COLDSTART_CACHE")
-    return Path(named).absolute() if named else user_cache_path("coldstart")
+    """Where local copies lie: the environment's COLDSTART_CACHE, or the user's cache folder.
+
+    Raises:
+        InputError: COLDSTART_CACHE is an address.
+    """
+    folder = os.environ.get("COLDSTART_CACHE")
+    return local(folder).absolute() if folder else user_cache_path("coldstart")

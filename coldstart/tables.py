@@ -5,6 +5,7 @@ Parquet or CSV. Ids are always text, so `007` stays `007`.
 
 from __future__ import annotations
 
+import csv
 import difflib
 import re
 from collections.abc import Sequence
@@ -17,6 +18,9 @@ from numpy.typing import NDArray
 
 from coldstart.errors import Broken, Fault, InputError
 from coldstart.files import StrPath, atomic
+
+SPLITS = ("train", "val", "test")
+"""The sides of a split."""
 
 MAX_PLAYS = 10_000_000
 """More plays than this of one track by one listener is a broken counter: 3 minutes each would
@@ -56,8 +60,8 @@ def read_table(path: StrPath, required: Sequence[str]) -> pl.DataFrame:
             raise InputError(f"{path}: there are two columns '{copy[1]}'; rename or remove one")
     for column in required:
         if column not in table.columns:
-            near = difflib.get_close_matches(column, table.columns, n=1, cutoff=0.5)
-            hint = f" Is it '{near[0]}'? Rename it." if near else ""
+            similar = difflib.get_close_matches(column, table.columns, n=1, cutoff=0.5)
+            hint = f" Is it '{similar[0]}'? Rename it." if similar else ""
             raise InputError(
                 f"{path}: there is no column '{column}'; the table has: "
                 f"{', '.join(table.columns)}.{hint}"
@@ -77,6 +81,17 @@ def write_table(path: StrPath, table: pl.DataFrame) -> None:
             table.write_csv(temporary)
         else:
             table.write_parquet(temporary)
+
+
+def write_broken(path: StrPath, broken: Broken) -> str:
+    """Write the list of what was skipped as CSV, if anything was; return a sentence about it."""
+    if not broken.faults:
+        return ""
+    with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(Fault._fields)
+        writer.writerows(broken.faults)
+    return f"{len(broken.faults):,} broken items were skipped; the reasons are in {path}"
 
 
 class Checker:
@@ -112,13 +127,13 @@ class Checker:
     def kind(self, column: str, good: bool, reason: str) -> None:
         """Raise InputError about a column's type unless it is `good`."""
         if not good:
-            held = self.table.schema[column]
-            raise InputError(f"{self.path}: column '{column}' holds {held}, {reason}")
+            dtype = self.table.schema[column]
+            raise InputError(f"{self.path}: column '{column}' holds {dtype}, {reason}")
 
     def ids(self, column: str) -> None:
         """Ids are text, and neither empty nor blank. As a float, 7 would become '7.0'."""
-        held = self.table.schema[column]
-        good = held.is_integer() or held in (pl.String, pl.Categorical, pl.Enum, pl.Null)
+        dtype = self.table.schema[column]
+        good = dtype.is_integer() or dtype in (pl.String, pl.Categorical, pl.Enum, pl.Null)
         self.kind(column, good, "but ids are text or whole numbers")
         self.text(column)
         self.rule(
@@ -129,26 +144,26 @@ class Checker:
 
     def numbers(self, column: str) -> None:
         """Convert to float64; what is no number, and NaN and infinities, are faults."""
-        held = self.table.schema[column]
-        good = held.is_numeric() or held in (pl.String, pl.Boolean, pl.Null)
+        dtype = self.table.schema[column]
+        good = dtype.is_numeric() or dtype in (pl.String, pl.Boolean, pl.Null)
         self.kind(column, good, "not numbers")
         as_number = pl.col(column).cast(pl.Float64, strict=False)
         self.rule(column, as_number.is_null() | ~as_number.is_finite(), "is not a finite number")
         self.rule(column, as_number.abs() > MAX_NUMBER, "is too large a number")
         self.table = self.table.with_columns(pl.col(column).cast(pl.Float64))
 
-    def done(self) -> pl.DataFrame:
-        """What is left, which must be something."""
+    def result(self) -> pl.DataFrame:
+        """The rows that broke no rule; InputError if there are none."""
         if self.table.is_empty():
             raise InputError(f"{self.path}: no usable rows are left")
         return self.table.drop("__row")
 
 
 def read_listens(path: StrPath, value: str = "plays", broken: Broken | None = None) -> pl.DataFrame:
-    """Read a listening log: `user_id`, `track_id` and `value`, one row a pair afterwards.
+    """Read a listening log: `user_id`, `track_id` and `value`; the result has one row a pair.
 
-    Several rows of one pair are added up (an explicit rating's are averaged). Rows of 0 plays are
-    dropped: they are no listens.
+    Several rows of one pair are added up (ratings: averaged). Rows of 0 plays are dropped: they are
+    no listens.
 
     Args:
         path: Parquet or CSV with `user_id`, `track_id` and `value`.
@@ -172,7 +187,7 @@ def read_listens_before(
         Two tables as `read_listens` gives; the second is of the rows before `day` alone.
 
     Raises:
-        InputError: as `read_listens`; no column `timestamp`, or nothing from before the day.
+        InputError: as `read_listens`; no column `timestamp`, or no listen before the day.
     """
     log = _listens(path, value, broken, ("timestamp",))
     before = log.filter(pl.col("timestamp") < day)
@@ -196,23 +211,23 @@ def _listens(
         check.rule(value, pl.col(value) > MAX_PLAYS, f"is absurd (more than {MAX_PLAYS:,} plays)")
     if "timestamp" in more:
         _days(check)
-    return check.done()
+    return check.result()
 
 
 def _days(check: Checker) -> None:
     """Make `timestamp` a day."""
-    held, column = check.table.schema["timestamp"], pl.col("timestamp")
-    if isinstance(held, pl.Datetime):
-        day = (column.dt.convert_time_zone("UTC") if held.time_zone else column).dt.date()
-    elif held == pl.Date:
+    dtype, column = check.table.schema["timestamp"], pl.col("timestamp")
+    if isinstance(dtype, pl.Datetime):
+        day = (column.dt.convert_time_zone("UTC") if dtype.time_zone else column).dt.date()
+    elif dtype == pl.Date:
         day = column
     else:
         check.text("timestamp")
         text = column.str.strip_chars()
         seconds = text.str.extract(r"^(\d{9,11})(?:\.\d*)?$").cast(pl.Int64)
-        written = text.str.extract(r"^(\d{4}-\d\d-\d\d)(?:[T ].*)?$")
+        iso = text.str.extract(r"^(\d{4}-\d\d-\d\d)(?:[T ].*)?$")
         day = pl.coalesce(
-            written.str.to_date("%Y-%m-%d", strict=False), pl.from_epoch(seconds).dt.date()
+            iso.str.to_date("%Y-%m-%d", strict=False), pl.from_epoch(seconds).dt.date()
         )
     check.rule("timestamp", day.is_null(), "is no time (YYYY-MM-DD, or seconds since 1970)")
     check.table = check.table.with_columns(timestamp=day)
@@ -238,12 +253,12 @@ def _pairs(path: StrPath, log: pl.DataFrame, value: str) -> pl.DataFrame:
 
 
 def _places(column: pl.Series, names: pl.Series) -> pl.Series:
-    """Where in `names`, which are sorted and unique, each text stands."""
+    """Position of each text in `names`, which are sorted and unique."""
     return column.cast(pl.Enum(names)).to_physical().cast(pl.Int64)
 
 
 def read_tracks(path: StrPath, broken: Broken | None = None) -> pl.DataFrame:
-    """Read a track table: `track_id`, `title`, `artist`, and what is there of `artist_id`,
+    """Read a track table: `track_id`, `title`, `artist`, and whichever it has of `artist_id`,
     `audio`, `genres`, `release_date`.
 
     `audio` is a path, relative to the table's own folder. `genres` is a list, or in CSV a cell
@@ -268,14 +283,14 @@ def read_tracks(path: StrPath, broken: Broken | None = None) -> pl.DataFrame:
     if "release_date" in columns and check.table.schema["release_date"] != pl.Date:
         check.text("release_date")
         text = pl.col("release_date").str.strip_chars()
-        # A year may have become a float, and a date may have a time behind it.
+        # A year may have become a float, and a date may be followed by a time.
         year = text.str.extract(r"^(\d{4})(?:\.0)?$")
         day = pl.coalesce(year + "-01-01", text.str.extract(r"^(\d{4}-\d\d-\d\d)(?:[T ].*)?$"))
         date = day.str.to_date("%Y-%m-%d", strict=False)
-        given = text.is_not_null() & (text != "")
-        check.rule("release_date", given & date.is_null(), "is not a date (YYYY-MM-DD or YYYY)")
+        present = text.is_not_null() & (text != "")
+        check.rule("release_date", present & date.is_null(), "is not a date (YYYY-MM-DD or YYYY)")
         check.table = check.table.with_columns(release_date=date)
-    return check.done()
+    return check.result()
 
 
 def _split_genres(check: Checker) -> None:
@@ -300,9 +315,9 @@ def read_splits(path: StrPath) -> pl.DataFrame:
     check.ids("track_id")
     check.rule("track_id", ~pl.col("track_id").is_first_distinct(), "is there twice")
     check.text("split")
-    splits = pl.col("split").is_in(["train", "val", "test"])
-    check.rule("split", ~splits.fill_null(False), "is none of train, val, test")
-    return check.done().select("track_id", "split")
+    valid = pl.col("split").is_in(SPLITS).fill_null(False)
+    check.rule("split", ~valid, f"is none of {', '.join(SPLITS)}")
+    return check.result().select("track_id", "split")
 
 
 def read_ids(path: StrPath) -> list[str]:
@@ -327,11 +342,11 @@ def read_attributes(path: StrPath, broken: Broken | None = None) -> pl.DataFrame
     check.rule("track_id", ~pl.col("track_id").is_first_distinct(), "is there twice")
     for name in names:
         check.numbers(name)
-    return check.done().select("track_id", pl.col(names).cast(pl.Float32))
+    return check.result().select("track_id", pl.col(names).cast(pl.Float32))
 
 
 def read_column(path: StrPath, column: str, broken: Broken | None = None) -> pl.DataFrame:
-    """Read `track_id` and one column of text; empty cells are left out: nothing is known there.
+    """Read `track_id` and one column of text; rows whose cell is empty are left out.
 
     Returns:
         Table of track_id (text) and `column` (text).
@@ -340,7 +355,7 @@ def read_column(path: StrPath, column: str, broken: Broken | None = None) -> pl.
     check.ids("track_id")
     check.rule("track_id", ~pl.col("track_id").is_first_distinct(), "is there twice")
     check.text(column)
-    table = check.done().select("track_id", column)
+    table = check.result().select("track_id", column)
     return table.filter(pl.col(column).str.strip_chars().fill_null("") != "")
 
 
@@ -362,7 +377,7 @@ def read_vectors(
     if path.suffix.lower() == ".npy":
         return dict(zip(tracks, _matrix(path, len(tracks)), strict=True))
     table = read_table(path, ["track_id"])
-    lists = [name for name, held in table.schema.items() if isinstance(held, pl.List | pl.Array)]
+    lists = [name for name, dtype in table.schema.items() if isinstance(dtype, pl.List | pl.Array)]
     if not lists:
         wide = read_attributes(path, broken)
         rows = wide.drop("track_id").to_numpy().astype(np.float32)
@@ -378,8 +393,8 @@ def read_vectors(
     check.rule(column, vector.list.len().fill_null(0) != width, f"is not {width} wide", False)
     finite = vector.list.eval(pl.element().is_finite().fill_null(False)).list.all()
     check.rule(column, ~finite, "holds what is no finite number", False)
-    good = check.done().select("track_id", vector)
-    return {track: np.array(v, dtype=np.float32) for track, v in good.iter_rows()}
+    vectors = check.result().select("track_id", vector)
+    return {track: np.array(v, dtype=np.float32) for track, v in vectors.iter_rows()}
 
 
 def _matrix(path: Path, rows: int) -> NDArray[np.float32]:
@@ -396,9 +411,6 @@ def _matrix(path: Path, rows: int) -> NDArray[np.float32]:
             "row for each row of the track table, in its order"
         )
     if not np.isfinite(matrix).all():
-        at = int(np.flatnonzero(~np.isfinite(matrix).all(1))[0])
-        raise InputError(f"{path}: row {at} (counted from 0) holds what is no finite number")
+        row = int(np.flatnonzero(~np.isfinite(matrix).all(1))[0])
+        raise InputError(f"{path}: row {row} (counted from 0) holds what is no finite number")
     return matrix.astype(np.float32)
-
-
-SPLITS = ("train", "val", "test")

@@ -103,7 +103,7 @@ def demo(
     )
     shards = {"data.shards": str(root / "shards")}
 
-    _step(3, f"{FOLDS} listeners learn to estimate the attributes, each for the other's tracks (MLG)")
+    _step(3, f"{FOLDS} listeners learn to estimate attributes, each for the other's tracks (MLG)")
     for fold in range(FOLDS):
         if fold in Shards(root / "shards").modalities.get("mlg", {}).get("parts", []):
             continue

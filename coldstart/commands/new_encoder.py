@@ -1,4 +1,4 @@
-"""The verb `new-encoder`: a package of one's own, with an encoder that works as generated."""
+"""The verb `new-encoder`: a plugin package to start from, which works as generated."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
-from coldstart import registry
 from coldstart.errors import InputError
-from coldstart.files import StrPath
+from coldstart.files import StrPath, local
 
 _FILES = {
     "pyproject.toml": "pyproject.toml.txt",
@@ -24,9 +23,8 @@ _FILES = {
 }
 """Files of the package → templates in `commands/skeleton`."""
 
-
-_NO_MODALITY = ("tracks", "factors")
-"""Folders of a dataset, or words of its format, that can't be a modality's."""
+_RESERVED = ("tracks", "factors")
+"""Folders of a dataset, or words of its format, that no modality may have."""
 
 
 def new_encoder(name: str, out: StrPath = ".") -> Path:
@@ -44,17 +42,18 @@ def new_encoder(name: str, out: StrPath = ".") -> Path:
         InputError: no class can have this name, a plugin has it already, the folder exists, or it
             can't be written.
     """
+    out = local(out)
     names = _names(name)
-    folder = Path(out) / names["distribution"]
+    folder = out / names["distribution"]
     if folder.exists():
         raise InputError(f"{folder} exists already; choose another name, or another --out")
-    filled = {
+    texts = {
         Template(path).substitute(names): Template(_template(file)).substitute(names)
         for path, file in _FILES.items()
     }
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
-        for path, text in filled.items():
+        for path, text in texts.items():
             (temporary / path).parent.mkdir(parents=True, exist_ok=True)
             (temporary / path).write_text(text, encoding="utf-8")
         temporary.rename(folder)
@@ -62,7 +61,7 @@ def new_encoder(name: str, out: StrPath = ".") -> Path:
         raise InputError(f"{folder} can't be written ({error.strerror})") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    print(f"wrote {folder}: {', '.join(filled)}")
+    print(f"wrote {folder}: {', '.join(texts)}")
     print(f"next: cd {folder} && pip install -e '.[test]' && python -m pytest")
     return folder
 
@@ -77,15 +76,10 @@ def _names(name: str) -> dict[str, str]:
     cls = "".join(word[0].upper() + word[1:] for word in words)
     modality = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", cls).lower()
     code = _template("encoder.py.txt") + _template("test.py.txt")
-    # Such as Encoder, Any or None: the class would hide what the generated code means by it.
-    if keyword.iskeyword(cls) or modality in _NO_MODALITY or re.search(rf"\b{cls}\b", code):
+    # Such as Encoder, Any or None: the class would replace what the generated code means by it.
+    if keyword.iskeyword(cls) or modality in _RESERVED or re.search(rf"\b{cls}\b", code):
         raise InputError(f"{name!r} can't name an encoder: {cls} means something else already")
-    for kind in registry.KINDS:
-        for other, (claim, *_) in registry.discover(kind).items():
-            # In any case of letters: the modality is named by the small ones.
-            if other.lower() == cls.lower():
-                package = claim.dist.name if claim.dist else claim.value
-                raise InputError(f"{package} has a plugin '{other}' already; choose another name")
+    _check_against_plugins(cls)
     return {
         "name": cls,
         "modality": modality,
@@ -93,6 +87,17 @@ def _names(name: str) -> dict[str, str]:
         "distribution": f"coldstart-{modality.replace('_', '-')}",
         "version": version("coldstart"),
     }
+
+
+def _check_against_plugins(cls: str) -> None:
+    """Raise InputError if a plugin has this name; case does not count, as in the modality."""
+    from coldstart.registry import KINDS, discover
+
+    for kind in KINDS:
+        for other, (entry_point, *_) in discover(kind).items():
+            if other.lower() == cls.lower():
+                package = entry_point.dist.name if entry_point.dist else entry_point.value
+                raise InputError(f"{package} has a plugin '{other}' already; choose another name")
 
 
 def _template(file: str) -> str:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from coldstart.audio.codec import SAMPLE_RATE
-from coldstart.audio.storage import Store, store_facts
 from coldstart.errors import Broken, InputError
-from coldstart.files import StrPath, is_remote
-from coldstart.shards.build import _plan, _write_modality, statistics
-from coldstart.shards.reading import Shards
-from coldstart.shards.sources import sources_of
-from coldstart.tables import read_tracks
+from coldstart.files import StrPath, local
+
+if TYPE_CHECKING:
+    from coldstart.shards.reading import Shards
+    from coldstart.shards.sources import Source
 
 CONFIGS = {
     ("mgp", "genres"): "mgp_genres",
@@ -35,7 +34,7 @@ def shard(
     files: dict[str, str] | None = None,
     modalities: list[str] | None = None,
     sample_rate: int | None = None,
-    store: Store = "flac",
+    store: Literal["flac", "cqt", "mel"] = "flac",
     bits: Literal[8, 16] = 8,
     bins: int = 96,
     fmin: float = 32.7,
@@ -46,10 +45,10 @@ def shard(
     overwrite: bool = False,
     skip_broken: bool = False,
 ) -> Shards:
-    """Write a dataset of shards, or add modalities to one; an interrupted job goes on.
+    """Write a dataset of shards, or add modalities to one; an interrupted job is continued.
 
     Reads the track table, the audio files it names, and the attribute tables. Writes one folder a
-    modality into `out`; folders that are already there from the same source stay untouched.
+    modality into `out`; existing folders that were made from the same source stay untouched.
 
     Args:
         tracks: Parquet or CSV: track_id, title, artist[, artist_id, audio, genres, release_date].
@@ -83,51 +82,84 @@ def shard(
     Returns:
         The dataset.
     """
-    out = Path(out)
-    if is_remote(out):
-        raise InputError(f"{out}: shards are written to a folder; copy them to an address then")
+    from coldstart.audio.storage import store_facts
+    from coldstart.shards.build import place_tracks
+    from coldstart.shards.sources import sources_of
+    from coldstart.tables import read_tracks, write_broken
+
+    out = local(out)
     sample_rate = sample_rate or _sample_rate_of(out)
     if (shard_size is not None and shard_size < 1) or not 1000 <= sample_rate <= 192_000:
         raise InputError("shard_size is at least 1, sample_rate 1,000 to 192,000 Hz")
     audio = store_facts(store, sample_rate, frame_hop, bins, fmin, bits)
     broken = Broken(skip_broken)
     table = read_tracks(tracks, broken)
-    named = {
+    tables = {
         "attributes": attributes or {},
         "embeddings": embeddings or {},
         "texts": texts or {},
         "files": files or {},
     }
-    sources = sources_of(table, Path(tracks), modalities, named, audio, broken)
+    sources = sources_of(table, Path(tracks), modalities, tables, audio, broken)
     shard_size = shard_size or min(256, max(16, len(table) // 64))
-    dataset = _plan(table, splits, out, shard_size, seed, overwrite)
-    training = {track["track_id"] for track in dataset.all_tracks(["train"])}
-    for name, source in sources.items():
-        there = dataset.modalities.get(name)
-        if there and there["source"] == source.fingerprint:
-            print(f"{name}: already there, from the same source")
-            continue
-        if there and not overwrite:
-            raise InputError(
-                f"{out}: modality '{name}' is already there, made from something else; pass "
-                "--overwrite to write it anew"
-            )
-        facts = {**source.facts, **statistics(source, training)}
-        _write_modality(dataset, name, source, facts, workers, broken)
-        dataset = Shards(out)
-        counts = dataset.modalities[name]["shards"]
-        print(f"{name}: {sum(map(sum, counts.values())):,} of {len(table):,} tracks have it")
-    if skipped := broken.write(out / "broken.csv"):
+    dataset = place_tracks(table, splits, out, shard_size, seed)
+    dataset = _write_modalities(dataset, sources, len(table), overwrite, workers, broken)
+    if skipped := write_broken(out / "broken.csv", broken):
         print(skipped)
     print(f"wrote {out}")
-    have = dataset.modalities.keys()
-    config = next((config for names, config in CONFIGS.items() if set(names) <= have), "YOURS")
+    config = _config_for(dataset.modalities.keys())
     print(f"next: coldstart fit --config {config}.yaml --data.shards {out} --data.factors factors")
     return dataset
 
 
 def _sample_rate_of(out: Path) -> int:
-    """Of the audio that is there already, so that one more modality needs no flag of the first."""
-    there = Shards(out).modalities if (out / "dataset.json").is_file() else {}
-    rate: int = there.get("audio", {}).get("sample_rate", SAMPLE_RATE)
+    """Of the dataset's audio, if it has any: one more modality needs no flag of the first."""
+    from coldstart.audio.codec import SAMPLE_RATE
+    from coldstart.shards.reading import Shards
+
+    modalities = Shards(out).modalities if (out / "dataset.json").is_file() else {}
+    rate: int = modalities.get("audio", {}).get("sample_rate", SAMPLE_RATE)
     return rate
+
+
+def _write_modalities(
+    dataset: Shards,
+    sources: Mapping[str, Source],
+    tracks: int,
+    overwrite: bool,
+    workers: int | None,
+    broken: Broken,
+) -> Shards:
+    """Write each modality that the dataset lacks or has from another source; give it as it is now.
+
+    Raises:
+        InputError: it has one from another source, and isn't to be overwritten.
+    """
+    from coldstart.shards.build import statistics, write_modality
+    from coldstart.shards.reading import Shards
+
+    training = {track["track_id"] for track in dataset.all_tracks(["train"])}
+    for name, source in sources.items():
+        existing = dataset.modalities.get(name)
+        if existing and existing["source"] == source.fingerprint:
+            print(f"{name}: already there, from the same source")
+            continue
+        if existing and not overwrite:
+            raise InputError(
+                f"{dataset.folder}: modality '{name}' is already there, made from something else; "
+                "pass --overwrite to write it anew"
+            )
+        facts = {**source.facts, **statistics(source, training)}
+        write_modality(dataset, name, source, facts, workers, broken)
+        dataset = Shards(dataset.folder)
+        counts = dataset.modalities[name]["shards"]
+        print(f"{name}: {sum(map(sum, counts.values())):,} of {tracks:,} tracks have it")
+    return dataset
+
+
+def _config_for(modalities: Collection[str]) -> str:
+    """The shipped config to begin with."""
+    for names, config in CONFIGS.items():
+        if set(names) <= set(modalities):
+            return config
+    return "YOURS"

@@ -1,18 +1,17 @@
-"""Which tracks are for training: random, artist-disjoint or temporal, and what leaks across."""
+"""The verb `split`: tracks → train, val and test, and a report of what leaks between them."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, get_args
-
-import numpy as np
-import polars as pl
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from coldstart.errors import Broken, InputError, one_of
-from coldstart.files import StrPath, file_hash, write_json
-from coldstart.tables import SPLITS, read_tracks, write_table
+from coldstart.files import StrPath, file_hash, local, write_json
+
+if TYPE_CHECKING:
+    import polars as pl
 
 Method = Literal["random", "artist", "temporal"]
 
@@ -47,11 +46,16 @@ def split(
     Returns:
         Table of track_id and split, in the order of the track table.
     """
+    import polars as pl
+
+    from coldstart.tables import SPLITS, read_tracks, write_broken, write_table
+
+    local(out)
     broken = Broken(skip_broken)
     table = read_tracks(tracks, broken)
     sides = assign(table, method, fractions, seed)
     result = pl.DataFrame({"track_id": table["track_id"], "split": sides})
-    report = {
+    report: dict[str, Any] = {
         "tracks": os.fspath(tracks),
         "method": method,
         "fractions": list(fractions),
@@ -62,27 +66,34 @@ def split(
         ),
     }
     if method == "temporal":
-        held = table.filter(result["split"] != "train")["release_date"]
-        report["held_out_from"] = str(held.min()) if len(held) else None
+        days = table.filter(result["split"] != "train")["release_date"]
+        report["held_out_from"] = str(days.min()) if len(days) else None
     write_table(out, result)
     write_json(f"{out}.report.json", report)
-    if skipped := broken.write(f"{out}.broken.csv"):
+    if skipped := write_broken(f"{out}.broken.csv", broken):
         print(skipped)
-    print(_sentence(report, out))
+    print(_summary(report))
+    print(f"wrote {out}\nnext: coldstart factorize LISTENS --splits {out} --out factors")
     return result
 
 
 def assign(table: pl.DataFrame, method: Method, fractions: Sequence[float], seed: int) -> list[str]:
-    """Give each row its side. Pure: the table in, one of train/val/test a row out.
+    """Give each row its side: train, val or test.
 
     The random split is `numpy.random.default_rng(seed).permutation(n)` cut at the rounded-down
     cumulated fractions, so that others can make the same one.
 
+    >>> import polars as pl
     >>> table = pl.DataFrame({"track_id": list("abcdefghij"), "artist_id": list("xxxyyyzzzw")})
     >>> sides = assign(table, "random", (0.8, 0.1, 0.1), seed=0)
     >>> sides.count("train"), sides.count("val"), sides.count("test")
     (8, 1, 1)
     """
+    import numpy as np
+    import polars as pl
+
+    from coldstart.tables import SPLITS
+
     if len(fractions) != 3 or min(fractions) < 0 or not abs(sum(fractions) - 1) < 1e-6:  # or NaN
         raise InputError(f"fractions: {tuple(fractions)} are not three shares that add up to 1")
     n = len(table)
@@ -123,11 +134,13 @@ def leaks(table: pl.DataFrame, folder: Path | None) -> dict[str, object]:
         table: a track table with a `split` column.
         folder: what its `audio` paths are relative to; None: files are not compared.
     """
-    train = set(table.filter(pl.col("split") == "train")["artist_id"].drop_nulls())
-    held = table.filter(pl.col("split") != "train")
+    import polars as pl
+
+    artists = set(table.filter(pl.col("split") == "train")["artist_id"].drop_nulls())
+    others = table.filter(pl.col("split") != "train")["artist_id"]
     report: dict[str, object] = {
-        "artists_on_both_sides": len(train & set(held["artist_id"].drop_nulls())),
-        "held_out_tracks_of_training_artists": int(held["artist_id"].is_in(list(train)).sum()),
+        "artists_on_both_sides": len(artists & set(others.drop_nulls())),
+        "held_out_tracks_of_training_artists": int(others.is_in(list(artists)).sum()),
     }
     if folder is not None and "audio" in table.columns:
         by_hash: dict[str, list[tuple[str, str]]] = {}
@@ -136,26 +149,23 @@ def leaks(table: pl.DataFrame, folder: Path | None) -> dict[str, object]:
             if audio and path.is_file():  # a missing file is reported by `shard`
                 by_hash.setdefault(file_hash(path), []).append((track, side))
         report["duplicate_audio"] = [
-            [track for track, _ in same]
-            for same in by_hash.values()
-            if len({side for _, side in same}) > 1
+            [track for track, _ in copies]
+            for copies in by_hash.values()
+            if len({side for _, side in copies}) > 1
         ]
     return report
 
 
-def _sentence(report: dict[str, object], out: StrPath) -> str:
-    counts, found = report["counts"], report["leaks"]
-    assert isinstance(counts, dict)
-    assert isinstance(found, dict)
+def _summary(report: dict[str, Any]) -> str:
+    counts, leaks = report["counts"], report["leaks"]
     lines = [
         f"split ({report['method']}): " + ", ".join(f"{n:,} {name}" for name, n in counts.items()),
-        f"leaks: {found['artists_on_both_sides']:,} artists are on both sides of train and held-out"
-        f" ({found['held_out_tracks_of_training_artists']:,} held-out tracks)",
+        f"leaks: {leaks['artists_on_both_sides']:,} artists are on both sides of train and held-out"
+        f" ({leaks['held_out_tracks_of_training_artists']:,} held-out tracks)",
     ]
-    if "duplicate_audio" in found:
+    if "duplicate_audio" in leaks:
         lines.append(
-            f"leaks: {len(found['duplicate_audio']):,} audio files stand on two sides with the "
+            f"leaks: {len(leaks['duplicate_audio']):,} audio files stand on two sides with the "
             "same bytes"
         )
-    lines += [f"wrote {out}", f"next: coldstart factorize LISTENS --splits {out} --out factors"]
     return "\n".join(lines)

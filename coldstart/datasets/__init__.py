@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from coldstart.datasets import fma, hetrec, jamendo, msda, music4all, tasteprofile, yambda
+from coldstart.datasets import loaders
+from coldstart.datasets.summary import Summary
 
-LOADERS: dict[str, Callable[..., None]] = {
-    "hetrec-lastfm": hetrec.hetrec_lastfm,
-    "music4all-onion": music4all.music4all_onion,
-    "yambda": yambda.yambda,
-    "taste-profile": tasteprofile.taste_profile,
-    "msd-a": msda.msd_a,
-    "mtg-jamendo": jamendo.mtg_jamendo,
-    "fma": fma.fma,
+LOADERS: dict[str, Callable[..., Summary]] = {
+    "hetrec-lastfm": loaders.hetrec_lastfm,
+    "music4all-onion": loaders.music4all_onion,
+    "yambda": loaders.yambda,
+    "taste-profile": loaders.taste_profile,
+    "msd-a": loaders.msd_a,
+    "mtg-jamendo": loaders.mtg_jamendo,
+    "fma": loaders.fma,
 }
 """Name of a data set → the function that makes its tables."""

@@ -1,10 +1,11 @@
-"""Downloading an original file: going on where it stopped, checked, and never half there."""
+"""Downloading an original file: resumable, checked, and whole or not at all."""
 
 from __future__ import annotations
 
 import hashlib
 import http.client
 import json
+import logging
 import re
 import urllib.error
 import urllib.request
@@ -18,17 +19,19 @@ from tqdm import tqdm
 from coldstart.errors import InputError
 from coldstart.files import file_hash, write_json
 
+log = logging.getLogger(__name__)
+
 BLOCK = 1 << 20
-PATIENCE = 60
+TIMEOUT = 60
 """Seconds without a byte after which a connection counts as broken."""
 
 
 @dataclass(frozen=True)
 class Remote:
-    """One original file: its name, where it lies, and its checksum, if somebody has published one.
+    """One original file: its name, its address, and its checksum, if somebody has published one.
 
     Attributes:
-        name: file name, also where the source is searched for it; may have folders in it.
+        name: file name, by which a source is searched for it, too; may have folders in it.
         address: http(s) address.
         checksum: `md5:…`, `sha1:…` or `sha256:…`; empty: not published, as far as we know.
         by: who published the checksum.
@@ -56,9 +59,9 @@ class Zenodo(Remote):
         """
         record = re.sub(r"/records?/(\d+)/.*", r"/api/records/\1", self.address)
         name = self.address.rpartition("/")[2].partition("?")[0]
-        answer = _text(record)
+        text = _text(record)
         try:
-            files = {file["key"]: str(file["checksum"]) for file in json.loads(answer)["files"]}
+            files = {file["key"]: str(file["checksum"]) for file in json.loads(text)["files"]}
         except (ValueError, LookupError, TypeError) as error:
             raise InputError(f"{record}: doesn't list files and checksums ({error!r})") from error
         if name not in files:
@@ -77,14 +80,14 @@ class HuggingFace(Remote):
             InputError: it can't be reached, or is no pointer.
         """
         pointer = self.address.replace("/resolve/", "/raw/")
-        found = re.search(r"^oid sha256:([0-9a-f]{64})$", _text(pointer), re.MULTILINE)
-        if not found:
+        match = re.search(r"^oid sha256:([0-9a-f]{64})$", _text(pointer), re.MULTILINE)
+        if not match:
             raise InputError(f"{pointer}: doesn't say what the file's sha256 is")
-        return f"sha256:{found[1]}"
+        return f"sha256:{match[1]}"
 
 
 def download(remote: Remote, folder: Path) -> Path:
-    """Fetch a file, unless it is there; a download that broke off goes on.
+    """Fetch a file, unless it exists; a download that broke off is resumed.
 
     Beside it, `NAME.checksum.json` says what it was checked against. Where no checksum is
     published, that file records the first download's, and a later download must have the same.
@@ -108,75 +111,78 @@ def download(remote: Remote, folder: Path) -> Path:
             return path
         expected, by = remote.published(), remote.by
         if not expected and note.is_file():
-            expected, by = (
-                str(json.loads(note.read_bytes())["checksum"]),
-                f"the first one, in {note}",
-            )
+            expected = str(json.loads(note.read_bytes())["checksum"])
+            by = f"the first one, in {note}"
         if not path.is_file():
             _fetch(remote.address, part)
-        whole = path if path.is_file() else part
-        found = _digest(whole, expected.partition(":")[0] or "sha256")
-        if expected and found != expected:
-            if whole == part:
+        file = path if path.is_file() else part
+        checksum = _digest(file, expected.partition(":")[0] or "sha256")
+        if expected and checksum != expected:
+            if file == part:
                 part.unlink()
             raise InputError(
-                f"{remote.address}: the checksum is {found}, but should be {expected} (says {by}). "
-                f"{'It is thrown away.' if whole == part else f'Delete {path}.'} Try again; if it "
-                "stays so, the file has changed there: fetch it by hand, look at it, --source it"
+                f"{remote.address}: the checksum is {checksum}, but should be {expected} (says "
+                f"{by}). {'It is thrown away.' if file == part else f'Delete {path}.'} Try again; "
+                "if it stays so, the file has changed there: fetch it by hand, look at it, "
+                "--source it"
             )
+        if not expected:
+            log.info(f"{remote.name}: no checksum is published; {checksum} is recorded in {note}")
         about = {
             "address": remote.address,
-            "checksum": found,
+            "checksum": checksum,
             "published_by": by if expected else "",
+            "bytes": file.stat().st_size,
         }
-        if not expected:
-            print(f"{remote.name}: no checksum is published; {found} is recorded in {note}")
-        write_json(note, {**about, "bytes": whole.stat().st_size})
-        whole.replace(path)
+        write_json(note, about)
+        file.replace(path)
     return path
 
 
 def _fetch(address: str, part: Path) -> None:
-    """Fetch into `part`, going on after what it has."""
-    tag = part.with_name(part.name + ".tag")  # tells whether it is still the same file there
-    have = part.stat().st_size if part.is_file() else 0
-    headers = {"Range": f"bytes={have}-"} if have else {}
-    if have and tag.is_file():
+    """Fetch into `part`, after the bytes that it has already."""
+    tag = part.with_name(part.name + ".tag")  # the version of the file that the bytes are of
+    start = part.stat().st_size if part.is_file() else 0
+    headers = {"Range": f"bytes={start}-"} if start else {}
+    if start and tag.is_file():
         headers["If-Range"] = tag.read_text()
     try:
         with _open(address, headers) as answer:
             if answer.status != http.HTTPStatus.PARTIAL_CONTENT:
-                have = 0  # the server begins anew, and so do we
+                start = 0  # the server sends all of it
             tag.unlink(missing_ok=True)
             if re.match('"', version := answer.headers.get("ETag") or ""):  # W/"…" may be another
                 tag.write_text(version)
-            left = answer.headers.get("Content-Length")
-            total = have + int(left) if left else None
-            with part.open("ab" if have else "wb") as file:
-                _copy(answer, file, part.name.removesuffix(".part"), have, total)
+            length = answer.headers.get("Content-Length")
+            total = start + int(length) if length else None
+            with part.open("ab" if start else "wb") as file:
+                _copy(answer, file, part.name.removesuffix(".part"), start, total)
     except urllib.error.HTTPError as error:
-        asked_past_the_end = error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
-        whole = (error.headers.get("Content-Range") or "").rpartition("/")[2]
-        if asked_past_the_end and whole == str(have):
-            return  # all of it was there
-        if asked_past_the_end and have:
+        past_the_end = error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
+        size = (error.headers.get("Content-Range") or "").rpartition("/")[2]
+        if past_the_end and size == str(start):
+            return  # `part` has all of it
+        if past_the_end and start:
             part.unlink()
             return _fetch(address, part)
         raise InputError(f"{address}: can't be fetched ({error})") from error
     except (OSError, ValueError, http.client.HTTPException) as error:
-        raise InputError(f"{address}: can't be fetched ({error}){_go_on(part)}") from error
-    if total is not None and (got := part.stat().st_size) != total:
-        raise InputError(f"{address}: broke off after {got:,} of {total:,} bytes{_go_on(part)}")
+        raise InputError(f"{address}: can't be fetched ({error}){_resume_hint(part)}") from error
+    size_here = part.stat().st_size
+    if total is not None and size_here != total:
+        raise InputError(
+            f"{address}: broke off after {size_here:,} of {total:,} bytes{_resume_hint(part)}"
+        )
     tag.unlink(missing_ok=True)
 
 
-def _go_on(part: Path) -> str:
+def _resume_hint(part: Path) -> str:
     return ". The same command goes on where it stopped" if part.is_file() else ""
 
 
-def _copy(answer: Any, file: BinaryIO, name: str, have: int, total: int | None) -> None:
+def _copy(answer: Any, file: BinaryIO, name: str, start: int, total: int | None) -> None:
     with tqdm(
-        desc=name, initial=have, total=total, unit="B", unit_scale=True, disable=None
+        desc=name, initial=start, total=total, unit="B", unit_scale=True, disable=None
     ) as progress:
         while block := answer.read(BLOCK):
             file.write(block)
@@ -188,7 +194,7 @@ def _open(address: str, headers: dict[str, str] | None = None) -> Any:
         raise ValueError("no http address")
     headers = {"User-Agent": "coldstart", **(headers or {})}
     request = urllib.request.Request(address, headers=headers)  # noqa: S310
-    return urllib.request.urlopen(request, timeout=PATIENCE)  # noqa: S310
+    return urllib.request.urlopen(request, timeout=TIMEOUT)  # noqa: S310
 
 
 def _text(address: str) -> str:
@@ -203,6 +209,6 @@ def _digest(path: Path, algorithm: str) -> str:
     if algorithm == "sha256":
         return f"sha256:{file_hash(path)}"
     if algorithm not in ("md5", "sha1"):
-        raise InputError(f"{path}: {algorithm!r} is no kind of checksum that we know")
+        raise InputError(f"{path}: {algorithm!r} is no kind of checksum that we support")
     with path.open("rb") as file:
         return f"{algorithm}:{hashlib.file_digest(file, algorithm).hexdigest()}"

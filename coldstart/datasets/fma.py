@@ -10,8 +10,9 @@ from typing import Literal
 import polars as pl
 
 from coldstart.datasets.fetching import Remote
-from coldstart.datasets.originals import About, Original, Originals, Source, folder_of
+from coldstart.datasets.originals import About, Original, OriginalPaths, Originals, folder_of
 from coldstart.datasets.reading import Rows, Tables, pieces, require
+from coldstart.datasets.summary import Summary
 from coldstart.errors import Broken, InputError
 from coldstart.files import StrPath
 
@@ -37,33 +38,16 @@ ABOUT = About(
 )
 
 
-def fma(
+def make_tables(
     *,
     out: StrPath,
-    source: Source = None,
-    size: Literal["small", "medium", "large", "full"] = "medium",
-    features: bool = False,
-    audio: str | None = None,
-    skip_broken: bool = False,
-) -> None:
-    """FMA: 106,574 tracks with genres, freely licensed sound, and the authors' split. No listens.
-
-    Writes tracks.parquet, splits.parquet, popularity.parquet (how often a track was played and
-    favoured by everybody together, as log(1 + n): nobody knows by whom) and echonest.parquet (eight
-    attributes such as energy, of some of the tracks): for nets that hear attributes, for embeddings
-    and for `predict`; not for `factorize`.
-
-    Args:
-        out: folder for the tables.
-        source: fma_metadata.zip or the unpacked folder; without it the .zip is downloaded.
-        size: the authors' subset; each holds the smaller ones. `full` has the tracks of `large`.
-        features: also features.parquet, librosa's 518 numbers a track, as an embedding.
-        audio: the unpacked folder of fma_small.zip or a larger one (000/000002.mp3, …).
-        skip_broken: leave broken rows out and list them in `<out>/broken.csv`.
-
-    Raises:
-        InputError: a file or column is missing, or a row is broken.
-    """
+    source: OriginalPaths,
+    size: Literal["small", "medium", "large", "full"],
+    features: bool,
+    audio: str | None,
+    skip_broken: bool,
+) -> Summary:
+    """See `fma` in `loaders.py`."""
     files, broken = Originals(ABOUT, source), Broken(skip_broken)
     tables = Tables(out, ABOUT, broken)
     table = _chosen(files, size, broken)
@@ -71,13 +55,13 @@ def fma(
     number = pl.col("track_id").cast(pl.Int64)
     name = number.cast(pl.String).str.zfill(6) + ".mp3"
     sound = [] if audio is None else [_sound(table.select(name).to_series(), folder_of(audio))]
-    ids = pl.col("track.genres").str.extract_all(r"\d+")
+    genre_ids = pl.col("track.genres").str.extract_all(r"\d+")
     tracks = table.select(
         "track_id",
         pl.coalesce("track.title", "track_id").alias("title"),
         pl.coalesce("artist.name", pl.lit("unknown")).alias("artist"),
         pl.col("artist.id").alias("artist_id"),
-        ids.list.eval(pl.element().replace_strict(names, default=None).drop_nulls()).alias(
+        genre_ids.list.eval(pl.element().replace_strict(names, default=None).drop_nulls()).alias(
             "genres"
         ),
         pl.col("album.date_released")
@@ -95,12 +79,12 @@ def fma(
         for what in ("listens", "favorites")
     ]
     tables.write("popularity", table.select("track_id", *counts), "attributes")
-    kept = tracks.select("track_id")
-    echonest = list(_numbers(files.need("echonest.csv", ZIP), "audio_features", kept, broken))
+    ids = tracks.select("track_id")
+    echonest = list(_numbers(files.need("echonest.csv", ZIP), "audio_features", ids, broken))
     if sum(map(len, echonest)):
         tables.write("echonest", pl.concat(echonest), "attributes")
     if features:
-        numbers = _numbers(files.need("features.csv", ZIP), "", kept, broken)
+        numbers = _numbers(files.need("features.csv", ZIP), "", ids, broken)
         tables.stream(
             "features",
             (
@@ -109,7 +93,7 @@ def fma(
             ),
             kind="embeddings",
         )
-    tables.finish()
+    return tables.summary()
 
 
 def _chosen(files: Originals, size: str, broken: Broken) -> pl.DataFrame:
@@ -118,21 +102,21 @@ def _chosen(files: Originals, size: str, broken: Broken) -> pl.DataFrame:
     table = _quoted(original, has_header=False)
     first, second = table.row(0), table.row(1)
     names = [f"{group}.{name}" for group, name in zip(first[1:], second[1:], strict=True)]
-    needed = (
+    columns = (
         *("set.split", "set.subset", "track.title", "track.genres", "track.listens"),
         *("track.favorites", "artist.name", "artist.id", "album.date_released"),
     )
-    require(original, names, needed)
+    require(original, names, columns)
     table = table.rename(dict(zip(table.columns, ["track_id", *names], strict=True)))
     # The third line of the header names the index.
-    rows = Rows(original, table.slice(3).select("track_id", *needed), broken)
+    rows = Rows(original, table.slice(3).select("track_id", *columns), broken)
     rows.ids("track_id")
     rows.rule("track_id", ~pl.col("track_id").str.contains(r"^\d+$"), "is no number")
     rows.rule("set.split", ~pl.col("set.split").is_in(list(SIDES)).fill_null(False), "is no side")
     rows.count("track.listens")
     rows.count("track.favorites")
-    wanted = SUBSETS if size == "full" else SUBSETS[: SUBSETS.index(size) + 1]
-    return rows.rest().filter(pl.col("set.subset").is_in(wanted))
+    subsets = SUBSETS if size == "full" else SUBSETS[: SUBSETS.index(size) + 1]
+    return rows.rest().filter(pl.col("set.subset").is_in(subsets))
 
 
 def _genres(files: Originals) -> dict[str, str]:
@@ -144,7 +128,7 @@ def _genres(files: Originals) -> dict[str, str]:
 
 
 def _quoted(original: Original, has_header: bool) -> pl.DataFrame:
-    """Read a CSV whose cells may be quoted and go over several lines, as text."""
+    """Read a CSV as text; its cells may be quoted, and have several lines."""
     try:
         return pl.read_csv(io.BytesIO(original.bytes()), has_header=has_header, infer_schema=False)
     except pl.exceptions.PolarsError as error:
@@ -152,14 +136,14 @@ def _quoted(original: Original, has_header: bool) -> pl.DataFrame:
 
 
 def _numbers(
-    original: Original, group: str, kept: pl.DataFrame, broken: Broken
+    original: Original, group: str, tracks: pl.DataFrame, broken: Broken
 ) -> Iterator[pl.DataFrame]:
     """Read a table of numbers with three lines of header above the line `track_id,,,`.
 
     Args:
         original: features.csv or echonest.csv.
-        group: only the columns that the second line calls so; empty: all.
-        kept: track ids to keep.
+        group: only the columns for which the second line says so; empty: all.
+        tracks: those whose rows are to be read: a column track_id.
         broken: collects broken rows.
 
     Yields:
@@ -168,20 +152,22 @@ def _numbers(
     head = [line.decode("utf-8", "replace").rstrip("\r").split(",") for line in _head(original)]
     if len(head) < 4 or head[3][0] != "track_id":
         raise InputError(f"{original}: has no header of four lines that ends in 'track_id'")
-    plain = [".".join(cells) for cells in zip(*head[:3], strict=True)]
-    plain[0] = "track_id"
-    chosen = [name for name, of in zip(plain, head[1], strict=True) if not group or of == group]
-    chosen = [name for name in chosen if name != "track_id"]
-    if not chosen:
+    names = [".".join(cells) for cells in zip(*head[:3], strict=True)]
+    names[0] = "track_id"
+    columns = [
+        name
+        for name, its_group in zip(names[1:], head[1][1:], strict=True)
+        if not group or its_group == group
+    ]
+    if not columns:
         raise InputError(f"{original}: there is no column of '{group}'")
-    read = pieces(original, plain, broken, separator=",", header=False, skip=4)
-    for piece in read:
-        rows = Rows(original, piece.select("__row", "track_id", *chosen), broken)
+    short = {name: name.rpartition(".")[2] for name in columns} if group else {}
+    for piece in pieces(original, names, broken, separator=",", header=False, skip=4):
+        rows = Rows(original, piece.select("__row", "track_id", *columns), broken)
         rows.ids("track_id")
-        rows.table = rows.table.join(kept, on="track_id", how="semi", maintain_order="left")
-        rows.vectors(chosen)
-        short = {name: name.rpartition(".")[2] for name in chosen} if group else {}
-        yield rows.rest().select("track_id", *chosen).rename(short)
+        rows.table = rows.table.join(tracks, on="track_id", how="semi", maintain_order="left")
+        rows.vectors(columns)
+        yield rows.rest().select("track_id", *columns).rename(short)
 
 
 def _head(original: Original) -> list[bytes]:
@@ -194,6 +180,6 @@ def _head(original: Original) -> list[bytes]:
 
 
 def _sound(names: pl.Series, folder: Path) -> pl.Series:
-    """Where each track's sound lies; empty where it isn't there."""
+    """Path of each track's sound; empty where there is no such file."""
     paths = [folder / name[:3] / name for name in names]
     return pl.Series("audio", [str(path) if path.is_file() else None for path in paths], pl.String)

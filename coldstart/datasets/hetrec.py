@@ -9,8 +9,9 @@ from __future__ import annotations
 import polars as pl
 
 from coldstart.datasets.fetching import Remote
-from coldstart.datasets.originals import About, Original, Originals, Source
+from coldstart.datasets.originals import About, Original, OriginalPaths, Originals
 from coldstart.datasets.reading import Rows, Tables, pieces
+from coldstart.datasets.summary import Summary
 from coldstart.errors import Broken
 from coldstart.files import StrPath
 
@@ -35,69 +36,53 @@ ABOUT = About(
 )
 
 
-def hetrec_lastfm(
+def make_tables(
     *,
     out: StrPath,
-    source: Source = None,
-    binary: bool = False,
-    min_listeners: int = 5,
-    tags: int = 400,
-    skip_broken: bool = False,
-) -> None:
-    """HetRec 2011 Last.fm 2k: 1,892 users, 17,632 artists, listening counts and tags.
-
-    Writes listens.parquet, tracks.parquet and mgp.parquet: artists with enough listeners and a tag,
-    and the most used tags as attributes, graded by log(1 + times assigned). Genres come along where
-    a file artist_genres.tsv (artistID, genre) lies beside the others.
-
-    Args:
-        out: folder for the tables.
-        source: the unpacked folder or the .zip; without it the .zip is downloaded.
-        binary: attributes say whether a tag was given, not how often.
-        min_listeners: of an artist.
-        tags: how many of the most used tags.
-        skip_broken: leave broken rows out and list them in `<out>/broken.csv`.
-
-    Raises:
-        InputError: a file or column is missing, or a row is broken.
-    """
+    source: OriginalPaths,
+    binary: bool,
+    min_listeners: int,
+    tags: int,
+    skip_broken: bool,
+) -> Summary:
+    """See `hetrec_lastfm` in `loaders.py`."""
     files, broken = Originals(ABOUT, source), Broken(skip_broken)
     listens = _read(files.need("user_artists.dat", ZIP), ["userID", "artistID", "weight"], broken)
-    tagged = _read(files.need("user_taggedartists.dat", ZIP), ["artistID", "tagID"], broken)
+    assignments = _read(files.need("user_taggedartists.dat", ZIP), ["artistID", "tagID"], broken)
     names = _read(files.need("tags.dat", ZIP), ["tagID"], broken, "tagID", text="tagValue")
     artists = _read(files.need("artists.dat", ZIP), ["id"], broken, "id", text="name")
 
     listeners = listens.group_by("artistID").len()
-    kept = (
+    usable = (
         listeners.filter(pl.col("len") >= min_listeners)
-        .join(tagged.select("artistID").unique(), on="artistID")
+        .join(assignments.select("artistID").unique(), on="artistID")
         .join(artists.rename({"id": "artistID"}), on="artistID")
         .sort("artistID")
     )
     track = pl.col("artistID").cast(pl.String).alias("track_id")
-    tracks = kept.select(track, title="name", artist="name")
+    tracks = usable.select(track, title="name", artist="name")
     if extra := files.find("artist_genres.tsv"):
         table = _read(extra, ["artistID"], broken, text="genre")
         genres = table.group_by(track).agg(genres="genre")
         tracks = tracks.join(genres, on="track_id", how="left", maintain_order="left")
 
     tables = Tables(out, ABOUT, broken)
-    heard = listens.join(kept, on="artistID", how="semi", maintain_order="left")
+    listens = listens.join(usable, on="artistID", how="semi", maintain_order="left")
     tables.write(
         "listens",
-        heard.select(pl.col("userID").cast(pl.String).alias("user_id"), track, plays="weight"),
+        listens.select(pl.col("userID").cast(pl.String).alias("user_id"), track, plays="weight"),
     )
     tables.write("tracks", tracks)
-    tables.write("mgp", _attributes(kept, tagged, names, tags, binary), "attributes")
-    tables.finish()
+    tables.write("mgp", _attributes(usable, assignments, names, tags, binary), "attributes")
+    return tables.summary()
 
 
 def _attributes(
-    kept: pl.DataFrame, tagged: pl.DataFrame, names: pl.DataFrame, tags: int, binary: bool
+    artists: pl.DataFrame, assignments: pl.DataFrame, names: pl.DataFrame, tags: int, binary: bool
 ) -> pl.DataFrame:
     """A row an artist, a column a tag, the most used first."""
-    assigned = tagged.join(kept, on="artistID", how="semi")
-    counts = assigned.group_by("artistID", "tagID").len()
+    assignments = assignments.join(artists, on="artistID", how="semi")
+    counts = assignments.group_by("artistID", "tagID").len()
     totals = counts.group_by("tagID").agg(pl.col("len").sum())
     top = totals.sort("len", "tagID", descending=[True, False]).head(tags)
     top = top.join(names, on="tagID", maintain_order="left")
@@ -107,8 +92,8 @@ def _attributes(
         .with_columns(grade.cast(pl.Float32).alias("grade"))
         .pivot("tagValue", index="artistID", values="grade")
     )
-    # An artist whose tags are all rare ones has a row of zeros: none of these was given.
-    rows = kept.select("artistID").join(wide, on="artistID", how="left", maintain_order="left")
+    # An artist whose tags are all rare ones has a row of zeros: it has none of these tags.
+    rows = artists.select("artistID").join(wide, on="artistID", how="left", maintain_order="left")
     track = pl.col("artistID").cast(pl.String).alias("track_id")
     return rows.select(track, *top["tagValue"]).fill_null(0.0)
 
@@ -117,13 +102,13 @@ def _read(
     original: Original, numbers: list[str], broken: Broken, item: str = "artistID", text: str = ""
 ) -> pl.DataFrame:
     """Read columns of whole numbers, and one of text; names are Latin-1 in places."""
-    columns = [*numbers, *([text] if text else [])]
-    read = []
+    columns = [*numbers, text] if text else numbers
+    frames = []
     for piece in pieces(original, columns, broken):
         rows = Rows(original, piece.select("__row", *columns), broken, item)
         for column in numbers:
             rows.count(column)
         if text:
             rows.rule(text, pl.col(text).is_null(), "is empty")
-        read.append(rows.rest())
-    return pl.concat(read)
+        frames.append(rows.rest())
+    return pl.concat(frames)

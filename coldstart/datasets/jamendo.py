@@ -1,4 +1,4 @@
-"""MTG-Jamendo → tables: tracks, tags and the authors' splits. There are no listens.
+"""MTG-Jamendo → tables: tracks, tags and the authors' splits. It has no listens.
 
 The tables come from the authors' repository at one commit, so they can't change. For the two large
 ones the sha256 is one that another project has recorded; for the splits none is published. The
@@ -13,8 +13,9 @@ from typing import Literal
 import polars as pl
 
 from coldstart.datasets.fetching import Remote
-from coldstart.datasets.originals import About, Original, Originals, Source, folder_of
+from coldstart.datasets.originals import About, Original, OriginalPaths, Originals, folder_of
 from coldstart.datasets.reading import Rows, Tables, require
+from coldstart.datasets.summary import Summary
 from coldstart.errors import Broken, Fault
 from coldstart.files import StrPath
 
@@ -59,32 +60,16 @@ ABOUT = About(
 )
 
 
-def mtg_jamendo(
+def make_tables(
     *,
     out: StrPath,
-    source: Source = None,
-    tags: Literal["all", "genre", "instrument", "moodtheme", "top50tags"] = "all",
-    split: int = 0,
-    audio: str | None = None,
-    skip_broken: bool = False,
-) -> None:
-    """MTG-Jamendo: 55,525 tracks with genre, instrument and mood tags, and five splits. No listens.
-
-    Writes tracks.parquet, tags.parquet (1 where a tag was given, else 0) and splits.parquet: for
-    nets that hear attributes, for embeddings and for `predict`; not for `factorize`.
-
-    Args:
-        out: folder for the tables.
-        source: a clone of the authors' repository, or its .zip; without it the tables that are
-            needed are downloaded.
-        tags: which of the authors' sets of tags and tracks.
-        split: which of their splits, 0 to 4.
-        audio: folder with the unpacked sound (00/1376200.mp3 or 00/1376200.low.mp3, …).
-        skip_broken: leave broken rows out and list them in `<out>/broken.csv`.
-
-    Raises:
-        InputError: a file is missing, or a row is broken.
-    """
+    source: OriginalPaths,
+    tags: Literal["all", "genre", "instrument", "moodtheme", "top50tags"],
+    split: int,
+    audio: str | None,
+    skip_broken: bool,
+) -> Summary:
+    """See `mtg_jamendo` in `loaders.py`."""
     files, broken = Originals(ABOUT, source), Broken(skip_broken)
     tables = Tables(out, ABOUT, broken)
     table = pl.concat(
@@ -114,14 +99,14 @@ def mtg_jamendo(
     tables.write("tracks", tracks)
     tables.write("tags", _tags(table), "attributes")
     tables.write("splits", table.select(track_id="TRACK_ID", split="split"))
-    tables.finish()
+    return tables.summary()
 
 
 def _tags(table: pl.DataFrame) -> pl.DataFrame:
     """A row a track, a column a tag, in the order of their names."""
     long = table.select(track_id="TRACK_ID", tag="TAGS").explode("tag").unique()
-    wide = long.with_columns(given=pl.lit(1.0, pl.Float32)).pivot(
-        "tag", index="track_id", values="given"
+    wide = long.with_columns(value=pl.lit(1.0, pl.Float32)).pivot(
+        "tag", index="track_id", values="value"
     )
     ordered = table.select(track_id="TRACK_ID").join(
         wide, on="track_id", how="left", maintain_order="left"
@@ -131,21 +116,21 @@ def _tags(table: pl.DataFrame) -> pl.DataFrame:
 
 
 def _sound(paths: pl.Series, folder: Path) -> pl.Series:
-    """Where each track's sound lies; empty where it isn't there."""
-    low = [path.removesuffix(".mp3") + ".low.mp3" for path in paths]
-    there = [
-        next((str(folder / name) for name in names if (folder / name).is_file()), None)
-        for names in zip(paths, low, strict=True)
-    ]
-    return pl.Series("audio", there, pl.String)
+    """Path of each track's sound; empty where there is no such file."""
+    files: list[str | None] = []
+    for path in paths:
+        names = (path, path.removesuffix(".mp3") + ".low.mp3")
+        existing = [str(folder / name) for name in names if (folder / name).is_file()]
+        files.append(existing[0] if existing else None)
+    return pl.Series("audio", files, pl.String)
 
 
 def _lines(original: Original, columns: tuple[str, ...], broken: Broken) -> pl.DataFrame:
-    """Read lines; the last column takes the rest of the line, tabs and all. Quotes mean nothing."""
+    """Read lines without quotes; a last column TAGS takes the rest of the line, with its tabs."""
     first, *lines = original.bytes().decode("utf-8", "replace").splitlines()
     require(original, first.split("\t"), columns)
     cells = [line.split("\t", len(columns) - 1 if "TAGS" in columns else -1) for line in lines]
-    if "TAGS" not in columns:  # two titles have an empty cell too much behind them
+    if "TAGS" not in columns:  # two titles are followed by an empty cell too many
         cells = [[*row[:4], *row[5:]] if len(row) == 9 and not row[4] else row for row in cells]
     broken.add(
         Fault(original.name, i, f"line {lines[i - 1][:40]!r}", "line", f"has {len(row)} cells")

@@ -1,8 +1,8 @@
 """MSD-A, the data of Oramas et al. (DLRS 2017) → tables: the authors' split and their vectors.
 
-Zenodo publishes an md5 of each file, which is asked for. We know the names of three archives of
-the record and, from the authors' code (github.com/sergiooramas/tartarus), those of the files in the
-folder `dlrs-data`; how its archive is called we don't know, so fetch that one by hand.
+Zenodo publishes an md5 of each file, which is asked for. The names of the files in the folder
+`dlrs-data` are those in the authors' code (github.com/sergiooramas/tartarus). The name of its
+archive is unknown to us: fetch that one by hand.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from coldstart.datasets.fetching import Zenodo
-from coldstart.datasets.originals import About, Original, Originals, Source
+from coldstart.datasets.originals import About, Original, OriginalPaths, Originals
 from coldstart.datasets.reading import Tables, pieces, plays_of
+from coldstart.datasets.summary import Summary
 from coldstart.errors import Broken, InputError
 from coldstart.files import StrPath
 
@@ -40,45 +41,29 @@ ABOUT = About(
 )
 
 
-def msd_a(
+def make_tables(
     *,
     out: StrPath,
-    source: Source = None,
-    items: str = "MSD-A-songs",
-    triplets: str = "",
-    embeddings: list[str] | None = None,
-    skip_broken: bool = False,
-) -> None:
-    """MSD-A: artists' biographies, songs' sound, plays from the Taste Profile; the DLRS 2017 split.
-
-    Writes listens.parquet, tracks.parquet, splits.parquet and a table for each embedding asked for.
-    Titles and artists of songs come along if the Million Song Dataset's unique_tracks.txt is in the
-    source, else the id stands in their place.
-
-    Args:
-        out: folder for the tables.
-        source: folder with dlrs-data (splits, train_data) and triplets_msd-a.tar.gz, or these.
-        items: `MSD-A-songs` or `MSD-A-artists`; artists stand where tracks would.
-        triplets: file of user, item and plays, by a part of its name, where several fit.
-        embeddings: the authors' vectors, `audio-emb` for train_data/X_train_audio-emb_ITEMS.npy.
-        skip_broken: leave broken rows out and list them in `<out>/broken.csv`.
-
-    Raises:
-        InputError: a file is missing or damaged, or a row is broken.
-    """
+    source: OriginalPaths,
+    items: str,
+    triplets: str,
+    embeddings: list[str] | None,
+    skip_broken: bool,
+) -> Summary:
+    """See `msd_a` in `loaders.py`."""
     files, broken = Originals(ABOUT, source), Broken(skip_broken)
     tables = Tables(out, ABOUT, broken)
     lists = _lists(files, items)
     ids = [item for members in lists.values() for item in members]
-    known = pl.DataFrame({"track_id": ids}).unique(maintain_order=True)
-    tables.stream("listens", plays_of(_triplets(files, items, triplets), known, broken))
-    tables.write("tracks", _named(files, known, broken))
+    tracks = pl.DataFrame({"track_id": ids}).unique(maintain_order=True)
+    tables.stream("listens", plays_of(_triplets(files, items, triplets), tracks, broken))
+    tables.write("tracks", _with_names(files, tracks, broken))
     tables.write("splits", _splits(lists))
     for name in embeddings or []:
         tables.stream(
             name.replace("-", "_"), _vectors(files, items, name, lists), kind="embeddings"
         )
-    tables.finish()
+    return tables.summary()
 
 
 def _lists(files: Originals, items: str) -> dict[str, list[str]]:
@@ -104,37 +89,39 @@ def _splits(lists: dict[str, list[str]]) -> pl.DataFrame:
         )
         for side, ids in sides.items()
     )
-    twice = table.filter(~pl.col("track_id").is_first_distinct())
-    if len(twice):
-        raise InputError(f"items_index_*.tsv: {twice['track_id'][0]!r} is there twice")
+    repeated = table.filter(~pl.col("track_id").is_first_distinct())
+    if len(repeated):
+        raise InputError(f"items_index_*.tsv: {repeated['track_id'][0]!r} is there twice")
     return table
 
 
 def _triplets(files: Originals, items: str, part: str) -> Original:
-    """The one file of triplets that fits."""
+    """The one file of triplets for these items."""
     word = re.escape(part) or ("artist" if "artist" in items else "(song|track)")
-    if not (found := files.matching("triplets")):
+    candidates = files.matching("triplets")
+    if not candidates:
         files.need(TRIPLETS)
-        found = files.matching("triplets")
-    fits = [original for original in found if re.search(word, original.name)] or found
-    if len(fits) != 1:
-        names = ", ".join(original.name for original in found) or "none"
+        candidates = files.matching("triplets")
+    matches = [file for file in candidates if re.search(word, file.name)] or candidates
+    if len(matches) != 1:
+        names = ", ".join(file.name for file in candidates) or "none"
         raise InputError(
             f"{TRIPLETS}: can't tell which file holds the plays of {items}; there are: {names}. "
             "Name it with --triplets"
         )
-    return fits[0]
+    return matches[0]
 
 
-def _named(files: Originals, known: pl.DataFrame, broken: Broken) -> pl.DataFrame:
+def _with_names(files: Originals, tracks: pl.DataFrame, broken: Broken) -> pl.DataFrame:
+    """The tracks with title and artist; the id stands for a name that nobody knows."""
     track = pl.col("track_id")
     names = files.find("unique_tracks.txt")
     if not names:
-        return known.with_columns(title=track, artist=track)
+        return tracks.with_columns(title=track, artist=track)
     columns = ["track_id", "song_id", "artist", "title"]
-    read = pieces(names, columns, broken, separator="<SEP>", header=False)
-    table = pl.concat(piece.select("track_id", "title", "artist") for piece in read)
-    joined = known.join(
+    frames = pieces(names, columns, broken, separator="<SEP>", header=False)
+    table = pl.concat(frame.select("track_id", "title", "artist") for frame in frames)
+    joined = tracks.join(
         table.unique("track_id", keep="first"), on="track_id", how="left", maintain_order="left"
     )
     return joined.select(
@@ -165,12 +152,12 @@ def _vectors(
 def _matrix(original: Original) -> NDArray[np.generic]:
     """Dense rows of an .npy, or of the sparse matrix that an .npz holds; never a pickle."""
     try:
-        loaded = np.load(io.BytesIO(original.bytes()), allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return loaded
+        content = np.load(io.BytesIO(original.bytes()), allow_pickle=False)
+        if isinstance(content, np.ndarray):
+            return content
         from scipy.sparse import csr_matrix
 
-        parts = (loaded["data"], loaded["indices"], loaded["indptr"])
-        return np.asarray(csr_matrix(parts, shape=tuple(loaded["shape"])).toarray())
+        parts = (content["data"], content["indices"], content["indptr"])
+        return np.asarray(csr_matrix(parts, shape=tuple(content["shape"])).toarray())
     except (ValueError, LookupError, OSError, zipfile.BadZipFile) as error:
         raise InputError(f"{original}: not a readable matrix ({error})") from error

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import polars as pl
 
 from coldstart.datasets.fetching import Zenodo
-from coldstart.datasets.originals import About, Original, Originals, Source
-from coldstart.datasets.reading import Rows, Tables, often_heard, pieces
+from coldstart.datasets.originals import About, Original, OriginalPaths, Originals
+from coldstart.datasets.reading import Rows, Tables, filter_by_listeners, pieces
+from coldstart.datasets.summary import Summary
 from coldstart.errors import Broken, InputError
 from coldstart.files import StrPath
 
@@ -34,62 +36,41 @@ ABOUT = About(
 )
 
 
-def music4all_onion(
+def make_tables(
     *,
     out: StrPath,
-    source: Source = None,
-    timestamps: bool = False,
-    embeddings: list[str] | None = None,
-    attributes: list[str] | None = None,
-    min_plays: int = 1,
-    min_listeners: int = 1,
-    skip_broken: bool = False,
-) -> None:
-    """Music4All-Onion: 119,140 users, 56,512 tracks, 252,984,396 listens; features of each track.
-
-    Writes listens.parquet, tracks.parquet (with genres) and a table for each feature asked for.
-    Titles and artists are in Music4All's id_information.csv, which its authors give on request; if
-    it lies in the source, it is used, else the track's id stands in their place.
-
-    Args:
-        out: folder for the tables.
-        source: folder with the .tsv.bz2 files; without it they are downloaded.
-        timestamps: one row a listen, with its time, instead of one row a user and track.
-        embeddings: features to write as vectors: `musicnn` for id_musicnn.tsv.bz2, and so on.
-        attributes: features to write as named attributes: `lyrics_sentiment_functionals`, ….
-        min_plays: of a user and track; not with timestamps.
-        min_listeners: of a track.
-        skip_broken: leave broken rows out and list them in `<out>/broken.csv`.
-
-    Raises:
-        InputError: a file or column is missing or damaged, or a row is broken.
-    """
+    source: OriginalPaths,
+    timestamps: bool,
+    embeddings: list[str] | None,
+    attributes: list[str] | None,
+    min_plays: int,
+    min_listeners: int,
+    skip_broken: bool,
+) -> Summary:
+    """See `music4all_onion` in `loaders.py`."""
     about = _with(ABOUT, [*(embeddings or []), *(attributes or [])])
     files, broken = Originals(about, source), Broken(skip_broken)
     tables = Tables(out, about, broken)
     rows = _events(files, broken) if timestamps else _counts(files, broken, min_plays)
-    tables.stream("listens", rows, lambda log: often_heard(log, min_listeners, not timestamps))
-    heard = (
-        pl.scan_parquet(tables.path("listens"))
-        .select("track_id")
-        .unique()
-        .collect(engine="streaming")
+    tables.stream(
+        "listens", rows, lambda log: filter_by_listeners(log, min_listeners, not timestamps)
     )
-    heard = heard.sort("track_id")
-    tables.write("tracks", _tracks(files, heard, broken))
+    tracks = tables.listened_tracks().sort("track_id")
+    tables.write("tracks", _tracks(files, tracks, broken))
     for kind, names in (("embeddings", embeddings or []), ("attributes", attributes or [])):
         for name in names:
             original = files.need(f"id_{name}.tsv")
-            vectors = _features(original, heard, broken, as_list=kind == "embeddings")
+            vectors = _features(original, tracks, broken, as_list=kind == "embeddings")
             tables.stream(name.replace("-", "_"), vectors, kind=kind)
-    tables.finish()
+    return tables.summary()
 
 
 def _with(about: About, features: list[str]) -> About:
+    """The data set with the files of these features, too."""
     more = tuple(_remote(f"id_{name}.tsv") for name in features)
-    known = {remote.name for remote in about.remotes}
-    remotes = about.remotes + tuple(remote for remote in more if remote.name not in known)
-    return About(about.name, about.title, about.page, about.terms, about.citation, remotes)
+    names = {remote.name for remote in about.remotes}
+    remotes = about.remotes + tuple(remote for remote in more if remote.name not in names)
+    return replace(about, remotes=remotes)
 
 
 def _counts(files: Originals, broken: Broken, least: int) -> Iterator[pl.DataFrame]:
@@ -99,8 +80,8 @@ def _counts(files: Originals, broken: Broken, least: int) -> Iterator[pl.DataFra
         rows.ids("track_id")
         rows.ids("user_id")
         rows.count("count", 1)
-        kept = rows.rest().filter(pl.col("count") >= least)
-        yield kept.select("user_id", "track_id", plays="count")
+        listens = rows.rest().filter(pl.col("count") >= least)
+        yield listens.select("user_id", "track_id", plays="count")
 
 
 def _events(files: Originals, broken: Broken) -> Iterator[pl.DataFrame]:
@@ -120,18 +101,18 @@ def _events(files: Originals, broken: Broken) -> Iterator[pl.DataFrame]:
         yield rows.rest().select("user_id", "track_id", plays, time.alias("timestamp"))
 
 
-def _tracks(files: Originals, heard: pl.DataFrame, broken: Broken) -> pl.DataFrame:
-    """Id, title, artist and genres of the tracks that somebody has heard."""
+def _tracks(files: Originals, ids: pl.DataFrame, broken: Broken) -> pl.DataFrame:
+    """Id, title, artist and genres of the tracks that somebody has played."""
     track = pl.col("track_id")
-    tracks = heard.with_columns(title=track, artist=track)
+    tracks = ids.with_columns(title=track, artist=track)
     if names := files.find("id_information.csv"):
-        read = []
+        frames = []
         for piece in pieces(names, ["id", "artist", "song"], broken):
             rows = Rows(names, piece, broken, "id")
             rows.ids("id")
-            read.append(rows.rest().select("id", "song", "artist"))
-        table = pl.concat(read).unique("id", keep="first").rename({"id": "track_id"})
-        tracks = heard.join(table, on="track_id", how="left", maintain_order="left").select(
+            frames.append(rows.rest().select("id", "song", "artist"))
+        table = pl.concat(frames).unique("id", keep="first").rename({"id": "track_id"})
+        tracks = ids.join(table, on="track_id", how="left", maintain_order="left").select(
             "track_id",
             pl.coalesce("song", "track_id").alias("title"),
             pl.col("artist").fill_null(""),
@@ -141,13 +122,13 @@ def _tracks(files: Originals, heard: pl.DataFrame, broken: Broken) -> pl.DataFra
         .filter(pl.col("value") > 0)
         .group_by("track_id", maintain_order=True)
         .agg("genres")
-        for piece in _features(files.need(GENRES), heard, broken)
+        for piece in _features(files.need(GENRES), ids, broken)
     )
     return tracks.join(genres, on="track_id", how="left", maintain_order="left")
 
 
 def _features(
-    original: Original, heard: pl.DataFrame, broken: Broken, as_list: bool = False
+    original: Original, tracks: pl.DataFrame, broken: Broken, as_list: bool = False
 ) -> Iterator[pl.DataFrame]:
     """A feature's rows: track_id and a column a dimension, or one list of them."""
     for piece in pieces(original, ["id"], broken):
@@ -157,7 +138,7 @@ def _features(
         rows = Rows(original, piece, broken, "id")
         rows.ids("id")
         rows.table = rows.table.join(
-            heard, left_on="id", right_on="track_id", how="semi", maintain_order="left"
+            tracks, left_on="id", right_on="track_id", how="semi", maintain_order="left"
         )
         rows.vectors(names)
         table = rows.rest().rename({"id": "track_id"})

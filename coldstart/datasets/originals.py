@@ -8,6 +8,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
+import logging
 import os
 import tarfile
 import zipfile
@@ -22,13 +23,15 @@ from coldstart.datasets.fetching import Remote, download
 from coldstart.errors import InputError
 from coldstart.files import StrPath, cache_folder
 
-Source = str | os.PathLike[str] | list[str] | None
-"""A folder, a file or archive, or several of them; None: download."""
+log = logging.getLogger(__name__)
+
+OriginalPaths = str | os.PathLike[str] | list[str] | None
+"""Where the original files are: a folder, a file or archive, or several; None: download."""
 
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
-PACKED: dict[str, Callable[[IO[bytes]], Any]] = {".bz2": bz2.open, ".gz": gzip.open}
-# RuntimeError: an encrypted .zip, or one packed in a way that Python doesn't know.
-DAMAGED = (OSError, EOFError, zlib.error, zipfile.BadZipFile, tarfile.TarError, RuntimeError)
+OPENERS: dict[str, Callable[[IO[bytes]], Any]] = {".bz2": bz2.open, ".gz": gzip.open}
+# RuntimeError: an encrypted .zip, or one compressed in a way that Python doesn't know.
+READ_ERRORS = (OSError, EOFError, zlib.error, zipfile.BadZipFile, tarfile.TarError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class About:
 
 @dataclass(frozen=True)
 class Original:
-    """A file of the data set: `path` itself, or what is called `member` in that archive."""
+    """A file of the data set: `path` itself, or the file `member` in that archive."""
 
     path: Path
     member: str = ""
@@ -69,21 +72,21 @@ class Original:
     def name(self) -> str:
         """Name without folders and without .bz2 or .gz."""
         path = Path(self.member or self.path)
-        return path.stem if path.suffix in PACKED else path.name
+        return path.stem if path.suffix in OPENERS else path.name
 
     def blocks(self, size: int = 1 << 20) -> Iterator[bytes]:
-        """Its bytes, unpacked, in blocks of about `size`.
+        """Its decompressed bytes, in blocks of about `size`.
 
         Raises:
             InputError: damaged.
         """
         try:
             with _raw(self) as raw:
-                unpack = PACKED.get(Path(self.member or self.path).suffix)
-                file: IO[bytes] = unpack(raw) if unpack else raw
+                opener = OPENERS.get(Path(self.member or self.path).suffix)
+                file: IO[bytes] = opener(raw) if opener else raw
                 while block := file.read(size):
                     yield block
-        except DAMAGED as error:
+        except READ_ERRORS as error:
             raise InputError(f"{self}: damaged ({error}); fetch it again") from error
 
     def bytes(self) -> bytes:
@@ -101,15 +104,15 @@ def _raw(original: Original) -> Iterator[IO[bytes]]:
             yield file
     else:
         with tarfile.open(original.path) as tar:
-            inside = tar.extractfile(original.member)
-            yield inside if inside is not None else io.BytesIO()
+            content = tar.extractfile(original.member)
+            yield content if content is not None else io.BytesIO()
 
 
 class Originals:
     """The original files: the user's own, or else downloaded."""
 
-    def __init__(self, about: About, source: Source = None) -> None:
-        """Say the terms; look at what the user has.
+    def __init__(self, about: About, source: OriginalPaths = None) -> None:
+        """Log the terms; list what the user has.
 
         Args:
             about: the data set.
@@ -118,15 +121,15 @@ class Originals:
         Raises:
             InputError: no such file or folder, or a damaged archive.
         """
-        print(about)
-        self.about, self.given = about, source is not None
-        places = [source] if isinstance(source, str | os.PathLike) else source or []
-        self.files = [original for place in places for original in self._listed(Path(place))]
-        self.places = ", ".join(os.fspath(place) for place in places)
+        log.info(about)
+        self.about, self.downloads = about, source is None
+        paths = [source] if isinstance(source, str | os.PathLike) else source or []
+        self.files = [original for path in paths for original in self._list(Path(path))]
+        self.source = ", ".join(os.fspath(path) for path in paths)
 
     def find(self, name: str) -> Original | None:
-        """A file by its name, or the end of its path; it may be packed. None if it isn't there."""
-        for ending in ("", *PACKED):
+        """A file by its name, or the end of its path; it may be compressed. None: not found."""
+        for ending in ("", *OPENERS):
             for original in self.files:
                 if f"/{original.member or original.path.as_posix()}".endswith(f"/{name}{ending}"):
                     return original
@@ -142,42 +145,42 @@ class Originals:
         Raises:
             InputError: it isn't there, or can't be downloaded.
         """
-        if found := self.find(name):
-            return found
-        if not self.given:
-            by_name = {remote.name: remote for remote in self.about.remotes}
-            for wanted in (within or name, f"{name}.bz2", f"{name}.gz"):
-                if wanted in by_name:
-                    folder = cache_folder() / "datasets" / self.about.name
-                    self.files += self._listed(download(by_name[wanted], folder))
-                    break
-            if found := self.find(name):
-                return found
-        where = self.places or "the downloaded files"
+        if not self.find(name) and self.downloads:
+            self._download(within or name, f"{name}.bz2", f"{name}.gz")
+        if original := self.find(name):
+            return original
+        where = self.source or "the downloaded files"
         archive = f" (it is in {within})" if within else ""
         raise InputError(
             f"{where}: there is no file {name}{archive}. --source takes the folder with the files "
             f"of {self.about.title}, or their archive: {self.about.page}"
         )
 
-    def _listed(self, place: Path) -> list[Original]:
+    def _download(self, *names: str) -> None:
+        """Download the first of these files that the data set has."""
+        remotes = {remote.name: remote for remote in self.about.remotes}
+        for name in names:
+            if name in remotes:
+                folder = cache_folder() / "datasets" / self.about.name
+                self.files += self._list(download(remotes[name], folder))
+                return
+
+    def _list(self, place: Path) -> list[Original]:
         """A file, an archive's members, or all of these in a folder.
 
-        In a folder, only this data set's own archives are looked into: there may be terabytes.
+        In a folder, only this data set's own archives are opened: others may have terabytes.
         """
         if place.is_dir():
-            inside = sorted(path for path in place.rglob("*") if path.is_file())
             names = {Path(remote.name).name for remote in self.about.remotes}
-            return [
-                original
-                for path in inside
-                for original in (self._listed(path) if path.name in names else [Original(path)])
-            ]
+            originals: list[Original] = []
+            for path in sorted(path for path in place.rglob("*") if path.is_file()):
+                originals += self._list(path) if path.name in names else [Original(path)]
+            return originals
         if not place.is_file():
             raise InputError(f"{place}: there is no such file or folder")
         try:
             return [Original(place), *(Original(place, name) for name in _members(place))]
-        except DAMAGED as error:
+        except READ_ERRORS as error:
             raise InputError(f"{place}: damaged archive ({error}); fetch it again") from error
 
     def matching(self, part: str) -> list[Original]:
@@ -185,13 +188,13 @@ class Originals:
 
         The archive itself isn't among them. In the order of their names.
         """
-        found = [
+        matches = [
             original
             for original in self.files
             if part in f"{original.path.parent.name}/{original.path.name}/{original.member}"
             and (original.member or not _is_archive(original.path))
         ]
-        return sorted(found, key=str)
+        return sorted(matches, key=str)
 
 
 def _is_archive(path: Path) -> bool:

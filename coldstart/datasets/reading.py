@@ -15,16 +15,17 @@ import polars as pl
 from tqdm import tqdm
 
 from coldstart.datasets.originals import About, Original
+from coldstart.datasets.summary import Summary
 from coldstart.errors import Broken, Fault, InputError
-from coldstart.files import StrPath, atomic
-from coldstart.tables import MAX_NUMBER, Checker, write_table
+from coldstart.files import StrPath, atomic, local
+from coldstart.tables import MAX_NUMBER, Checker, write_broken, write_table
 
 PIECE = 16 << 20
 """Bytes of text read at a time."""
 
 
 class Rows(Checker):
-    """The rows of a piece, with the rules that they must keep; those that don't are dropped."""
+    """The rows of a piece; those that break a rule are dropped, or raise."""
 
     def __init__(
         self, original: Original, table: pl.DataFrame, broken: Broken, item: str = "track_id"
@@ -74,7 +75,7 @@ class Rows(Checker):
         self.table = self.table.with_columns(as_float32).filter(whole)
 
     def rest(self) -> pl.DataFrame:
-        """What is left; there may be nothing."""
+        """The rows that broke no rule; there may be none."""
         return self.table.drop("__row")
 
 
@@ -103,7 +104,7 @@ def pieces(
         Tables of text, with `__row`, the row's number in the file from 1 on.
 
     Raises:
-        InputError: a needed column isn't there, or no row is.
+        InputError: a needed column is missing, or there are no rows.
     """
     names: list[str] = [] if header else list(columns)
     before = 0
@@ -122,12 +123,12 @@ def pieces(
         raise InputError(f"{original}: the file has no rows")
 
 
-def plays_of(original: Original, known: pl.DataFrame, broken: Broken) -> Iterator[pl.DataFrame]:
+def plays_of(original: Original, tracks: pl.DataFrame, broken: Broken) -> Iterator[pl.DataFrame]:
     """A file of user, track and plays, without a header, in pieces.
 
     Args:
         original: the file.
-        known: the tracks whose plays are wanted: a column track_id.
+        tracks: those whose plays are to be read: a column track_id.
         broken: collects broken rows.
 
     Yields:
@@ -138,7 +139,7 @@ def plays_of(original: Original, known: pl.DataFrame, broken: Broken) -> Iterato
         rows.ids("track_id")
         rows.ids("user_id")
         rows.count("plays", 1)
-        yield rows.rest().join(known, on="track_id", how="semi", maintain_order="left")
+        yield rows.rest().join(tracks, on="track_id", how="semi", maintain_order="left")
 
 
 def _whole_lines(original: Original, size: int) -> Iterator[bytes]:
@@ -180,45 +181,45 @@ def _table(
     broken: Broken,
 ) -> pl.DataFrame:
     """A piece as a table, without the lines that have too many or too few cells."""
-    sign = separator if len(separator) == 1 else "\x1f"
-    if sign != separator:
-        block = block.replace(separator.encode(), sign.encode())
+    delimiter = separator if len(separator) == 1 else "\x1f"
+    mark = delimiter.encode()
+    if delimiter != separator:
+        block = block.replace(separator.encode(), mark)
     lines = block.split(b"\n")[:-1]
-    cells = sign.encode()
-    wrong = [i for i, line in enumerate(lines) if line.count(cells) != len(names) - 1 or not line]
-    if wrong:
+    bad = [i for i, line in enumerate(lines) if line.count(mark) != len(names) - 1 or not line]
+    if bad:
         broken.add(
             Fault(
                 original.name,
                 before + i + 1,
                 f"line {lines[i][:40].decode('utf-8', 'replace')!r}",
                 "line",
-                f"has {lines[i].count(cells) + 1} cells instead of {len(names)}",
+                f"has {lines[i].count(mark) + 1} cells instead of {len(names)}",
             )
-            for i in wrong
+            for i in bad
             if lines[i]  # an empty line is no row, and no fault
         )
-        bad = set(wrong)
         if len(bad) == len(lines):
             return pl.DataFrame(schema={**dict.fromkeys(names, pl.String()), "__row": pl.Int64()})
-        block = b"\n".join(line for i, line in enumerate(lines) if i not in bad) + b"\n"
+        left_out = set(bad)
+        block = b"\n".join(line for i, line in enumerate(lines) if i not in left_out) + b"\n"
     table = pl.read_csv(
         io.BytesIO(block),
-        separator=sign,
+        separator=delimiter,
         quote_char=None,
         has_header=False,
         schema=dict.fromkeys(names, pl.String()),
         encoding="utf8-lossy",
     )
-    numbers = np.delete(np.arange(before + 1, before + 1 + len(lines)), wrong)
+    numbers = np.delete(np.arange(before + 1, before + 1 + len(lines)), bad)
     return table.with_columns(pl.Series("__row", numbers))
 
 
 class Tables:
-    """What a loader writes, and what it says at the end."""
+    """The tables that a loader writes."""
 
     def __init__(self, out: StrPath, about: About, broken: Broken) -> None:
-        self.out, self.about, self.broken = Path(out), about, broken
+        self.out, self.about, self.broken = local(out), about, broken
         self.kinds: dict[str, str] = {}
         self.rows: dict[str, int] = {}
         self.out.mkdir(parents=True, exist_ok=True)
@@ -226,6 +227,11 @@ class Tables:
     def path(self, name: str) -> Path:
         """Where a table lies."""
         return self.out / f"{name}.parquet"
+
+    def listened_tracks(self) -> pl.DataFrame:
+        """The tracks of the written table `listens`: a column track_id."""
+        listens = pl.scan_parquet(self.path("listens"))
+        return listens.select("track_id").unique().collect(engine="streaming")
 
     def write(self, name: str, table: pl.DataFrame, kind: str = "") -> None:
         """Write a table.
@@ -265,12 +271,12 @@ class Tables:
         shutil.rmtree(parts, ignore_errors=True)
         parts.mkdir()
         try:
-            written = 0
+            count = 0
             for frame in frames:
                 if not frame.is_empty():
-                    frame.write_parquet(parts / f"{written:06}.parquet")
-                    written += 1
-            if written:
+                    frame.write_parquet(parts / f"{count:06}.parquet")
+                    count += 1
+            if count:
                 self.sink(name, then(pl.scan_parquet(parts / "*.parquet")), kind)
             else:
                 self.write(name, pl.DataFrame())
@@ -278,7 +284,7 @@ class Tables:
             shutil.rmtree(parts, ignore_errors=True)
 
     def sink(self, name: str, rows: pl.LazyFrame, kind: str = "") -> None:
-        """Write a table that never lies in memory as a whole.
+        """Write a table that may be larger than the memory.
 
         Raises:
             InputError: it would have no rows.
@@ -290,34 +296,26 @@ class Tables:
                 self.write(name, pl.DataFrame())
         self.kinds[name], self.rows[name] = kind, count
 
-    def finish(self) -> None:
-        """Say what was written, what was left out and what comes next."""
-        for name, rows in self.rows.items():
-            print(f"wrote {self.path(name)}: {rows:,} rows")
-        if skipped := self.broken.write(self.out / "broken.csv"):
-            print(skipped)
-        tracks, splits = self.path("tracks"), self.path("splits")
-        if "splits" not in self.rows:
-            print(f"next: coldstart split {tracks} --out {splits}")
-        if "listens" in self.rows:
-            listens, factors = self.path("listens"), self.out / "factors"
-            print(f"next: coldstart factorize {listens} --splits {splits} --out {factors}")
-        more = "".join(f" --{kind}.{n} {self.path(n)}" for n, kind in self.kinds.items() if kind)
-        print(f"next: coldstart shard {tracks} --splits {splits}{more} --out {self.out / 'shards'}")
+    def summary(self) -> Summary:
+        """What was written; the list of broken rows is written now, beside the tables."""
+        skipped = write_broken(self.out / "broken.csv", self.broken)
+        return Summary(self.out, self.rows, self.kinds, skipped)
 
 
-def often_heard(listens: pl.LazyFrame, listeners: int, each_once: bool = True) -> pl.LazyFrame:
-    """The listens of tracks that at least so many users have heard, in their order.
+def filter_by_listeners(
+    listens: pl.LazyFrame, listeners: int, each_once: bool = True
+) -> pl.LazyFrame:
+    """The listens of tracks that at least `listeners` users have played, in their order.
 
     Args:
         listens: user_id and track_id, and more.
         listeners: how many.
-        each_once: whether a user and track stand in one row at most; counting needs little memory
-            then, else it grows with the users and tracks.
+        each_once: whether a user and track have one row at most; then counting needs little memory,
+            else as much as there are pairs.
     """
     if listeners <= 1:
         return listens
     pairs = listens if each_once else listens.select("user_id", "track_id").unique()
     counts = pairs.group_by("track_id").len().filter(pl.col("len") >= listeners)
-    kept = counts.select("track_id").collect(engine="streaming").lazy()
-    return listens.join(kept, on="track_id", how="semi", maintain_order="left")
+    tracks = counts.select("track_id").collect(engine="streaming").lazy()
+    return listens.join(tracks, on="track_id", how="semi", maintain_order="left")

@@ -2,8 +2,8 @@
 
 Every audible trait moves one property of the sound in one direction. All other choices (key,
 chords, motif, length, ...) come from the track's own random stream, whose draws don't depend on the
-traits: changing one trait leaves the rest of the piece as it was. Nothing heavy is imported here:
-worker processes have to start fast.
+traits: changing one trait leaves the rest of the piece as it was. Nothing heavy is imported here,
+since worker processes must start fast.
 """
 
 from __future__ import annotations
@@ -24,12 +24,9 @@ Wave = NDArray[np.float32]
 
 SAMPLE_RATE = 22_050  # Hz
 
-
 SHORTEST, LONGEST = 12.0, 60.0  # s
 
-
 STEPS = 64  # a motif: four bars of sixteenths
-
 
 AUDIO_STREAM = 3  # keeps a track's random stream apart from those that made the world
 
@@ -107,7 +104,7 @@ def render(traits: Mapping[str, float], *, seed: int, index: int) -> Wave:
 
     Args:
         traits: value of every audible trait by name, about standard normal (read within +-2.5);
-            further entries, such as the traits nobody can hear, are not looked at.
+            other entries, such as the traits that nobody can hear, are ignored.
         seed: the catalogue's seed, 0 or more.
         index: the track's row in the catalogue, 0 or more.
 
@@ -143,11 +140,11 @@ def render(traits: Mapping[str, float], *, seed: int, index: int) -> Wave:
     beat = 60 / (108 * 2 ** (0.3 * z["tempo"]))
     swing = 0.5 + 0.2 * _sigmoid(1.5 * z["swing"] - 1)
     step = np.arange(int(length / SAMPLE_RATE / beat * 4) + 1)
-    late = np.array([0.0, swing / 2, swing, (1 + swing) / 2])[step % 4]
-    start = ((step // 4 + late) * beat * SAMPLE_RATE).astype(np.int64)
-    kept = start < length - 1000
-    step, start = step[kept], start[kept]
-    section, at = step // STEPS, step % STEPS
+    delay = np.array([0.0, swing / 2, swing, (1 + swing) / 2])[step % 4]
+    start = ((step // 4 + delay) * beat * SAMPLE_RATE).astype(np.int64)
+    inside = start < length - 1000
+    step, start = step[inside], start[inside]
+    section, place = step // STEPS, step % STEPS
     motif = form[section % len(form)]
     gain = section_gain[section % len(section_gain)] * np.where(step % 4 == 0, 1.0, 0.75)
 
@@ -161,24 +158,24 @@ def render(traits: Mapping[str, float], *, seed: int, index: int) -> Wave:
         midi = np.where(midi < 33, 33 + (midi - 33) % 12, midi)
         return np.asarray(np.where(midi > 93, 93 - (93 - midi) % 12, midi))
 
-    busy = 1.4 * _sigmoid(1.1 * z["density"] - 0.5)
-    plays = chance[:, motif, at] < np.minimum(busy * STRESS[at], 1)
+    density = 1.4 * _sigmoid(1.1 * z["density"] - 0.5)
+    plays = chance[:, motif, place] < np.minimum(density * STRESS[place], 1)
     plays[1:3] = (plays[1:3] & (step % 2 == 0)) | (step % 16 == 0)
-    parts = [(plays[0], walk[motif, at] // 2 * 2 + chords[at] % 7, 1, 1.0)]
-    parts += [(plays[1], chords[at] + third, 0, 0.6) for third in (0, 2, 4)]
-    parts += [(plays[2], chords[at], -1, 0.9)]
+    parts = [(plays[0], walk[motif, place] // 2 * 2 + chords[place] % 7, 1, 1.0)]
+    parts += [(plays[1], chords[place] + third, 0, 0.6) for third in (0, 2, 4)]
+    parts += [(plays[2], chords[place], -1, 0.9)]
 
     decay = 0.35 * 2 ** (1.0 * z["sustain"])
     attack = 0.02 * 2 ** (1.2 * z["sustain"])
     rolloff = 1.9 - 0.5 * z["brightness"]
     music = np.zeros(length, np.float32)
     notes: dict[int, Wave] = {}
-    for on, degrees, octave, level in parts:
+    for sounding, degrees, octave, level in parts:
         midi = pitches(degrees, octave)
-        for pitch in np.unique(midi[on]).tolist():
+        for pitch in np.unique(midi[sounding]).tolist():
             if pitch not in notes:  # each distinct note is made once, then copied
                 notes[pitch] = _note(pitch, decay, attack, rolloff, colour, vibrato)
-            where = on & (midi == pitch)
+            where = sounding & (midi == pitch)
             _place(music, notes[pitch], start[where], level * gain[where])
     music /= np.sqrt(np.mean(music**2)) + np.float32(1e-9)
     drive = np.float32(0.5 * 2 ** (1.3 * z["distortion"]))
@@ -187,10 +184,10 @@ def render(traits: Mapping[str, float], *, seed: int, index: int) -> Wave:
 
     # Drums get louder, and their hats busier.
     rhythm = np.zeros(length, np.float32)
-    hats = (step % 4 == 0) | (chance[3, motif, at] < _sigmoid(1.2 * z["drums"]))
+    hats = (step % 4 == 0) | (chance[3, motif, place] < _sigmoid(1.2 * z["drums"]))
     hits = [np.array([mark == "x" for mark in line])[step % 16] for line in groove] + [hats]
-    for sound, on in zip((kick, snare, hat), hits, strict=True):
-        _place(rhythm, sound, start[on], gain[on])
+    for sound, sounding in zip((kick, snare, hat), hits, strict=True):
+        _place(rhythm, sound, start[sounding], gain[sounding])
     music += np.float32(1.6 * _sigmoid(1.4 * z["drums"] - 0.5)) * rhythm
 
     # A limiter: the harder it is driven, the higher the level under the same peak.
@@ -201,14 +198,14 @@ def render(traits: Mapping[str, float], *, seed: int, index: int) -> Wave:
 
 
 def render_file(job: tuple[Path, Mapping[str, float], int, int]) -> None:
-    """Render job (path, traits, seed, index) to a FLAC; the name appears only once it's whole."""
+    """Render job (path, traits, seed, index) to a FLAC, whole or not at all."""
     path, traits, seed, index = job
     with atomic(path) as temporary:
         sf.write(temporary, render(traits, seed=seed, index=index), SAMPLE_RATE, "PCM_16")
 
 
 def follow_parent() -> None:
-    """For a worker process: leave when the parent is gone, or a killed one would leave orphans."""
+    """For a worker process: end when the parent has ended, also where that was killed."""
     parent = parent_process()
 
     def watch() -> None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import polars as pl
 
 from coldstart.datasets.fetching import Remote
-from coldstart.datasets.originals import About, Originals, Source
-from coldstart.datasets.reading import Rows, Tables, often_heard, pieces, plays_of
+from coldstart.datasets.originals import About, OriginalPaths, Originals
+from coldstart.datasets.reading import Rows, Tables, filter_by_listeners, pieces, plays_of
+from coldstart.datasets.summary import Summary
 from coldstart.errors import Broken
 from coldstart.files import StrPath
 
@@ -39,63 +40,43 @@ ABOUT = About(
 )
 
 
-def taste_profile(
+def make_tables(
     *,
     out: StrPath,
-    source: Source = None,
-    mismatches: bool = False,
-    min_listeners: int = 1,
-    skip_broken: bool = False,
-) -> None:
-    """Taste Profile: 1,019,318 users, 384,546 songs, 48,373,586 play counts.
-
-    Writes listens.parquet and tracks.parquet (track_id is the song's id; `msd_track_id` the first
-    of its tracks). There is no content: bring attributes, embeddings or audio of your own.
-
-    Args:
-        out: folder for the tables.
-        source: folder with train_triplets.txt.zip, unique_tracks.txt and sid_mismatches.txt, or
-            these files; without it they are downloaded.
-        mismatches: keep the songs that the authors found to be matched to wrong tracks.
-        min_listeners: of a song.
-        skip_broken: leave broken rows out and list them in `<out>/broken.csv`.
-
-    Raises:
-        InputError: a file is missing or damaged, or a row is broken.
-    """
+    source: OriginalPaths,
+    mismatches: bool,
+    min_listeners: int,
+    skip_broken: bool,
+) -> Summary:
+    """See `taste_profile` in `loaders.py`."""
     files, broken = Originals(ABOUT, source), Broken(skip_broken)
     tables = Tables(out, ABOUT, broken)
-    names = _songs(files, broken)
+    songs = _songs(files, broken)
     if not mismatches:
         text = files.need("sid_mismatches.txt").bytes().decode("utf-8", "replace")
         # ERROR: <SOUMNSI12AB0182807 TRMMGKQ128F9325E10> what it is  !=  what it should be
         ids = pl.Series("track_id", text.splitlines(), pl.String).str.extract(r"<(SO\w+) ")
-        names = names.join(ids.to_frame(), on="track_id", how="anti", maintain_order="left")
+        songs = songs.join(ids.to_frame(), on="track_id", how="anti", maintain_order="left")
     tables.stream(
         "listens",
-        plays_of(files.need("train_triplets.txt", ZIP), names.select("track_id"), broken),
-        lambda log: often_heard(log, min_listeners),
+        plays_of(files.need("train_triplets.txt", ZIP), songs.select("track_id"), broken),
+        lambda log: filter_by_listeners(log, min_listeners),
     )
-    heard = (
-        pl.scan_parquet(tables.path("listens"))
-        .select("track_id")
-        .unique()
-        .collect(engine="streaming")
-    )
-    tables.write("tracks", names.join(heard, on="track_id", how="semi", maintain_order="left"))
-    tables.finish()
+    listened = tables.listened_tracks()
+    tables.write("tracks", songs.join(listened, on="track_id", how="semi", maintain_order="left"))
+    return tables.summary()
 
 
 def _songs(files: Originals, broken: Broken) -> pl.DataFrame:
     """Id, title, artist and first track of each song."""
     columns = ["msd_track_id", "track_id", "artist", "title"]
     original = files.need("unique_tracks.txt")
-    read = []
+    frames = []
     for piece in pieces(original, columns, broken, separator="<SEP>", header=False):
         rows = Rows(original, piece, broken)
         rows.ids("track_id")
-        read.append(rows.rest())
-    songs = pl.concat(read).unique("track_id", keep="first", maintain_order=True)
-    # Some titles are empty there; a track table's can't be.
-    shown = pl.coalesce("title", "track_id").alias("title")
-    return songs.select("track_id", shown, pl.col("artist").fill_null(""), "msd_track_id")
+        frames.append(rows.rest())
+    songs = pl.concat(frames).unique("track_id", keep="first", maintain_order=True)
+    # Some titles are empty; a track table's can't be.
+    title = pl.coalesce("title", "track_id").alias("title")
+    return songs.select("track_id", title, pl.col("artist").fill_null(""), "msd_track_id")

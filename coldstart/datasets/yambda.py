@@ -9,8 +9,9 @@ from typing import Literal
 import polars as pl
 
 from coldstart.datasets.fetching import HuggingFace
-from coldstart.datasets.originals import About, Originals, Source
-from coldstart.datasets.reading import Tables, often_heard
+from coldstart.datasets.originals import About, OriginalPaths, Originals
+from coldstart.datasets.reading import Tables, filter_by_listeners
+from coldstart.datasets.summary import Summary
 from coldstart.errors import Broken, Fault, InputError
 from coldstart.files import StrPath
 
@@ -39,41 +40,19 @@ ABOUT = About(
 )
 
 
-def yambda(
+def make_tables(
     *,
     out: StrPath,
-    source: Source = None,
-    size: Literal["50m", "500m", "5b"] = "50m",
-    min_played: int = 50,
-    min_listeners: int = 1,
-    timestamps: bool = False,
-    vectors: bool = False,
-    cold_days: float = 0,
-    skip_broken: bool = False,
-) -> None:
-    """Yambda: up to 1 million users, 9.39 million tracks, 4.79 billion events; audio embeddings.
-
-    Writes listens.parquet and tracks.parquet; audio.parquet with `--vectors`. Everything is
-    a number there: the track's id stands for its title, the (first) artist's id for the artist.
-
-    Args:
-        out: folder for the tables.
-        source: folder with flat/SIZE/listens.parquet, artist_item_mapping.parquet and
-            embeddings.parquet; without it they are downloaded.
-        size: `50m`, `500m` or `5b`.
-        min_played: per cent of a track that must have been played for a listen to count; the
-            authors' benchmark takes 50.
-        min_listeners: of a track.
-        timestamps: one row a listen, with its second, instead of one row a user and track.
-        vectors: also the tracks' audio embeddings (14 GB to download).
-        cold_days: if above 0, also splits.parquet: tracks that were first heard in the last so many
-            days are the test, those of as many days before are validation. It is our split; the
-            authors' divides listens, not tracks.
-        skip_broken: leave broken rows out and list them in `<out>/broken.csv`.
-
-    Raises:
-        InputError: a file or column is missing, or a row is broken.
-    """
+    source: OriginalPaths,
+    size: Literal["50m", "500m", "5b"],
+    min_played: int,
+    min_listeners: int,
+    timestamps: bool,
+    vectors: bool,
+    cold_days: float,
+    skip_broken: bool,
+) -> Summary:
+    """See `yambda` in `loaders.py`."""
     files, broken = Originals(ABOUT, source), Broken(skip_broken)
     tables = Tables(out, ABOUT, broken)
     name = f"flat/{size}/listens.parquet"
@@ -87,29 +66,27 @@ def yambda(
     if timestamps:
         plays = pl.lit(1, pl.Int64).alias("plays")
         listens = log.select(user, track, plays, "timestamp")
-        tables.sink("listens", often_heard(listens, min_listeners, each_once=False))
+        tables.sink("listens", filter_by_listeners(listens, min_listeners, each_once=False))
     else:
         tables.stream(
             "listens",
-            (part.select(user, track, "plays") for part in _added_up(log)),
-            lambda rows: often_heard(rows, min_listeners),
+            (part.select(user, track, "plays") for part in _sums(log)),
+            lambda rows: filter_by_listeners(rows, min_listeners),
         )
     tracks = _tracks(files, tables)
     tables.write("tracks", tracks)
-    heard = tracks.select("track_id").lazy()
+    ids = tracks.select("track_id").lazy()
     if cold_days > 0:
         first = (
-            log.group_by(track)
-            .agg(pl.col("timestamp").min())
-            .join(heard, on="track_id", how="semi")
+            log.group_by(track).agg(pl.col("timestamp").min()).join(ids, on="track_id", how="semi")
         )
         tables.write("splits", _split(first.collect(engine="streaming"), cold_days))
     if vectors:
         audio = _scan(files, EMBEDDINGS, ["item_id", "embed"]).drop_nulls()
         audio = audio.select(track, vector="embed")
-        known = audio.join(heard, on="track_id", how="semi", maintain_order="left")
-        tables.sink("audio", known, "embeddings")
-    tables.finish()
+        audio = audio.join(ids, on="track_id", how="semi", maintain_order="left")
+        tables.sink("audio", audio, "embeddings")
+    return tables.summary()
 
 
 def _scan(files: Originals, name: str, columns: list[str]) -> pl.LazyFrame:
@@ -118,20 +95,20 @@ def _scan(files: Originals, name: str, columns: list[str]) -> pl.LazyFrame:
         raise InputError(f"{original}: unpack the archive first; a Parquet file is read in place")
     try:
         table = pl.scan_parquet(original.path)
-        there = table.collect_schema().names()
+        names = table.collect_schema().names()
     except (pl.exceptions.PolarsError, OSError) as error:
         raise InputError(f"{original}: not a readable .parquet table ({error})") from error
     for column in columns:
-        if column not in there:
+        if column not in names:
             raise InputError(
-                f"{original}: there is no column '{column}'; the table has: {', '.join(there)}. Is "
+                f"{original}: there is no column '{column}'; the table has: {', '.join(names)}. Is "
                 "it another version of the data set, or its `sequential` form? `flat` is needed"
             )
     return table.select(columns)
 
 
 def _checked(log: pl.LazyFrame, columns: list[str], name: str, broken: Broken) -> pl.LazyFrame:
-    """Leave out rows in which something is missing."""
+    """Leave out rows with an empty cell."""
     bad = pl.any_horizontal(pl.col(columns).is_null())
     rows = log.with_row_index("__row", offset=1).filter(bad).collect(engine="streaming")
     broken.add(
@@ -143,10 +120,10 @@ def _checked(log: pl.LazyFrame, columns: list[str], name: str, broken: Broken) -
     return log.filter(~bad)
 
 
-def _added_up(log: pl.LazyFrame) -> Iterator[pl.DataFrame]:
+def _sums(log: pl.LazyFrame) -> Iterator[pl.DataFrame]:
     """Plays of each user and track, some users at a time, in the order of their ids.
 
-    The file is sorted by user, so that each time only the part of it that they are in is read.
+    The file is sorted by user: each time, only the users' own part of it is read.
     """
     users = log.group_by("uid").len().sort("uid").collect(engine="streaming")
     group = (users["len"].cum_sum() - 1) // GROUP
@@ -158,28 +135,24 @@ def _added_up(log: pl.LazyFrame) -> Iterator[pl.DataFrame]:
 
 
 def _tracks(files: Originals, tables: Tables) -> pl.DataFrame:
-    """Tracks that somebody has heard, in the order of their numbers."""
-    heard = (
-        pl.scan_parquet(tables.path("listens"))
-        .select("track_id")
-        .unique()
-        .collect(engine="streaming")
-    )
-    by = (
+    """Tracks that somebody has played, in the order of their numbers."""
+    artists = (
         _scan(files, ARTISTS, ["artist_id", "item_id"])
         .group_by("item_id")
         .agg(pl.col("artist_id").min())
+        .select(pl.all().cast(pl.String))
+        .collect(engine="streaming")
     )
-    artists = by.select(pl.all().cast(pl.String)).collect(engine="streaming")
-    joined = heard.join(artists, left_on="track_id", right_on="item_id", how="left")
+    tracks = tables.listened_tracks()
+    joined = tracks.join(artists, left_on="track_id", right_on="item_id", how="left")
     artist = pl.col("artist_id").fill_null("unknown")
     ordered = joined.sort(pl.col("track_id").cast(pl.UInt64))
-    # Nobody's tracks are not one artist's: the id stays empty.
+    # Tracks without an artist are not of one artist: the id stays empty.
     return ordered.select("track_id", artist.alias("artist"), "artist_id", title="track_id")
 
 
 def _split(first: pl.DataFrame, days: float) -> pl.DataFrame:
-    """Sides by the second at which a track was first heard."""
+    """Sides by the second at which a track was first played."""
     second, length = pl.col("timestamp"), int(days * DAY)
     side = (
         pl.when(second >= LAST - length)

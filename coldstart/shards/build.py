@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import multiprocessing
 import os
 import shutil
@@ -25,59 +26,92 @@ from coldstart.shards.sources import Source
 from coldstart.shards.writing import list_modality, vector_statistics, write_dataset, write_tar
 from coldstart.tables import SPLITS, read_splits
 
+log = logging.getLogger(__name__)
 
-def _plan(
+
+def place_tracks(
     table: pl.DataFrame,
     splits: StrPath | None,
     out: Path,
     shard_size: int,
     seed: int,
-    overwrite: bool,
 ) -> Shards:
-    """Decide which track lies where, or take the existing dataset's word for it."""
+    """Decide which track lies in which shard; an existing dataset has decided it already.
+
+    Args:
+        table: of the tracks.
+        splits: table of track_id and split; None: all tracks of a new dataset are `test`.
+        out: folder of the dataset; written to if there is no dataset yet.
+        shard_size: tracks in a shard.
+        seed: of the tracks' order within a split.
+
+    Returns:
+        The dataset, without modalities if it is new.
+
+    Raises:
+        InputError: a track has no split, or isn't in the existing dataset, or on another side.
+    """
     ids = table["track_id"].to_list()
-    side: dict[str, str] | None = dict(read_splits(splits).iter_rows()) if splits else None
+    sides: dict[str, str] | None = dict(read_splits(splits).iter_rows()) if splits else None
     if (out / "dataset.json").is_file():
         dataset = Shards(out)
-        placed = {track["track_id"]: track["split"] for track in dataset.all_tracks()}
-        for track in ids:
-            if track not in placed:
-                raise InputError(
-                    f"{out}: track {track!r} is not in this dataset; a dataset's tracks are fixed "
-                    "when it is made. Choose another --out"
-                )
-            if side is not None and side.get(track) != placed[track]:
-                raise InputError(
-                    f"{out}: track {track!r} is in '{placed[track]}' here, but in "
-                    f"{side.get(track)!r} of {splits}. Choose another --out"
-                )
+        _check_places(dataset, ids, sides, splits)
         return dataset
-    if side is not None and (lost := [track for track in ids if track not in side]):
+    if sides is None:
+        side_of = dict.fromkeys(ids, "test")
+    elif missing := [track for track in ids if track not in sides]:
         raise InputError(
-            f"{splits}: {len(lost):,} tracks have no split (the first is {lost[0]!r}); make it "
-            "from the same track table with `coldstart split`"
+            f"{splits}: {len(missing):,} tracks have no split (the first is {missing[0]!r}); make "
+            "it from the same track table with `coldstart split`"
         )
-    columns = ("track_id", "title", "artist", "artist_id", "release_date")
-    meta = table.select([c for c in columns if c in table.columns])
-    if "release_date" in meta.columns:
-        meta = meta.with_columns(pl.col("release_date").cast(pl.String))
-    rows = meta.to_dicts()
+    else:
+        side_of = sides
+    rows = _track_rows(table)
     generator = np.random.default_rng(seed)
     sizes: dict[str, list[int]] = {}
     for name in SPLITS:
-        mine = [i for i, track in enumerate(ids) if (side[track] if side else "test") == name]
-        order = generator.permutation(len(mine))
+        members = [i for i, track in enumerate(ids) if side_of[track] == name]
+        order = generator.permutation(len(members))
         sizes[name] = []
-        for number, start in enumerate(range(0, len(mine), shard_size)):
-            chunk = [rows[mine[i]] for i in order[start : start + shard_size]]
+        for number, start in enumerate(range(0, len(members), shard_size)):
+            chunk = [rows[members[i]] for i in order[start : start + shard_size]]
             write_json(out / name / "tracks" / f"{number:06d}.json", chunk)
             sizes[name].append(len(chunk))
-    plan = fingerprint(ids, side, shard_size, seed)
+    plan = fingerprint(ids, sides, shard_size, seed)
     write_dataset(out, {"version": VERSION, "plan": plan, "splits": sizes, "modalities": {}})
     return Shards(out)
 
 
+def _check_places(
+    dataset: Shards, ids: list[str], sides: dict[str, str] | None, splits: StrPath | None
+) -> None:
+    """Raise InputError for a track that the dataset lacks, or has on another side."""
+    side_of = {track["track_id"]: track["split"] for track in dataset.all_tracks()}
+    for track in ids:
+        if track not in side_of:
+            raise InputError(
+                f"{dataset.folder}: track {track!r} is not in this dataset; a dataset's tracks are "
+                "fixed when it is made. Choose another --out"
+            )
+        if sides is not None and sides.get(track) != side_of[track]:
+            raise InputError(
+                f"{dataset.folder}: track {track!r} is in '{side_of[track]}' here, but in "
+                f"{sides.get(track)!r} of {splits}. Choose another --out"
+            )
+
+
+def _track_rows(table: pl.DataFrame) -> list[dict[str, Any]]:
+    """What the shards say of each track."""
+    columns = ("track_id", "title", "artist", "artist_id", "release_date")
+    rows = table.select([column for column in columns if column in table.columns])
+    if "release_date" in rows.columns:
+        rows = rows.with_columns(pl.col("release_date").cast(pl.String))
+    return rows.to_dicts()
+
+
 class _Task(NamedTuple):
+    """One tar to be written, and the note that says what is in it."""
+
     tar: Path
     note: Path
     field: str
@@ -86,20 +120,27 @@ class _Task(NamedTuple):
     skip: bool
 
 
-def _write_shard(task: _Task) -> dict[str, Any]:
+_Place = tuple[str, int]
+"""Split and number of a shard."""
+
+_Note = dict[str, Any]
+"""Of a tar: how many `tracks` it has, and the `broken` ones with the reasons."""
+
+
+def _write_shard(task: _Task) -> _Note:
     """Write one tar and its note (runs in a worker process)."""
     broken: list[tuple[str, str]] = []
 
     def members() -> Iterator[tuple[str, dict[str, bytes]]]:
         for track, item in task.items:
             try:
-                encoded = task.encode(item)
+                content = task.encode(item)
             except ItemError as error:
                 broken.append((track, f"{Path(item).name}: {error}"))
                 if not task.skip:
                     raise
                 continue
-            yield track, {task.field: encoded}
+            yield track, {task.field: content}
 
     try:
         count = write_tar(task.tar, members())
@@ -110,7 +151,7 @@ def _write_shard(task: _Task) -> dict[str, Any]:
     return note
 
 
-def _write_modality(
+def write_modality(
     dataset: Shards,
     name: str,
     source: Source,
@@ -118,45 +159,68 @@ def _write_modality(
     workers: int | None,
     broken: Broken,
 ) -> None:
+    """Write a modality's tars and list it in dataset.json; an interrupted job is continued.
+
+    Args:
+        dataset: to be extended.
+        name: of the modality.
+        source: what it is made from.
+        facts: what dataset.json says of it beside fields and counts.
+        workers: processes; None: one a core.
+        broken: collects broken items; without skipping, the first one raises.
+    """
     progress = dataset.folder / ".progress" / f"{name}-{source.fingerprint}"
     for other in progress.parent.glob(f"{name}-*"):
         if other != progress:  # its tars are about to be overwritten
             shutil.rmtree(other)
-    notes: dict[tuple[str, int], dict[str, Any]] = {}
-    tasks: dict[tuple[str, int], _Task] = {}
-    for split in SPLITS:
-        for number in range(len(dataset.shard_sizes(split))):
-            tar, note = dataset.tar(name, split, number), progress / f"{split}-{number:06d}.json"
-            if note.is_file() and tar.is_file():
-                notes[split, number] = json.loads(note.read_text(encoding="utf-8"))
-                broken.add(_faults(source, name, notes[split, number]))
-                continue
-            for half in tar.parent.glob(f".{tar.stem}.*"):
-                half.unlink()  # left by a job that was killed
-            ids = [track["track_id"] for track in dataset.tracks(split, number)]
-            items = [(track, source.items[track]) for track in ids if track in source.items]
-            tasks[split, number] = _Task(tar, note, source.field, source.encode, items, broken.skip)
+    tasks = _tasks(dataset, name, source, progress, broken.skip)
+    notes = _notes({place: task for place, task in tasks.items() if _is_written(task)})
+    for note in notes.values():
+        broken.add(_faults(source, name, note))
+    tasks = {place: task for place, task in tasks.items() if place not in notes}
     # Whoever reads the dataset meanwhile must not see tars and counts that don't match.
     list_modality(dataset, name, None)
+    if notes:
+        log.info(f"{name}: {len(notes)} shards exist already; the others follow")
     total = sum(len(task.items) for task in tasks.values())
     with tqdm(total=total, desc=f"sharding {name}", unit="track", file=sys.stderr) as bar:
-        if notes:
-            bar.write(f"{name}: {len(notes)} shards are there already, going on", file=sys.stderr)
-        for place, written in _run(tasks, workers if source.costly else 1):
-            broken.add(_faults(source, name, written))
-            notes[place] = written
+        for place, note in _run(tasks, workers if source.costly else 1):
+            broken.add(_faults(source, name, note))
+            notes[place] = note
             bar.update(len(tasks[place].items))
-    made = {
-        "fields": {source.field: source.codec},
-        "shards": {
-            split: [notes[split, i]["tracks"] for i in range(len(dataset.shard_sizes(split)))]
-            for split in SPLITS
-        },
-        "source": source.fingerprint,
-        **facts,
+    counts = {
+        split: [notes[split, number]["tracks"] for number in range(len(dataset.shard_sizes(split)))]
+        for split in SPLITS
     }
-    list_modality(dataset, name, made)
+    fields = {source.field: source.codec}
+    about = {"fields": fields, "shards": counts, "source": source.fingerprint, **facts}
+    list_modality(dataset, name, about)
     shutil.rmtree(progress, ignore_errors=True)
+
+
+def _tasks(
+    dataset: Shards, name: str, source: Source, progress: Path, skip: bool
+) -> dict[_Place, _Task]:
+    """A task for each shard."""
+    tasks: dict[_Place, _Task] = {}
+    for split in SPLITS:
+        for number in range(len(dataset.shard_sizes(split))):
+            note = progress / f"{split}-{number:06d}.json"
+            ids = [track["track_id"] for track in dataset.tracks(split, number)]
+            items = [(track, source.items[track]) for track in ids if track in source.items]
+            tar = dataset.tar(name, split, number)
+            tasks[split, number] = _Task(tar, note, source.field, source.encode, items, skip)
+    return tasks
+
+
+def _is_written(task: _Task) -> bool:
+    return task.note.is_file() and task.tar.is_file()
+
+
+def _notes(tasks: Mapping[_Place, _Task]) -> dict[_Place, _Note]:
+    return {
+        place: json.loads(task.note.read_text(encoding="utf-8")) for place, task in tasks.items()
+    }
 
 
 def _faults(source: Source, name: str, note: Mapping[str, Any]) -> list[Fault]:
@@ -166,10 +230,11 @@ def _faults(source: Source, name: str, note: Mapping[str, Any]) -> list[Fault]:
     ]
 
 
-def _run(
-    tasks: Mapping[tuple[str, int], _Task], workers: int | None
-) -> Iterator[tuple[tuple[str, int], dict[str, Any]]]:
+def _run(tasks: Mapping[_Place, _Task], workers: int | None) -> Iterator[tuple[_Place, _Note]]:
     """Run the tasks, in processes if that is worth it, and yield notes as they come."""
+    for task in tasks.values():
+        for temporary in task.tar.parent.glob(f".{task.tar.stem}.*"):
+            temporary.unlink()  # from a job that was killed
     workers = min(workers or os.cpu_count() or 1, len(tasks))
     if workers <= 1:
         yield from ((place, _write_shard(task)) for place, task in tasks.items())

@@ -1,4 +1,4 @@
-"""Shards: one folder a modality, one tar a shard. This is the format, and how it is read.
+"""Shards: one folder a modality, one tar a shard. This is the format.
 
     shards/
       dataset.json                   version; tracks per shard; per modality fields and facts
@@ -11,10 +11,10 @@
       val/…  test/…
 
 Each tar alone is an ordinary WebDataset tar. Shard 000007 holds the same tracks in the same order
-in every folder, and a track without that modality is simply not in that folder's tar. A run reads
-only the folders that it selected; adding one never rewrites another; a missing modality is a fact
-of the data, not a filler value. Factors are not in the shards: they are joined when a batch is
-made. Keys are escaped track ids. No pickle is ever read or written.
+in every folder, and a track without that modality is not in that folder's tar: no filler value
+stands for it. A run reads only the folders that it selected; adding one never rewrites another.
+Factors are not in the shards: they are joined when a batch is made. Keys are escaped track ids. No
+pickle is ever read or written.
 
 `dataset.json`:
 
@@ -34,7 +34,7 @@ from urllib.parse import quote, unquote
 VERSION = 1
 
 MAPPED = frozenset({"flac", "frames"})
-"""Codecs of which a piece is enough: such fields are views of the mapped tar, others are bytes."""
+"""Codecs of which a part can be decoded: their fields are views of the mapped tar, others bytes."""
 
 
 def key_of(track_id: str) -> str:

@@ -17,6 +17,7 @@ from coldstart.files import StrPath, is_remote
 from coldstart.sample import Sample, folder_of
 from coldstart.shards import remote
 from coldstart.shards.format import MAPPED, VERSION, track_of
+from coldstart.tables import SPLITS
 
 
 class Shards:
@@ -26,7 +27,7 @@ class Shards:
         folder: on disk, or an address such as `s3://bucket/shards`; see `remote.py`.
 
     Raises:
-        InputError: there is no dataset, one of another version, or it can't be reached.
+        InputError: no dataset, one of another version, or it can't be reached.
     """
 
     def __init__(self, folder: StrPath) -> None:
@@ -40,7 +41,7 @@ class Shards:
         try:
             self.about: dict[str, Any] = json.loads(path.read_bytes())
             version = self.about["version"]
-            fits = version != VERSION or all(
+            consistent = version != VERSION or all(
                 len(info["shards"][split]) == len(sizes)
                 for info in self.about["modalities"].values()
                 for split, sizes in self.about["splits"].items()
@@ -48,18 +49,18 @@ class Shards:
         except ValueError as error:
             raise InputError(f"{path}: not readable JSON ({error})") from error
         except (LookupError, TypeError, AttributeError):
-            fits, version = False, VERSION
+            consistent, version = False, VERSION
         if version != VERSION:
             raise InputError(
                 f"{path}: shards of version {version}; this coldstart reads version {VERSION}"
             )
         self.address = remote.origin(self.folder, self.about)
-        if not fits:
+        if not consistent:
             raise InputError(f"{path}: not as coldstart writes it, or changed by hand; shard again")
 
     @property
     def place(self) -> str:
-        """What names this dataset to anybody: its address, or the folder's absolute path."""
+        """The dataset's address, or its folder's absolute path."""
         return self.address or str(self.folder.absolute())
 
     @property
@@ -88,7 +89,7 @@ class Shards:
 
     def tracks(self, split: str, shard: int) -> list[dict[str, Any]]:
         """The shard's tracks in order: track_id, title, artist, artist_id, release_date."""
-        path = self._here(self.folder / split / "tracks" / f"{shard:06d}.json")
+        path = self._local(self.folder / split / "tracks" / f"{shard:06d}.json")
         if not path.is_file():
             raise InputError(f"{path}: missing, though dataset.json lists it; shard again")
         try:
@@ -102,7 +103,7 @@ class Shards:
             )
         return tracks
 
-    def all_tracks(self, splits: Iterable[str] = ("train", "val", "test")) -> list[dict[str, Any]]:
+    def all_tracks(self, splits: Iterable[str] = SPLITS) -> list[dict[str, Any]]:
         """Every track of these splits, with its `split`."""
         return [
             {**track, "split": split}
@@ -112,7 +113,7 @@ class Shards:
         ]
 
     def samples(self, split: str, shard: int, fields: Iterable[str]) -> Iterator[Sample]:
-        """Stream one shard's tracks with the wanted fields, joined in order.
+        """Stream one shard's tracks with these fields, joined in order.
 
         Each track comes exactly once, with the fields it has.
 
@@ -121,18 +122,20 @@ class Shards:
         """
         by_folder: dict[str, set[str]] = {}
         for field in fields:
-            have = self.info(folder_of(field))["fields"]
-            if field not in have:
-                raise InputError(f"{self.folder}: no field '{field}'; there is: {', '.join(have)}")
+            present = self.info(folder_of(field))["fields"]
+            if field not in present:
+                raise InputError(
+                    f"{self.folder}: no field '{field}'; there is: {', '.join(present)}"
+                )
             by_folder.setdefault(folder_of(field), set()).add(field)
         streams = {folder: self._members(folder, split, shard) for folder in by_folder}
         ahead = {folder: next(stream, None) for folder, stream in streams.items()}
         for track in self.tracks(split, shard):
             sample: Sample = {"track_id": track["track_id"], "shard": f"{split}/{shard:06d}"}
-            for folder, wanted in by_folder.items():
+            for folder, names in by_folder.items():
                 member = ahead[folder]
                 if member is not None and track_of(member["__key__"]) == track["track_id"]:
-                    sample.update({field: member[field] for field in wanted & member.keys()})
+                    sample.update({field: member[field] for field in names & member.keys()})
                     ahead[folder] = next(streams[folder], None)
             yield sample
         for folder, member in ahead.items():
@@ -146,33 +149,33 @@ class Shards:
         """Where a modality's tar lies."""
         return self.folder / split / folder / f"{shard:06d}.tar"
 
-    def _here(self, path: Path) -> Path:
-        """A file of this dataset, fetched if it lies elsewhere and was never read before."""
+    def _local(self, path: Path) -> Path:
+        """A file of this dataset, fetched if the dataset is remote and the file isn't here yet."""
         if self.address and not path.is_file():
             remote.fetch(f"{self.address}/{path.relative_to(self.folder).as_posix()}", path)
         return path
 
     def _members(self, folder: str, split: str, shard: int) -> Iterator[dict[str, Any]]:
-        path = self._here(self.tar(folder, split, shard))
+        path = self._local(self.tar(folder, split, shard))
         expected = self.info(folder)["shards"][split][shard]
         mapped = not MAPPED.isdisjoint(self.info(folder)["fields"].values())
-        mend = f"shard '{folder}' again with --overwrite"
+        remedy = f"shard '{folder}' again with --overwrite"
         count = 0
         try:
             for sample in _read_tar(path, mapped):
                 count += 1
                 yield sample
         except FileNotFoundError as error:
-            raise InputError(f"{path}: missing, though dataset.json lists it; {mend}") from error
+            raise InputError(f"{path}: missing, though dataset.json lists it; {remedy}") from error
         except (OSError, ValueError, EOFError, tarfile.TarError) as error:
             reason = str(error.args[0] if error.args else error).partition(" @ ")[0]
             raise InputError(
-                f"{path}: damaged after {count} of {expected} tracks ({reason}); {mend}"
+                f"{path}: damaged after {count} of {expected} tracks ({reason}); {remedy}"
             ) from error
         if count != expected:
             raise InputError(
                 f"{path}: holds {count} tracks, but dataset.json says {expected}; the tar is cut "
-                f"off or was changed; {mend}"
+                f"off or was changed; {remedy}"
             )
 
 

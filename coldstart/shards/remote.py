@@ -1,8 +1,8 @@
-"""Datasets that lie elsewhere: HTTP, S3, Google Cloud, … through fsspec, with a local copy.
+"""Datasets at an address: HTTP, S3, Google Cloud, … through fsspec, with a local copy.
 
 A remote dataset has a local folder of the same layout. `dataset.json` is fetched whenever the
-dataset is opened, any other file when it is first read, and never twice. What has changed there
-since is thrown away here, modality by modality.
+dataset is opened, any other file when it is first read, and never twice. A modality that has
+changed at the address since is deleted from the copy, and fetched again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from coldstart.errors import InputError
 from coldstart.files import atomic, cache_folder, fingerprint, write_json
 
 ORIGIN = "mirror_of"
-"""Key of a local copy's dataset.json: the address, and the modalities that are there."""
+"""Key of a local copy's dataset.json: the address, and the modalities that it has."""
 
 
 def mirror(address: str) -> Path:
@@ -32,42 +32,43 @@ def mirror(address: str) -> Path:
         Its folder, in which `dataset.json` is up to date.
 
     Raises:
-        InputError: it can't be reached, or there is no dataset.
+        InputError: it can't be reached, or holds no dataset.
     """
     address = re.sub(r":/+", "://", address.rstrip("/"), count=1)
-    name = re.sub(r"[^A-Za-z0-9_-]", "_", address.rpartition("/")[2])
-    folder = cache_folder() / f"{name}-{fingerprint(address)[:12]}"
+    stem = re.sub(r"[^A-Za-z0-9_-]", "_", address.rpartition("/")[2])
+    folder = cache_folder() / f"{stem}-{fingerprint(address)[:12]}"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "dataset.json"
     with FileLock(f"{folder}.lock"):
-        there = _read(address)
-        here = json.loads(path.read_bytes()) if path.is_file() else {"modalities": {}}
-        if any(here.get(key) != there.get(key) for key in ("version", "splits", "plan")):
+        remote = _read(address)
+        copy = json.loads(path.read_bytes()) if path.is_file() else {"modalities": {}}
+        if any(copy.get(key) != remote.get(key) for key in ("version", "splits", "plan")):
             shutil.rmtree(folder)
-            here = {"modalities": {}}
+            copy = {"modalities": {}}
         # Modalities that were written here alone, such as a first stage's, stay.
-        kept = dict(here["modalities"])
-        for fetched in here.get(ORIGIN, {}).get("modalities", ()):
-            if kept.pop(fetched) != there["modalities"].get(fetched):
-                for split in here["splits"]:
-                    shutil.rmtree(folder / split / fetched, ignore_errors=True)
-        came_from = {"address": address, "modalities": list(there["modalities"])}
-        both = {**kept, **there["modalities"]}
-        write_json(path, {**there, "modalities": both, ORIGIN: came_from})
+        own = dict(copy["modalities"])
+        for name in copy.get(ORIGIN, {}).get("modalities", ()):
+            if own.pop(name) != remote["modalities"].get(name):
+                for split in copy["splits"]:
+                    shutil.rmtree(folder / split / name, ignore_errors=True)
+        modalities = {**own, **remote["modalities"]}
+        source = {"address": address, "modalities": list(remote["modalities"])}
+        write_json(path, {**remote, "modalities": modalities, ORIGIN: source})
     return folder
 
 
 def origin(folder: Path, about: dict[str, Any]) -> str | None:
     """The address that a local copy was fetched from; None for any other folder.
 
-    Whoever hands over a folder can't make us fetch: only copies in our own cache are believed.
+    A folder from somebody else can't make us fetch anything: only copies in our own cache are
+    trusted.
     """
-    mine = folder.absolute().is_relative_to(cache_folder())
-    return about[ORIGIN]["address"] if mine and ORIGIN in about else None
+    in_cache = folder.absolute().is_relative_to(cache_folder())
+    return about[ORIGIN]["address"] if in_cache and ORIGIN in about else None
 
 
 def fetch(address: str, path: Path) -> None:
-    """Copy one file here, whole or not at all.
+    """Copy one file from an address to `path`, whole or not at all.
 
     Raises:
         InputError: it can't be fetched.
@@ -77,7 +78,7 @@ def fetch(address: str, path: Path) -> None:
         if path.is_file():  # another process was faster
             return
         with (
-            _explained(address, "there is no such file; is the upload complete?"),
+            _errors_named(address, "there is no such file; is the upload complete?"),
             atomic(path) as temporary,
             fsspec.open(address, "rb") as source,
             temporary.open("wb") as copy,
@@ -87,8 +88,8 @@ def fetch(address: str, path: Path) -> None:
 
 
 @contextmanager
-def _explained(address: str, absent: str) -> Iterator[None]:
-    """Say what went wrong where something is fetched from; `absent`: if nothing is there."""
+def _errors_named(address: str, absent: str) -> Iterator[None]:
+    """Raise InputError where fetching from `address` fails; `absent` is the message for no file."""
     try:
         yield
     except FileNotFoundError as error:
@@ -99,17 +100,17 @@ def _explained(address: str, absent: str) -> Iterator[None]:
 
 def _read(address: str) -> dict[str, Any]:
     """dataset.json of a remote dataset."""
-    place = f"{address}/dataset.json"
+    path = f"{address}/dataset.json"
     with (
-        _explained(place, "there is no dataset at this address, or nobody answers"),
-        fsspec.open(place, "rb") as file,
+        _errors_named(path, "there is no dataset at this address, or nobody answers"),
+        fsspec.open(path, "rb") as file,
     ):
         content = file.read()
     try:
         about: dict[str, Any] = json.loads(content)
         names = [*about["modalities"], *about["splits"]]
     except (ValueError, LookupError, TypeError) as error:
-        raise InputError(f"{place}: no dataset of coldstart's ({error})") from error
-    if strange := [name for name in names if not re.fullmatch(r"[A-Za-z0-9_-]+", name)]:
-        raise InputError(f"{place}: {strange[0]!r} can't be the name of a modality or split")
+        raise InputError(f"{path}: no dataset of coldstart's ({error})") from error
+    if invalid := [name for name in names if not re.fullmatch(r"[A-Za-z0-9_-]+", name)]:
+        raise InputError(f"{path}: {invalid[0]!r} can't be the name of a modality or split")
     return about

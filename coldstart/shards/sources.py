@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,12 +12,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from coldstart.audio.storage import field_of, stored
+from coldstart.audio.storage import content_of, field_of
 from coldstart.errors import Broken, InputError, ItemError
 from coldstart.files import file_hash, fingerprint
 from coldstart.sample import folder_of
 from coldstart.shards.writing import npy_bytes
 from coldstart.tables import read_attributes, read_column, read_vectors
+
+log = logging.getLogger(__name__)
 
 
 class Source(NamedTuple):
@@ -31,7 +33,7 @@ class Source(NamedTuple):
         fingerprint: of everything that the bytes depend on.
         file: name of the table, for messages.
         costly: whether encoding is worth several processes.
-        kept_as: how the field's bytes are to be read; its ending by default.
+        reader: codec that reads the field's bytes; its ending by default.
     """
 
     field: str
@@ -41,19 +43,19 @@ class Source(NamedTuple):
     fingerprint: str
     file: str
     costly: bool = False
-    kept_as: str = ""
+    reader: str = ""
 
     @property
     def codec(self) -> str:
-        """What dataset.json says of the field."""
-        return self.kept_as or self.field.rsplit(".", 1)[1]
+        """What dataset.json calls the way to read the field."""
+        return self.reader or self.field.rsplit(".", 1)[1]
 
 
 def sources_of(
     table: pl.DataFrame,
     path: Path,
     modalities: Sequence[str] | None,
-    named: Mapping[str, Mapping[str, str]],
+    tables: Mapping[str, Mapping[str, str]],
     audio: Mapping[str, Any],
     broken: Broken,
 ) -> dict[str, Source]:
@@ -63,7 +65,7 @@ def sources_of(
         table: of the tracks.
         path: of that table.
         modalities: of its columns, which to shard; None for all.
-        named: kind (`attributes`, `embeddings`, `texts`, `files`) → modality name → file.
+        tables: kind (`attributes`, `embeddings`, `texts`, `files`) → modality name → file.
         audio: how sound is stored: the facts of its store.
         broken: collects broken rows.
     """
@@ -71,18 +73,19 @@ def sources_of(
         "audio": partial(_audio_source, audio),
         "genres": _genre_source,
     }
-    wanted = modalities if modalities is not None else [c for c in columns if c in table.columns]
-    for name in wanted:
-        if name not in columns or name not in table.columns:
-            have = ", ".join(c for c in columns if c in table.columns) or "neither"
+    present = [name for name in columns if name in table.columns]
+    sources: dict[str, Source] = {}
+    for name in present if modalities is None else modalities:
+        if name not in present:
             raise InputError(
-                f"{path}: can't shard '{name}' from this table; of audio and genres it has: {have}."
-                " Attribute tables are named with --attributes.NAME FILE"
+                f"{path}: can't shard '{name}' from this table; of audio and genres it has: "
+                f"{', '.join(present) or 'neither'}. Attribute tables are named with "
+                "--attributes.NAME FILE"
             )
-    made = [columns[name](table, path) for name in wanted]
-    sources = {folder_of(source.field): source for source in made}
+        source = columns[name](table, path)
+        sources[folder_of(source.field)] = source
     ids = table["track_id"].to_list()
-    for kind, files in named.items():
+    for kind, files in tables.items():
         for name, file in files.items():
             if name in (*columns, "tracks", "factors", "artist") or not name.isidentifier():
                 raise InputError(f"{kind}: '{name}' can't be the name of a modality here")
@@ -100,13 +103,13 @@ def _audio_source(facts: Mapping[str, Any], table: pl.DataFrame, path: Path) -> 
     stats = _stats(path, files)
     return Source(
         field=field_of(facts),
-        encode=partial(stored, facts=facts),
+        encode=partial(content_of, facts=facts),
         items=paths,
         facts=facts,
         fingerprint=fingerprint(*facts.values(), stats),
         file=path.name,
         costly=True,
-        kept_as="frames" if "transform" in facts else "flac",
+        reader="frames" if "transform" in facts else "flac",
     )
 
 
@@ -116,7 +119,7 @@ def _stats(table: Path, files: Mapping[str, str]) -> list[tuple[str, tuple[int, 
 
 
 def _size_and_time(path: Path) -> tuple[int, int] | None:
-    """Enough to notice another file; a missing one is reported when it is its turn."""
+    """Enough to notice another file; a missing one is reported when it is to be encoded."""
     if not path.is_file():
         return None
     stat = path.stat()
@@ -136,28 +139,28 @@ def _attribute_source(name: str, path: Path, tracks: Sequence[str], broken: Brok
     table = read_attributes(path, broken)
     names = [column for column in table.columns if column != "track_id"]
     values = table.select(names).to_numpy().astype(np.float32)
-    known = _known(name, path, dict(zip(table["track_id"], values, strict=True)), tracks)
-    _print_constant(path.name, names, values)
+    items = _in_table(name, path, dict(zip(table["track_id"], values, strict=True)), tracks)
+    _warn_of_constants(path.name, names, values)
     facts = {"names": names}
     return Source(
-        f"{name}.npy", npy_bytes, known, facts, fingerprint(file_hash(path), facts), path.name
+        f"{name}.npy", npy_bytes, items, facts, fingerprint(file_hash(path), facts), path.name
     )
 
 
 def _embedding_source(name: str, path: Path, tracks: Sequence[str], broken: Broken) -> Source:
-    known = _known(name, path, read_vectors(path, tracks, broken), tracks)
-    return Source(f"{name}.npy", npy_bytes, known, {}, fingerprint(file_hash(path)), path.name)
+    items = _in_table(name, path, read_vectors(path, tracks, broken), tracks)
+    return Source(f"{name}.npy", npy_bytes, items, {}, fingerprint(file_hash(path)), path.name)
 
 
 def _text_source(name: str, path: Path, tracks: Sequence[str], broken: Broken) -> Source:
     table = read_column(path, "text", broken)
-    known = _known(name, path, dict(table.iter_rows()), tracks)
-    return Source(f"{name}.txt", str.encode, known, {}, fingerprint(file_hash(path)), path.name)
+    items = _in_table(name, path, dict(table.iter_rows()), tracks)
+    return Source(f"{name}.txt", str.encode, items, {}, fingerprint(file_hash(path)), path.name)
 
 
 def _file_source(name: str, path: Path, tracks: Sequence[str], broken: Broken) -> Source:
     table = read_column(path, "path", broken)
-    files = _known(name, path, dict(table.iter_rows()), tracks)
+    files = _in_table(name, path, dict(table.iter_rows()), tracks)
     paths = {track: str(path.parent / file) for track, file in files.items()}
     stats = _stats(path, files)
     return Source(f"{name}.bin", _file_bytes, paths, {}, fingerprint(stats), path.name)
@@ -172,18 +175,18 @@ KINDS: dict[str, Callable[[str, Path, Sequence[str], Broken], Source]] = {
 """How each kind of file becomes a modality."""
 
 
-def _known(
+def _in_table(
     name: str, path: Path, items: Mapping[str, Any], tracks: Sequence[str]
 ) -> dict[str, Any]:
     """The items of tracks that are in the track table; the others are counted."""
-    wanted = set(tracks)
-    known = {track: item for track, item in items.items() if track in wanted}
-    if not known:
+    ids = set(tracks)
+    matches = {track: item for track, item in items.items() if track in ids}
+    if not matches:
         raise InputError(f"{path}: none of its tracks is in the track table")
-    if len(known) < len(items):
-        left = len(items) - len(known)
-        print(f"{name}: left out {left:,} rows of tracks that aren't in the table")
-    return known
+    if len(matches) < len(items):
+        others = len(items) - len(matches)
+        log.info(f"{name}: left out {others:,} rows of tracks that aren't in the table")
+    return matches
 
 
 def _file_bytes(path: str) -> bytes:
@@ -196,14 +199,13 @@ def _file_bytes(path: str) -> bytes:
     return content
 
 
-def _print_constant(file: str, names: Sequence[str], values: np.ndarray[Any, Any]) -> None:
-    """Say which attributes are the same for every track: they tell nothing, and stay in."""
-    constant = [name for name, same in zip(names, np.ptp(values, axis=0) == 0, strict=True) if same]
+def _warn_of_constants(file: str, names: Sequence[str], values: np.ndarray[Any, Any]) -> None:
+    """Name the attributes that are the same for every track: they tell nothing, and stay in."""
+    constant = [name for name, span in zip(names, np.ptp(values, axis=0), strict=True) if span == 0]
     if constant:
-        print(
-            f"warning: {file}: {len(constant)} attributes are constant and tell nothing: "
-            f"{', '.join(constant[:10])}{' …' if len(constant) > 10 else ''}",
-            file=sys.stderr,
+        log.warning(
+            f"{file}: {len(constant)} attributes are constant and tell nothing: "
+            f"{', '.join(constant[:10])}{' …' if len(constant) > 10 else ''}"
         )
 
 

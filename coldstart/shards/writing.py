@@ -1,4 +1,4 @@
-"""Writing tars, `dataset.json`, and one more modality beside those that are there."""
+"""Writing tars, `dataset.json`, and one more modality beside the existing ones."""
 
 from __future__ import annotations
 
@@ -55,11 +55,12 @@ def changing(dataset: Shards) -> FileLock:
 def list_modality(dataset: Shards, name: str, facts: Mapping[str, Any] | None) -> None:
     """Enter a modality into dataset.json, or take it out (None); the others stay as they are."""
     with changing(dataset):
-        now = Shards(dataset.folder)
-        others = {key: value for key, value in now.modalities.items() if key != name}
-        made = {**others, name: dict(facts)} if facts is not None else others
-        if made != now.modalities:
-            write_dataset(dataset.folder, {**now.about, "modalities": made})
+        current = Shards(dataset.folder)
+        modalities = {key: value for key, value in current.modalities.items() if key != name}
+        if facts is not None:
+            modalities[name] = dict(facts)
+        if modalities != current.modalities:
+            write_dataset(dataset.folder, {**current.about, "modalities": modalities})
 
 
 def add_vectors(
@@ -79,7 +80,7 @@ def add_vectors(
         part: number of this part (a fold); None if it is the whole.
 
     Returns:
-        The parts that are there now.
+        The parts that the modality has now.
     """
     with changing(dataset):
         return _add_vectors(Shards(dataset.folder), name, vectors, facts, part)
@@ -95,45 +96,48 @@ def _add_vectors(
     old = dataset.modalities.get(name)
     if part is None or (old and old["source"] != facts["source"]):
         old = None  # a whole, or another listener's part: it starts anew
-    parts = sorted({*(old["parts"] if old else []), *([] if part is None else [part])})
+    parts = set(old["parts"] if old else [])
+    if part is not None:
+        parts.add(part)
     field = f"{name}.npy"
     counts: dict[str, list[int]] = {}
-    all_training: list[np.ndarray[Any, Any]] = []
+    training: list[np.ndarray[Any, Any]] = []
     # Written beside the old folder, then put in its place: earlier parts are never at risk.
     beside = f".{name}.new"
     for split in SPLITS:
         counts[split] = []
         for number in range(len(dataset.shard_sizes(split))):
-            there = {}
-            if old:
-                there = {
-                    sample["track_id"]: np.load(io.BytesIO(sample[field]), allow_pickle=False)
-                    for sample in dataset.samples(split, number, [field])
-                    if field in sample
-                }
+            rows = _vectors_of(dataset, split, number, field) if old else {}
             ids = [track["track_id"] for track in dataset.tracks(split, number)]
-            rows = [
-                (t, vectors[t] if t in vectors else there[t])
-                for t in ids
-                if t in vectors or t in there
-            ]
-            members = [(track, {field: npy_bytes(vector)}) for track, vector in rows]
+            rows |= {track: vectors[track] for track in ids if track in vectors}
+            members = [(track, {field: npy_bytes(rows[track])}) for track in ids if track in rows]
             counts[split].append(write_tar(dataset.tar(beside, split, number), members))
             if split == "train":
-                all_training += [vector for _, vector in rows]
+                training += [rows[track] for track in ids if track in rows]
     for split in SPLITS:
         if (new := dataset.folder / split / beside).is_dir():
             shutil.rmtree(dataset.folder / split / name, ignore_errors=True)
             new.replace(dataset.folder / split / name)
-    made = {
+    about = {
         "fields": {field: "npy"},
         "shards": counts,
-        "parts": parts,
+        "parts": sorted(parts),
         **facts,
-        **vector_statistics(all_training or list(vectors.values())),
+        **vector_statistics(training or list(vectors.values())),
     }
-    list_modality(dataset, name, made)
-    return parts
+    list_modality(dataset, name, about)
+    return sorted(parts)
+
+
+def _vectors_of(
+    dataset: Shards, split: str, number: int, field: str
+) -> dict[str, np.ndarray[Any, Any]]:
+    """Track id → vector, of a shard that is written already."""
+    return {
+        sample["track_id"]: np.load(io.BytesIO(sample[field]), allow_pickle=False)
+        for sample in dataset.samples(split, number, [field])
+        if field in sample
+    }
 
 
 def npy_bytes(vector: np.ndarray[Any, Any]) -> bytes:
