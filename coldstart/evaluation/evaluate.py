@@ -6,7 +6,7 @@ k, the candidate set and what happens to users without a relevant track stand be
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import polars as pl
 import torch
@@ -17,7 +17,6 @@ from coldstart.data.datamodule import ColdStartData
 from coldstart.evaluation import uncertainty
 from coldstart.evaluation.metrics import MAP_K, K
 from coldstart.evaluation.results import (
-    HEADERS,
     REPEATS,
     Line,
     Row,
@@ -34,37 +33,35 @@ from coldstart.evaluation.rivals.by_factors import (
     factor_problem,
 )
 from coldstart.evaluation.rivals.floors import floor_lines, mixed_floor_lines
-from coldstart.evaluation.tasks import Lengths, Task, mixed_task, ranking_task
+from coldstart.evaluation.tasks import Lengths, Task, TestCandidates, mixed_task, ranking_task
 from coldstart.factors.factors import Factors
 from coldstart.model.predictions import Predictions
 from coldstart.targets.track_factors import cosine_distance
 
-Candidates = Literal["cold", "mixed"]
-
 OURS, PATCHES = "coldstart", "coldstart, single patches"
-"""Methods: the model, and the same weights with one patch a track in the place of all."""
+"""Methods: the model, and the same weights with one patch of each track in place of all."""
 
 
 class Patches(NamedTuple):
-    """What single patches give, where tracks come in patches.
+    """The figures of single patches, where tracks come in patches.
 
     Attributes:
         distance: mean cosine distance over all patches.
-        drawn: the output of one patch of each track, drawn at random.
+        single: the output of one patch of each track, drawn at random.
     """
 
     distance: float
-    drawn: Predictions
+    single: Predictions
 
 
 class Evaluation(NamedTuple):
-    """What a test found.
+    """The figures of a test.
 
     Attributes:
         about: what the figures must be read with.
         rows: the model's own first.
-        by_user: user_id, method, recall, ndcg, map: a row for each user that was averaged and each
-            method, without what stands behind a method in brackets, such as ridge's λ.
+        by_user: user_id, method, recall, ndcg, map: a row for each method and each user who was
+            averaged; methods without what stands behind them in brackets, such as ridge's λ.
     """
 
     about: dict[str, Any]
@@ -80,7 +77,7 @@ def evaluate(
     name: str,
     rivals: bool = True,
     seed: int = 0,
-    candidates: Candidates = "cold",
+    candidates: TestCandidates = "cold",
     lengths: Lengths = "unit",
 ) -> Evaluation:
     """Figures of predicted factors for the test tracks, and of the floors and rivals.
@@ -93,47 +90,30 @@ def evaluate(
         name: of the model's input, such as `audio+mlg`.
         rivals: without them, only the model's row and the floors that need no content.
         seed: of the random rows and of ties.
-        candidates: `cold`: the test tracks; `mixed`: among all factorised ones.
+        candidates: `cold`: the test tracks; `mixed`: these among all factorised tracks.
         lengths: for mixed candidates, what ranks; see `mixed_task`.
     """
-    factors, mixed = data.known_factors(), candidates == "mixed"
-    task = (
-        mixed_task(factors, predictions.track_ids, lengths)
-        if mixed
-        else ranking_task(factors, predictions.track_ids)
-    )
-    rows_of = factors.rows(predictions.track_ids)
-    has_vector = torch.from_numpy(rows_of >= 0)
-    truth = torch.from_numpy(factors.tracks[rows_of[rows_of >= 0]])
-
-    def distance(vectors: Tensor) -> float:
-        return float(cosine_distance(vectors[has_vector], truth).mean())
-
-    in_place = torch.arange(len(predictions.track_ids))
+    factors, track_ids, mixed = data.known_factors(), predictions.track_ids, candidates == "mixed"
+    task = mixed_task(factors, track_ids, lengths) if mixed else ranking_task(factors, track_ids)
+    distance = _distance_to_factors(factors, track_ids)
+    in_order = torch.arange(len(track_ids))
 
     def line(method: str, vectors: Tensor) -> Line:
-        return Line.of(method, name, distance(vectors), task.scored(vectors, [in_place], seed)[0])
+        scored = task.scored(vectors, [in_order], seed)[0]
+        return Line.of(method, name, distance(vectors), scored)
 
-    deals = [in_place]
-    for draw in range(seed, seed + REPEATS):
-        generator = torch.Generator().manual_seed(draw)
-        deals.append(torch.randperm(len(in_place), generator=generator))
-    dealt = [
-        Line.of(OURS, name, distance(predictions.values[deal]), scored)
-        for deal, scored in zip(deals, task.scored(predictions.values, deals, seed), strict=True)
-    ]
-    lines = [dealt[0]]
+    own, shuffled = _own_and_shuffled(predictions.values, task, distance, name, seed)
+    lines = [own]
     if patches:
-        lines.append(line(PATCHES, patches.drawn.values)._replace(cosine=patches.distance))
+        lines.append(line(PATCHES, patches.single.values)._replace(cosine=patches.distance))
     if mixed:
         lines += mixed_floor_lines(task, factors)
     else:
-        lines += floor_lines(task, factors, predictions.track_ids, data)
-    lines.append(mean_line("shuffled content", dealt[1:]))
+        lines += floor_lines(task, factors, track_ids, data)
+    lines.append(shuffled)
     if rivals:
-        wanted = (task, factors, predictions.track_ids, describe_content, data)
-        lines += rival_lines(*wanted, line, name, seed)
-    rows, beside = _compared(lines, task.parts, seed)
+        lines += rival_lines(task, factors, track_ids, describe_content, data, line, name, seed)
+    rows, comparison = _rows_and_comparison(lines, task.parts, seed)
     about = {
         "input": name,
         "k": K,
@@ -141,44 +121,77 @@ def evaluate(
         **task.counts,
         **({"lengths": lengths} if mixed else {}),
         "parts": part_counts(task),
-        "tracks_with_vector": int(has_vector.sum()),
+        "tracks_with_vector": int((factors.rows(track_ids) >= 0).sum()),
         "tracks_nothing_known": int((~predictions.values.any(1)).sum()),
         "protocol": factors.about["protocol"],
         "yardstick": "folded-in vectors" if factors.folded.any() else "factorised vectors",
         "drop": sorted(data.drop),
         "seed": seed,
-        "beside_the_best_rival": beside,
+        "beside_the_best_rival": comparison,
         "factors": {k: v for k, v in factors.about.items() if k != "mean"},
         "shards": data.shards.place,
     }
     return Evaluation(about, rows, by_user_table(lines, task.user_ids))
 
 
-def _compared(
+def _distance_to_factors(factors: Factors, track_ids: list[str]) -> Callable[[Tensor], float]:
+    """[N, K] vectors of these tracks → mean cosine distance to their factors.
+
+    Tracks without factors, which nobody played, don't count.
+    """
+    rows = factors.rows(track_ids)
+    has_vector = torch.from_numpy(rows >= 0)
+    truth = torch.from_numpy(factors.tracks[rows[rows >= 0]])
+    return lambda vectors: float(cosine_distance(vectors[has_vector], truth).mean())
+
+
+def _own_and_shuffled(
+    values: Tensor, task: Task, distance: Callable[[Tensor], float], name: str, seed: int
+) -> tuple[Line, Line]:
+    """The model's line, and the mean line of its vectors assigned to other tracks at random.
+
+    All permutations are ranked in one pass.
+    """
+    permutations = [torch.arange(len(values))]
+    for draw in range(seed, seed + REPEATS):
+        generator = torch.Generator().manual_seed(draw)
+        permutations.append(torch.randperm(len(values), generator=generator))
+    all_scored = task.scored(values, permutations, seed)
+    own, *draws = [
+        Line.of(OURS, name, distance(values[permutation]), scored)
+        for permutation, scored in zip(permutations, all_scored, strict=True)
+    ]
+    return own, mean_line("shuffled content", draws)
+
+
+def _rows_and_comparison(
     lines: list[Line], parts: tuple[str, ...], seed: int
 ) -> tuple[list[Row], dict[str, Any] | None]:
-    """The rows with their intervals, and the first one beside the best that isn't ours.
+    """The rows with their intervals, and the model beside the best of the rivals and floors.
 
-    Without users there is nothing to draw from: then there are neither.
+    Without users nothing can be drawn, so there are no intervals and no comparison.
     """
     plain = [row_of(line, parts) for line in lines]
     if not lines[0].by_user.shape[1]:
         return plain, None
     by_user = torch.stack([line.by_user for line in lines], dim=1)  # [3, lines, U]
-    resampled = [uncertainty.resampled_means(figure, seed=seed) for figure in by_user]
-    ends = [
-        {
-            f"{name}_{end}": value
-            for name, figure in zip(("recall", "ndcg", "map"), resampled, strict=True)
-            for end, value in uncertainty.interval(figure[:, i])._asdict().items()
-        }
-        for i in range(len(lines))
-    ]
-    rows = [row._replace(**its_ends) for row, its_ends in zip(plain, ends, strict=True)]
+    names = ("recall", "ndcg", "map")
+    resampled = {
+        name: uncertainty.resampled_means(figure, seed=seed)
+        for name, figure in zip(names, by_user, strict=True)
+    }
+    rows = []
+    for i, row in enumerate(plain):
+        ends: dict[str, Any] = {}
+        for name in names:
+            low, high = uncertainty.interval(resampled[name][:, i])
+            ends |= {f"{name}_low": low, f"{name}_high": high}
+        rows.append(row._replace(**ends))
     others = [i for i, line in enumerate(lines) if line.method not in (OURS, PATCHES)]
     best = max(others, key=lambda i: plain[i].ndcg or 0.0)
-    gap = uncertainty.difference(by_user[1, 0], by_user[1, best], resampled[1][:, [0, best]])
-    return rows, {"rival": lines[best].method, "figure": HEADERS["ndcg"], **gap._asdict()}
+    ndcg = by_user[names.index("ndcg")]
+    gap = uncertainty.difference(ndcg[0], ndcg[best], resampled["ndcg"][:, [0, best]])
+    return rows, {"rival": lines[best].method, "figure": "ndcg", **gap._asdict()}
 
 
 def rival_lines(
@@ -191,13 +204,24 @@ def rival_lines(
     input: str,
     seed: int = 0,
 ) -> list[Line]:
-    """Content alone, then nearest neighbours and ridge to factors, all from the model's content."""
+    """Rivals by content alone, then nearest neighbours and ridge; all read the model's inputs.
+
+    Args:
+        task: what is ranked for whom.
+        factors: those of the test.
+        candidates: ids of the cold tracks, in the order of the task.
+        describe_content: a batch → [B, F].
+        data: shards and factors.
+        line: a method and its vectors [N, K] of the candidates → its line.
+        input: name of the model's input.
+        seed: of rivals that draw, and of ties.
+    """
     content = contents(data, describe_content)
-    known = problem_of(factors, content, candidates, RIVAL_USERS, task.warm is not None)
+    problem = problem_of(factors, content, candidates, RIVAL_USERS, task.warm is not None)
     lines = []
     for name, rival in CONTENT_RIVALS.values():
-        scored = space_scored(task, factors, rival(known, seed), seed)
+        scored = space_scored(task, factors, rival(problem, seed), seed)
         lines.append(Line.of(name, input, None, scored))
-    problem = factor_problem(factors, content, candidates)
-    guesses = [rival(problem) for rival in FACTOR_RIVALS.values()]
+    by_factors = factor_problem(factors, content, candidates)
+    guesses = [rival(by_factors) for rival in FACTOR_RIVALS.values()]
     return lines + [line(guess.method, guess.vectors) for guess in guesses]

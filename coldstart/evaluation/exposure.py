@@ -1,6 +1,6 @@
 """Who is recommended: head, middle and tail of the candidates, catalogue coverage, concentration.
 
-A ranking can be accurate by showing the same few tracks to everybody. These figures tell.
+A ranking can be accurate and yet show the same few tracks to everybody; these figures show that.
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 THIRDS = ("head", "middle", "tail")
+"""Parts of the candidates, by popularity."""
 
 
 class Exposure(NamedTuple):
-    """How a method spreads its users' first k over the candidates; None where nothing is known.
+    """How a method spreads its users' first k over the candidates; None if that is undefined.
 
     Attributes:
         coverage: share of the candidates that are in at least one user's first k, 0..1.
-        gini: of how often each candidate is there: 0 if all are equally often, towards 1 if a few
-            take all places.
+        gini: Gini coefficient of how many users have each candidate among their first k: 0 if it
+            is the same number for all, near 1 if a few candidates take all places.
     """
 
     coverage: float | None
@@ -33,7 +34,7 @@ def thirds(listens: NDArray[np.integer | np.floating]) -> Tensor:
 
     The most played ones come first. A candidate is in the head if those played more than it make
     up less than a third of all interactions, in the middle if less than two thirds, else in the
-    tail. So equals are never parted, and the track in which a third is reached belongs to it.
+    tail. So equals are never separated, and the track in which a third is reached belongs to it.
 
     Args:
         listens: [N] interactions (listener and track, counted once) of each candidate, ≥ 0.
@@ -69,7 +70,7 @@ def exposure(times: Tensor) -> Exposure:
 
 
 def expected_exposure(level: Tensor, users: int, k: int) -> Exposure:
-    """What `exposure` is on average if equals stand in an order of each user's own; exact.
+    """The mean of `exposure` if equals stand in a random order for each user; exact.
 
     Args:
         level: [N], the same for every user; the higher comes first.
@@ -83,28 +84,29 @@ def expected_exposure(level: Tensor, users: int, k: int) -> Exposure:
     if not users or not k:
         return Exposure(None, None)
     limit = float(level.sort(descending=True).values[k - 1])
-    surely, equal = int((level > limit).sum()), int((level == limit).sum())
-    never, places = n - surely - equal, k - surely
+    # Three kinds of candidates: above the limit (always shown), at it, and below it (never shown).
+    above, equal = int((level > limit).sum()), int((level == limit).sum())
+    below, places = n - above - equal, k - above
     chance = places / equal
-    coverage = (surely + equal * (1 - (1 - chance) ** users)) / n
-    # The Gini coefficient sums |difference| over all pairs, here of three kinds of candidates.
-    apart = surely * equal * (1 - chance) + surely * never + equal * never * chance
-    between = 0.0
+    coverage = (above + equal * (1 - (1 - chance) ** users)) / n
+    # The Gini coefficient sums |difference| over all pairs: of different kinds, and of equals.
+    different = above * equal * (1 - chance) + above * below + equal * below * chance
+    equals = 0.0
     if equal > 1:
         one_ahead = places * (equal - places) / (equal * (equal - 1))
-        between = equal * (equal - 1) / 2 * _mean_distance(one_ahead, users)
-    return Exposure(coverage, (users * apart + between) / (n * users * k))
+        equals = equal * (equal - 1) / 2 * _mean_distance(one_ahead, users)
+    return Exposure(coverage, (users * different + equals) / (n * users * k))
 
 
 def _mean_distance(q: float, steps: int) -> float:
-    """E |S| of a walk that steps +1 and -1 with chance q each, else stays.
+    """E |S| of a random walk that steps +1 and -1 with probability q each, else stays.
 
-    Only from 0 does a step change the mean of |S|, by 2q; so it is 2q · Σ P(S = 0) over the steps
-    before. P(S = 0) is the mean of the characteristic function's power over the circle, and this
-    many points on it give that mean exactly.
+    Only a step from 0 changes the mean of |S|, by 2q; so E |S| is 2q · Σ P(S = 0) over the steps
+    before. P(S = 0) is the mean over the circle of a power of the characteristic function, and
+    this many points on the circle give that mean exactly.
     """
-    angle = np.pi * (np.arange(steps) + 0.5) / steps
-    away = 2 * q * (1 - np.cos(angle))
     if not q:
         return 0.0
+    angle = np.pi * (np.arange(steps) + 0.5) / steps
+    away = 2 * q * (1 - np.cos(angle))
     return float(2 * q * np.mean((1 - (1 - away) ** steps) / away))

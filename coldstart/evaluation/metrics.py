@@ -14,9 +14,10 @@ from torch import Tensor
 from coldstart.ranking import Scores, top_k_by
 
 K = 20
-
+"""Cut-off of Recall and NDCG."""
 
 MAP_K = 500
+"""Cut-off of MAP."""
 
 
 def recall_at_k(hits: Tensor, relevant: Tensor, k: int) -> Tensor:
@@ -86,12 +87,12 @@ def rank_and_score(
         map_k: cut-off of MAP.
         seed: breaks ties.
     """
-    own_places = torch.arange(relevant.shape[1])
-    return means(score_users(scores, relevant, [own_places], k, map_k, seed)[0])
+    in_order = torch.arange(relevant.shape[1])
+    return means(score_users(scores, relevant, [in_order], k, map_k, seed)[0])
 
 
 class Scored(NamedTuple):
-    """What ranking for all users gave.
+    """The figures of a ranking for all users.
 
     Attributes:
         by_user: [3, U] float32: Recall, NDCG and average precision of each user.
@@ -108,20 +109,21 @@ class Scored(NamedTuple):
 def score_users(
     scores: Scores,
     relevant: csr_matrix,
-    deals: Sequence[Tensor],
+    permutations: Sequence[Tensor],
     k: int = K,
     map_k: int = MAP_K,
     seed: int = 0,
 ) -> list[Tensor]:
-    """`by_user` alone of what `score_parts` gives for each deal: [3, U] float32."""
+    """`by_user` alone of what `score_parts` gives for each permutation: [3, U] float32."""
     whole = torch.zeros(relevant.shape[1], dtype=torch.int64)
-    return [made.by_user for made in score_parts(scores, relevant, deals, whole, 0, k, map_k, seed)]
+    all_scored = score_parts(scores, relevant, permutations, whole, 0, k, map_k, seed)
+    return [scored.by_user for scored in all_scored]
 
 
 def score_parts(
     scores: Scores,
     relevant: csr_matrix,
-    deals: Sequence[Tensor],
+    permutations: Sequence[Tensor],
     part: Tensor,
     parts: int,
     k: int = K,
@@ -129,16 +131,16 @@ def score_parts(
     seed: int = 0,
     rankable: Tensor | None = None,
 ) -> list[Scored]:
-    """Rank as `rank_and_score` does, with the columns of the scores dealt to other candidates.
+    """Rank as `rank_and_score` does, with the columns of the scores assigned to other candidates.
 
-    It ranks once for all deals, which change only what the ranked columns stand for.
+    It ranks once for all permutations: these change only which candidate a ranked column means.
 
     Args:
         scores: see `rank_and_score`.
         relevant: see there.
-        deals: permutations [N]: candidate i gets the scores of column deal[i].
+        permutations: [N] each: candidate i gets the scores of column permutation[i].
         part: [N] int64: the part of each candidate, from 0.
-        parts: P, how many parts there are; 0 if they aren't wanted.
+        parts: P, the number of parts; 0 if none are needed.
         k: see `rank_and_score`.
         map_k: see there.
         seed: breaks ties, between candidates.
@@ -146,44 +148,44 @@ def score_parts(
             of -inf); else all N.
 
     Returns:
-        One for each deal.
+        One for each permutation.
     """
     users, candidates = relevant.shape
     order = torch.randperm(candidates, generator=torch.Generator().manual_seed(seed))
-    holders = [deal.argsort() for deal in deals]
-    made = [
+    candidates_of = [permutation.argsort() for permutation in permutations]  # column → candidate
+    results = [
         Scored(
             torch.empty(3, users),
             torch.empty(parts, 2, users),
             torch.zeros(candidates, dtype=torch.int64),
         )
-        for _ in deals
+        for _ in permutations
     ]
-    orders = [deal[order] for deal in deals]
+    orders = [permutation[order] for permutation in permutations]
     in_part = relevant_by_part(relevant, part, parts)
-    blank: Tensor | None = None  # made of the first block, which is the largest
+    blank: Tensor | None = None  # as large as the first block, which is the largest
     for rows, ranked in top_k_by(scores, users, orders, max(k, map_k)):
         block = relevant[rows]
         blank = torch.zeros(block.shape, dtype=torch.bool) if blank is None else blank
-        for each, holder, columns in zip(made, holders, ranked, strict=True):
-            best = holder[columns]
+        for scored, candidate_of, columns in zip(results, candidates_of, ranked, strict=True):
+            best = candidate_of[columns]
             hits, counts = _hits(block, best, blank)
-            each.by_user[0, rows] = recall_at_k(hits, counts, k)
-            each.by_user[1, rows] = ndcg_at_k(hits, counts, k)
-            each.by_user[2, rows] = average_precision_at_k(hits, counts, map_k)
-            first, found = best[:, :k], hits[:, :k]
+            scored.by_user[0, rows] = recall_at_k(hits, counts, k)
+            scored.by_user[1, rows] = ndcg_at_k(hits, counts, k)
+            scored.by_user[2, rows] = average_precision_at_k(hits, counts, map_k)
+            first, first_hits = best[:, :k], hits[:, :k]
             shown = first.flatten()
             if rankable is not None:
                 shown = first[torch.arange(first.shape[1]) < rankable[rows, None]]
-            each.exposure.add_(torch.bincount(shown, minlength=candidates))
+            scored.exposure.add_(torch.bincount(shown, minlength=candidates))
             for number in range(parts):
-                here = found & (part[first] == number)
+                part_hits = first_hits & (part[first] == number)
                 counts = in_part[number, rows]
-                nobody = torch.where(counts > 0, 0.0, torch.nan)
+                nan_without_any = torch.where(counts > 0, 0.0, torch.nan)
                 counts = counts.clamp(min=1)
-                each.parts[number, 0, rows] = recall_at_k(here, counts, k) + nobody
-                each.parts[number, 1, rows] = ndcg_at_k(here, counts, k) + nobody
-    return made
+                scored.parts[number, 0, rows] = recall_at_k(part_hits, counts, k) + nan_without_any
+                scored.parts[number, 1, rows] = ndcg_at_k(part_hits, counts, k) + nan_without_any
+    return results
 
 
 def relevant_by_part(relevant: csr_matrix, part: Tensor, parts: int) -> Tensor:
@@ -198,22 +200,23 @@ def expected_parts(
     level: Tensor, relevant: csr_matrix, part: Tensor, parts: int, k: int = K
 ) -> Tensor:
     """As `expected_figures`, of each user and part, as in `Scored.parts`. → [P, 2, U] float32."""
-    made = torch.full((parts, 2, relevant.shape[0]), torch.nan)
+    expected = torch.full((parts, 2, relevant.shape[0]), torch.nan)
     for number in range(parts):
         inside = csr_matrix(relevant.multiply((part == number).numpy()))
         inside.eliminate_zeros()
         has = np.diff(inside.indptr) > 0
-        exact = expected_of_users(level, inside[has], k)[:2].float()
-        made[number, :, torch.from_numpy(has)] = exact
-    return made
+        of_users = expected_of_users(level, inside[has], k)[:2].float()
+        expected[number, :, torch.from_numpy(has)] = of_users
+    return expected
 
 
 def expected_figures(
     level: Tensor, relevant: csr_matrix, k: int = K, map_k: int = MAP_K
 ) -> Figures:
-    """What the figures are on average when candidates of one level stand in random order.
+    """The mean figures when candidates of one level stand in random order.
 
-    Exact, and without ranking anything: of n equals each place holds each with a chance of 1/n.
+    Exact, and without ranking anything: each of n candidates of a level is at each of the level's
+    places with a probability of 1/n.
 
     Args:
         level: [N], the same for every user; the higher comes first.
@@ -238,43 +241,46 @@ def expected_of_users(
     member = csr_matrix((ones, (np.arange(candidates), group)), (candidates, len(sizes)))
     counts = csr_matrix(relevant.astype(bool).astype(np.int64) @ member)
     counts.sort_indices()
+    # An entry for each user and level with relevant candidates: r of the level's n candidates.
     row, r = np.repeat(np.arange(users), np.diff(counts.indptr)), counts.data
     n, start = sizes[counts.indices], (sizes.cumsum() - sizes)[counts.indices]
-    so_far = r.cumsum()
     total = np.bincount(row, r, users)
-    before = so_far - r - (total.cumsum() - total)[row]  # relevant ones on higher levels
+    before = r.cumsum() - r - (total.cumsum() - total)[row]  # relevant ones on higher levels
 
     def within(k: int, weight: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Sum of the weights of those of a level's places that are among the first k."""
+        """For each entry, the sum of the weights of its level's places among the first k."""
         sums = np.concatenate([[0.0], weight.cumsum()])
-        found: NDArray[np.float64] = sums[np.clip(k, start, start + n)] - sums[start]
-        return found
+        within_k: NDArray[np.float64] = sums[np.clip(k, start, start + n)] - sums[start]
+        return within_k
 
     place = np.arange(1, candidates + 1)
     discount = 1 / np.log2(place + 1)
     gained = np.bincount(row, r / n * within(k, discount), users)
     recalled = np.bincount(row, r / n * within(k, np.ones(candidates)), users)
-    # At place i of a relevant one, the i − start − 1 places before it on its level hold others of
-    # its kind with a chance of (r − 1) / (n − 1) each.
+    # If a relevant candidate is at place i, each of the i − start − 1 places of its level before it
+    # holds another relevant one with a probability of (r − 1) / (n − 1).
     others = (r - 1) / np.maximum(n - 1, 1)
     precise = (before + 1 - (start + 1) * others) * within(map_k, 1 / place)
     precise += others * within(map_k, np.ones(candidates))
     precision = np.bincount(row, r / n * precise, users)
     ideal = discount.cumsum()[np.minimum(total, min(k, candidates)).astype(np.int64) - 1]
-    parts = (
+    figures = (
         recalled / np.minimum(total, k),
         gained / ideal,
         precision / np.minimum(total, map_k),
     )
-    return torch.from_numpy(np.stack(parts))
+    return torch.from_numpy(np.stack(figures))
 
 
-def expected_at_random(found: Tensor, candidates: Tensor, k: int = K, map_k: int = MAP_K) -> Tensor:
+def expected_at_random(
+    relevant: Tensor, candidates: Tensor, k: int = K, map_k: int = MAP_K
+) -> Tensor:
     """As `expected_of_users` in random order, where each user has candidates of their own.
 
     Args:
-        found: [U] int64 how many of a user's candidates are relevant; of 0 everything is NaN.
-        candidates: [U] int64 how many candidates there are, at least as many.
+        relevant: [U] int64 how many of a user's candidates are relevant; where 0, the figures are
+            NaN.
+        candidates: [U] int64 how many candidates each user has, at least `relevant`.
         k: cut-off of Recall and NDCG.
         map_k: cut-off of MAP.
 
@@ -284,30 +290,29 @@ def expected_at_random(found: Tensor, candidates: Tensor, k: int = K, map_k: int
     >>> expected_at_random(torch.tensor([1]), torch.tensor([4]), k=2)[0].tolist()
     [0.5]
     """
-    r, n = found.double(), candidates.double()
+    r, n = relevant.double(), candidates.double()
     place = torch.arange(1, max(k, map_k) + 1, dtype=torch.float64)
     zero = torch.zeros(1, dtype=torch.float64)
-    gain, harmonic = (
-        torch.cat([zero, part.cumsum(0)]) for part in (1 / (place + 1).log2(), 1 / place)
-    )
+    gain = torch.cat([zero, (1 / (place + 1).log2()).cumsum(0)])
+    harmonic = torch.cat([zero, (1 / place).cumsum(0)])
     first, deep = candidates.clamp(max=k), candidates.clamp(max=map_k)
-    # As in `expected_of_users`: others of its kind stand before a relevant one.
+    # As in `expected_of_users`: other relevant candidates stand before a relevant one.
     others = (r - 1) / (n - 1).clamp(min=1)
     precise = harmonic[deep] * (1 - others) + others * deep
     return torch.stack(
         [
             r / n * first / r.clamp(max=k),
-            r / n * gain[first] / gain[found.clamp(max=k)],
+            r / n * gain[first] / gain[relevant.clamp(max=k)],
             r / n * precise / r.clamp(max=map_k),
         ]
     )
 
 
 def _hits(relevant: csr_matrix, best: Tensor, blank: Tensor) -> tuple[Tensor, Tensor]:
-    """Which of the ranked tracks are relevant, [U, k], and how many are in all, [U].
+    """Which of the ranked tracks are relevant, [U, k], and how many are relevant in all, [U].
 
-    `blank` is a table [≥ U, N] of False, and is so again afterwards: clearing the few that are
-    relevant is cheaper than a new table.
+    `blank` is a table [≥ U, N] of False, and is so again afterwards: clearing the few relevant
+    places is cheaper than a new table.
     """
     users, tracks = (torch.from_numpy(axis.astype(np.int64)) for axis in relevant.nonzero())
     blank[users, tracks] = True

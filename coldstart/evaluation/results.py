@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,19 +13,161 @@ import torch
 from tabulate import tabulate
 from torch import Tensor
 
+from coldstart.errors import InputError
 from coldstart.evaluation.exposure import Exposure, exposure
 from coldstart.evaluation.metrics import MAP_K, K, Scored, means, relevant_by_part
 from coldstart.evaluation.tasks import Task
 from coldstart.files import StrPath, write_json
 from coldstart.tables import write_table
 
+REPEATS = 5
+"""Shuffled content is a mean over this many draws."""
+
+
+class Row(NamedTuple):
+    """One method's figures; None where a figure makes no sense.
+
+    The field names are the keys of a row in results.json and the columns of results.csv; k and
+    map_k stand beside the rows. Low and high are the ends of the bootstrap's 95 % interval over
+    users. Head, middle and tail, or cold and warm, count only this part of the candidates as
+    relevant; coverage and gini describe the users' first 20.
+    """
+
+    method: str
+    input: str
+    cosine: float | None
+    recall: float | None
+    ndcg: float | None
+    map: float | None
+    recall_low: float | None = None
+    recall_high: float | None = None
+    ndcg_low: float | None = None
+    ndcg_high: float | None = None
+    map_low: float | None = None
+    map_high: float | None = None
+    recall_head: float | None = None
+    recall_middle: float | None = None
+    recall_tail: float | None = None
+    ndcg_head: float | None = None
+    ndcg_middle: float | None = None
+    ndcg_tail: float | None = None
+    recall_cold: float | None = None
+    recall_warm: float | None = None
+    ndcg_cold: float | None = None
+    ndcg_warm: float | None = None
+    coverage: float | None = None
+    gini: float | None = None
+
+
+def _headers(k: int, map_k: int) -> dict[str, str]:
+    """Field of `Row` → header of a table's column, in the order of the fields."""
+    figures = {"recall": f"Recall@{k}", "ndcg": f"NDCG@{k}", "map": f"MAP@{map_k}"}
+    headers = {"method": "method", "input": "input", "cosine": "cosine distance", **figures}
+    for name, header in figures.items():
+        for end in ("low", "high"):
+            headers[f"{name}_{end}"] = f"{header} {end}"
+    for parts in (("head", "middle", "tail"), ("cold", "warm")):
+        for name in ("recall", "ndcg"):
+            for part in parts:
+                headers[f"{name}_{part}"] = f"{figures[name]} {part}"
+    return {**headers, "coverage": f"coverage@{k}", "gini": f"Gini@{k}"}
+
+
+HEADERS = _headers(K, MAP_K)
+"""Field of `Row` → header of a table's column."""
+
+_FIELD_OF_HEADER = {header: name for name, header in _headers(20, 500).items()}
+"""Earlier files have headers as keys, always with these cut-offs."""
+
+
+class Results(NamedTuple):
+    """What a test wrote to results.json.
+
+    Attributes:
+        about: all but the rows: k, candidates, users, tracks, seeds and whatever else the figures
+            must be read with.
+        rows: the model's own first; empty for a model that doesn't predict factors.
+    """
+
+    about: dict[str, Any]
+    rows: list[Row]
+
+
+def read_results(path: StrPath) -> Results:
+    """Read a results.json, of this version or of an earlier one.
+
+    Raises:
+        InputError: no such file, or it doesn't hold the results of a test.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: there are no results; `coldstart test --run RUN` writes them")
+    try:
+        return results_of(json.loads(path.read_bytes()))
+    except (ValueError, InputError) as error:
+        raise InputError(f"{path}: not readable as results ({error})") from error
+
+
+def results_of(content: Mapping[str, Any]) -> Results:
+    """Results from the content of a results.json, as `coldstart.test` returns it.
+
+    Raises:
+        InputError: it doesn't hold the results of a test.
+
+    >>> results_of({"k": 20, "rows": [{"method": "ridge", "input": "mgp", "cosine distance": 0.5,
+    ...     "Recall@20": 0.1, "NDCG@20": 0.2, "MAP@500": 0.3}]}).rows[0].ndcg
+    0.2
+    """
+    try:
+        about = {key: value for key, value in content.items() if key != "rows"}
+        rows = [
+            Row(**{_FIELD_OF_HEADER.get(key, key): value for key, value in row.items()})
+            for row in content.get("rows", [])
+        ]
+        if comparison := about.get("beside_the_best_rival"):
+            figure = _FIELD_OF_HEADER.get(comparison["figure"], comparison["figure"])
+            about["beside_the_best_rival"] = {**comparison, "figure": figure}
+    except (LookupError, TypeError, AttributeError) as error:
+        raise InputError(f"these are no results of a test ({error!r})") from error
+    return Results(about, rows)
+
+
+def write_results(
+    folder: StrPath,
+    about: dict[str, Any],
+    rows: list[Row],
+    name: str = "results",
+    by_user: pl.DataFrame | None = None,
+) -> None:
+    """Write results.json (with everything that a figure must be read with) and results.csv.
+
+    With `by_user` also by_user.parquet, or NAME_by_user.parquet beside NAME.json.
+    """
+    records = [row._asdict() for row in rows]
+    if by_user is not None:
+        write_table(Path(folder) / by_user_name(name), by_user)
+    write_json(Path(folder) / f"{name}.json", {**about, "rows": records})
+    columns = ("candidates", "users", "tracks_with_vector", "protocol", "seed")
+    shared = {key: about[key] for key in columns}
+    flat = [{**record, **shared} for record in records]
+    write_table(Path(folder) / f"{name}.csv", pl.DataFrame(flat, infer_schema_length=None))
+
+
+def by_user_name(name: str = "results") -> str:
+    """The file of the figures of each user, beside NAME.json.
+
+    >>> by_user_name(), by_user_name("results_without_genres")
+    ('by_user.parquet', 'results_without_genres_by_user.parquet')
+    """
+    return "by_user.parquet" if name == "results" else f"{name}_by_user.parquet"
+
 
 class Line(NamedTuple):
-    """What a row is made of.
+    """One method's figures of every user, from which its row is computed.
 
     Attributes:
         method: what ranked.
-        input: what it knew.
+        input: what it read.
         cosine: mean distance, if it predicts vectors.
         by_user: [3, U] Recall, NDCG and average precision of each user.
         parts: [P, 2, U] Recall and NDCG within each part of the candidates; NaN: none there.
@@ -40,30 +183,30 @@ class Line(NamedTuple):
 
     @classmethod
     def of(cls, method: str, input: str, cosine: float | None, scored: Scored) -> Line:
-        """From what ranking gave."""
+        """From the output of a ranking."""
         spread = exposure(scored.exposure)
         return cls(method, input, cosine, scored.by_user, scored.parts, spread)
 
 
 def mean_line(method: str, lines: list[Line]) -> Line:
-    """Of several draws."""
-    distances = [line.cosine for line in lines if line.cosine is not None]
-
-    def mean(numbers: list[float | None]) -> float | None:
-        there = [number for number in numbers if number is not None]
-        return float(np.mean(there)) if there else None
-
+    """The mean of several draws' figures, user by user."""
     return Line(
         method,
         lines[0].input,
-        float(np.mean(distances)),
+        _mean([line.cosine for line in lines]),
         torch.stack([line.by_user for line in lines]).mean(0),
         torch.stack([line.parts for line in lines]).mean(0),
         Exposure(
-            mean([line.exposure.coverage for line in lines]),
-            mean([line.exposure.gini for line in lines]),
+            _mean([line.exposure.coverage for line in lines]),
+            _mean([line.exposure.gini for line in lines]),
         ),
     )
+
+
+def _mean(numbers: list[float | None]) -> float | None:
+    """Of those that are not None."""
+    present = [number for number in numbers if number is not None]
+    return float(np.mean(present)) if present else None
 
 
 def part_counts(task: Task) -> dict[str, dict[str, int]]:
@@ -97,84 +240,24 @@ def row_of(line: Line, parts: tuple[str, ...]) -> Row:
         for part, values in zip(parts, of_parts, strict=True)
         for figure, value in zip(("recall", "ndcg"), values, strict=True)
     }
-    more: dict[str, Any] = {**inside, **line.exposure._asdict()}
-    made = Row(line.method, line.input, line.cosine, *means(line.by_user))
-    return made._replace(**more)
+    others: dict[str, Any] = {**inside, **line.exposure._asdict()}
+    return Row(line.method, line.input, line.cosine, *means(line.by_user), **others)
 
-
-REPEATS = 5
-"""Shuffled content is a mean over this many draws."""
-
-
-class Row(NamedTuple):
-    """One line of the results: a method and its figures; None where one makes no sense.
-
-    Low and high are the ends of the bootstrap's 95 % interval over users. Head, middle and tail,
-    or cold and warm, count a part of the candidates as relevant; coverage and gini are of what is
-    among the users' first 20.
-    """
-
-    method: str
-    input: str
-    cosine: float | None
-    recall: float | None
-    ndcg: float | None
-    map: float | None
-    recall_low: float | None = None
-    recall_high: float | None = None
-    ndcg_low: float | None = None
-    ndcg_high: float | None = None
-    map_low: float | None = None
-    map_high: float | None = None
-    recall_head: float | None = None
-    recall_middle: float | None = None
-    recall_tail: float | None = None
-    ndcg_head: float | None = None
-    ndcg_middle: float | None = None
-    ndcg_tail: float | None = None
-    recall_cold: float | None = None
-    recall_warm: float | None = None
-    ndcg_cold: float | None = None
-    ndcg_warm: float | None = None
-    coverage: float | None = None
-    gini: float | None = None
-
-
-HEADERS = {
-    "method": "method",
-    "input": "input",
-    "cosine": "cosine distance",
-    "recall": f"Recall@{K}",
-    "ndcg": f"NDCG@{K}",
-    "map": f"MAP@{MAP_K}",
-}
-HEADERS |= {
-    f"{name}_{end}": f"{HEADERS[name]} {end}"
-    for name in ("recall", "ndcg", "map")
-    for end in ("low", "high")
-}
-HEADERS |= {
-    f"{name}_{part}": f"{HEADERS[name]} {part}"
-    for parts in (("head", "middle", "tail"), ("cold", "warm"))
-    for name in ("recall", "ndcg")
-    for part in parts
-}
-HEADERS |= {"coverage": f"coverage@{K}", "gini": f"Gini@{K}"}
 
 MAIN = ("method", "input", "cosine", "recall", "ndcg", "map")
-
+"""Columns of the first table."""
 
 PARTS = ("ndcg_head", "ndcg_middle", "ndcg_tail", "ndcg_cold", "ndcg_warm")
 
-
 SPREAD = ("method", "input", *PARTS, "coverage", "gini")
-
+"""Columns of the second table."""
 
 RANKED_BY = {
     "unit": "cosine",
     "typical": "dot product, cold ones of a typical length",
     "own": "dot product",
 }
+"""`lengths` of mixed candidates → what ranks them, in words."""
 
 
 def table(rows: list[Row], form: str = "github") -> str:
@@ -182,62 +265,32 @@ def table(rows: list[Row], form: str = "github") -> str:
 
     Of the intervals, NDCG's; results.json has the others too.
     """
-    keep = _filled(rows, MAIN)
-    headers = [HEADERS[name] for name in keep]
-    cells = [[getattr(row, name) for name in keep] for row in rows]
+    columns = _filled(rows, MAIN)
+    headers = [HEADERS[name] for name in columns]
+    cells = [[getattr(row, name) for name in columns] for row in rows]
     if any(row.ndcg_low is not None for row in rows):
-        at = keep.index("ndcg") + 1
-        headers.insert(at, "95 %")
-        for row, cell in zip(rows, cells, strict=True):
-            cell.insert(at, f"{row.ndcg_low:.3f}–{row.ndcg_high:.3f}")
+        after_ndcg = columns.index("ndcg") + 1
+        headers.insert(after_ndcg, "95 %")
+        for row, cells_of_row in zip(rows, cells, strict=True):
+            cells_of_row.insert(after_ndcg, f"{row.ndcg_low:.3f}–{row.ndcg_high:.3f}")
     return tabulate(cells, headers=headers, tablefmt=form, floatfmt=".3f", missingval="–")
 
 
 def spread_table(rows: list[Row], form: str = "github") -> str:
     """A second table: by parts of the candidates, and who is recommended at all."""
-    keep = _filled(rows, SPREAD)
-    cells = [[getattr(row, name) for name in keep] for row in rows]
-    headers = [HEADERS[name] for name in keep]
+    columns = _filled(rows, SPREAD)
+    cells = [[getattr(row, name) for name in columns] for row in rows]
+    headers = [HEADERS[name] for name in columns]
     return tabulate(cells, headers=headers, tablefmt=form, floatfmt=".3f", missingval="–")
 
 
 def _filled(rows: list[Row], names: Sequence[str]) -> list[str]:
-    """Those columns that are not empty throughout."""
+    """The columns that are not empty throughout."""
     return [name for name in names if any(getattr(row, name) is not None for row in rows)]
 
 
-def write_results(
-    folder: StrPath,
-    about: dict[str, Any],
-    rows: list[Row],
-    name: str = "results",
-    by_user: pl.DataFrame | None = None,
-) -> None:
-    """Write results.json (with everything that a figure must be read with) and results.csv.
-
-    With `by_user` also by_user.parquet, or NAME_by_user.parquet beside NAME.json.
-    """
-    named = [dict(zip(HEADERS.values(), row, strict=True)) for row in rows]
-    if by_user is not None:
-        write_table(Path(folder) / by_user_name(name), by_user)
-    write_json(Path(folder) / f"{name}.json", {**about, "rows": named})
-    beside = ("candidates", "users", "tracks_with_vector", "protocol", "seed")
-    shared = {key: about[key] for key in beside}
-    flat = [{**row, **shared} for row in named]
-    write_table(Path(folder) / f"{name}.csv", pl.DataFrame(flat, infer_schema_length=None))
-
-
-def by_user_name(name: str = "results") -> str:
-    """The file of the figures of each user, beside NAME.json.
-
-    >>> by_user_name(), by_user_name("results_without_genres")
-    ('by_user.parquet', 'results_without_genres_by_user.parquet')
-    """
-    return "by_user.parquet" if name == "results" else f"{name}_by_user.parquet"
-
-
 def caption(about: dict[str, Any]) -> str:
-    """What stands beside the table."""
+    """The text under the first table: what its figures must be read with."""
     left_out = f"{about['users_without_relevant']:,} without one"
     if about["users_without_training_listens"]:
         left_out += f" and {about['users_without_training_listens']:,} without training listens"
@@ -246,17 +299,9 @@ def caption(about: dict[str, Any]) -> str:
         tracks += f" among {about['warm_candidates']:,} warm ones, by {RANKED_BY[about['lengths']]}"
     if about["tracks_nothing_known"]:
         tracks += f" ({about['tracks_nothing_known']:,} have none of the model's inputs)"
-    beside = about["beside_the_best_rival"]
-    chance = f", p = {beside['p']:.2g} by flipping signs" if beside and "p" in beside else ""
-    compared = (
-        f"{beside['figure']} beside {beside['rival']}: {beside['mean']:+.3f}, "
-        f"95 % {beside['low']:+.3f} to {beside['high']:+.3f} (bootstrap over users, paired"
-        f"{chance}; this split and seed alone)\n"
-        if beside
-        else ""
-    )
     return (
-        f"{compared}{tracks}; {about['users']:,} users with a relevant one "
+        f"{_comparison(about['beside_the_best_rival'])}"
+        f"{tracks}; {about['users']:,} users with a relevant one "
         f"({left_out} are not averaged);\n"
         f"cosine distance over the {about['tracks_with_vector']:,} candidates that were played, to "
         f"{about['yardstick']};\n"
@@ -264,19 +309,31 @@ def caption(about: dict[str, Any]) -> str:
     )
 
 
+def _comparison(beside: dict[str, Any] | None) -> str:
+    """The model beside the best rival, in a line of its own; empty without users."""
+    if beside is None:
+        return ""
+    chance = f", p = {beside['p']:.2g} by flipping signs" if "p" in beside else ""
+    return (
+        f"{HEADERS[beside['figure']]} beside {beside['rival']}: {beside['mean']:+.3f}, "
+        f"95 % {beside['low']:+.3f} to {beside['high']:+.3f} (bootstrap over users, paired"
+        f"{chance}; this split and seed alone)\n"
+    )
+
+
 def spread_caption(about: dict[str, Any]) -> str:
-    """What stands beside the second table."""
+    """The text under the second table."""
     parts = about["parts"]
-    told = ", ".join(
+    text = ", ".join(
         f"{name} {part['candidates']:,} candidates ({part['users']:,} users)"
         for name, part in parts.items()
     )
     if "head" in parts:
-        told += ": the most played third of the candidates' listens, the next, the last"
+        text += ": the most played third of the candidates' listens, the next, the last"
     else:
-        told += "; a user's own training listens are left out of the ranking"
+        text += "; a user's own training listens are left out of the ranking"
     return (
-        f"{told};\n"
+        f"{text};\n"
         f"coverage: share of the candidates among some user's first {K}; Gini: 0 if all are there "
         f"equally often"
     )

@@ -20,18 +20,21 @@ from coldstart.ranking import Scores, dot_scores
 Lengths = Literal["unit", "typical", "own"]
 """What ranks warm beside cold tracks; see `mixed_task`."""
 
+TestCandidates = Literal["cold", "mixed"]
+"""What a test ranks: cold tracks alone, or cold and warm ones together."""
+
 
 class Warm(NamedTuple):
-    """Factorised tracks that are ranked among the cold ones, behind them in number.
+    """Factorised tracks that are ranked among the cold ones; as candidates they come after those.
 
     Attributes:
         vectors: [W, K] by which they are ranked.
-        heard: [U, N] sparse: a user's own training listens, which are left out for that user.
+        listens: [U, N] sparse: a user's own training listens, which are left out for that user.
         length: cold tracks' vectors are made this long; None: they stay as they are.
     """
 
     vectors: Tensor
-    heard: csr_matrix
+    listens: csr_matrix
     length: float | None
 
 
@@ -41,11 +44,11 @@ class Task(NamedTuple):
     Attributes:
         users: [U, K] vectors of the users who have a relevant candidate.
         relevant: [U, N] sparse: who played which candidate.
-        counts: what is said beside the figures.
+        counts: how many candidates and users there are, for the results.
         user_ids: U ids.
         part: [N] int64: which of the named parts each candidate belongs to.
         parts: names of the parts.
-        warm: of the N candidates, those behind the cold ones; None: all N are cold.
+        warm: of the N candidates, those after the cold ones; None: all N are cold.
     """
 
     users: Tensor
@@ -57,7 +60,7 @@ class Task(NamedTuple):
     warm: Warm | None = None
 
     def sample(self, users: int) -> Task:
-        """At most this many of the users, evenly spaced: enough to choose a rival's λ by."""
+        """At most this many of the users, evenly spaced: enough to choose a rival's λ."""
         rows = np.unique(np.linspace(0, len(self.users) - 1, users).astype(int))
         if not len(self.users):
             return self
@@ -65,7 +68,7 @@ class Task(NamedTuple):
             users=self.users[rows],
             relevant=self.relevant[rows],
             user_ids=[self.user_ids[row] for row in rows],
-            warm=self.warm and self.warm._replace(heard=self.warm.heard[rows]),
+            warm=self.warm and self.warm._replace(listens=self.warm.listens[rows]),
         )
 
     @property
@@ -73,36 +76,36 @@ class Task(NamedTuple):
         """[U] int64: how many candidates each user has."""
         counts = torch.full((len(self.users),), self.relevant.shape[1])
         if self.warm:
-            counts -= torch.from_numpy(np.diff(self.warm.heard.indptr).astype(np.int64))
+            counts -= torch.from_numpy(np.diff(self.warm.listens.indptr).astype(np.int64))
         return counts
 
     def figures(self, vectors: Tensor, seed: int = 0) -> Tensor:
-        """Of each user, ranking by dot product with these vectors, as `scored`. → [3, U]."""
+        """Figures of each user when these vectors [C, K] rank, as in `scored`. → [3, U]."""
         return self.scored(vectors, [torch.arange(len(vectors))], seed)[0].by_user
 
-    def scored(self, vectors: Tensor, deals: list[Tensor], seed: int = 0) -> list[Scored]:
-        """All that ranking by vectors[deal] gives, for each permutation of them.
+    def scored(self, vectors: Tensor, permutations: list[Tensor], seed: int = 0) -> list[Scored]:
+        """The figures of ranking by vectors[permutation], for each permutation.
 
         Args:
             vectors: [C, K] of the cold candidates.
-            deals: permutations [C].
+            permutations: [C] each.
             seed: of ties.
         """
-        return self.scored_by(self._scores(vectors), deals, seed)
+        return self.scored_by(self._scores(vectors), permutations, seed)
 
-    def scored_by(self, scores: Scores, deals: list[Tensor], seed: int = 0) -> list[Scored]:
+    def scored_by(self, scores: Scores, permutations: list[Tensor], seed: int = 0) -> list[Scored]:
         """As `scored`, by any scores of these users, in blocks: [block, N].
 
-        Of mixed candidates, what a user has heard is left out, whatever its score.
+        Of mixed candidates, a user's training listens are left out, whatever their score.
         """
         parts = (self.part, len(self.parts))
         if self.warm is None:
-            return score_parts(scores, self.relevant, deals, *parts, seed=seed)
-        behind = torch.arange(len(deals[0]), self.relevant.shape[1])
+            return score_parts(scores, self.relevant, permutations, *parts, seed=seed)
+        warm = torch.arange(len(permutations[0]), self.relevant.shape[1])  # they keep their places
         return score_parts(
-            _without_heard(scores, self.warm.heard),
+            _masked(scores, self.warm.listens),
             self.relevant,
-            [torch.cat([deal, behind]) for deal in deals],
+            [torch.cat([permutation, warm]) for permutation in permutations],
             *parts,
             seed=seed,
             rankable=self.rankable,
@@ -117,28 +120,29 @@ class Task(NamedTuple):
         return dot_scores(self.users, torch.cat([cold, self.warm.vectors]))
 
 
-def _without_heard(scores: Scores, heard: csr_matrix) -> Scores:
-    """What a user has heard gets -inf."""
+def _masked(scores: Scores, listens: csr_matrix) -> Scores:
+    """The same scores, but -inf for what a user has listened to."""
 
     def masked(rows: slice) -> Tensor:
         block = scores(rows)
-        user, track = (torch.from_numpy(at.astype(np.int64)) for at in heard[rows].nonzero())
-        block[user, track] = -torch.inf
+        pairs = listens[rows].nonzero()
+        users, tracks = (torch.from_numpy(axis.astype(np.int64)) for axis in pairs)
+        block[users, tracks] = -torch.inf
         return block
 
     return masked
 
 
 def ranking_task(factors: Factors, candidates: list[str]) -> Task:
-    """Which users have which of these cold candidates as relevant.
+    """These cold candidates, ranked for the users who played any of them.
 
     Users without training listens have no vector to rank by; users without a relevant candidate
     have nothing to find. Both are counted, and neither is averaged. The parts are head, middle and
-    tail by all listeners of the log, whether or not they can be ranked for.
+    tail by all listeners of the log, also those for whom nothing can be ranked.
     """
     relevant = _played(factors, candidates)
     part = thirds(np.bincount(relevant.indices, minlength=len(candidates)))
-    return _of_users(factors, relevant, part, THIRDS, {})
+    return _for_users(factors, relevant, part, THIRDS, {})
 
 
 def mixed_task(factors: Factors, cold: list[str], lengths: Lengths = "unit") -> Task:
@@ -162,37 +166,35 @@ def mixed_task(factors: Factors, cold: list[str], lengths: Lengths = "unit") -> 
         InputError: a candidate has been factorised, so it isn't cold.
     """
     one_of("lengths", lengths, ("unit", "typical", "own"))
-    seen = np.flatnonzero(~factors.folded)
-    known = {factors.track_ids[row] for row in seen}
-    if strange := [track for track in cold if track in known]:
+    warm_rows = np.flatnonzero(~factors.folded)
+    warm_ids = {factors.track_ids[row] for row in warm_rows}
+    if strange := [track for track in cold if track in warm_ids]:
         raise InputError(
             f"track {strange[0]!r} was factorised ({factors.about['protocol']}), so it isn't cold: "
             "cold and warm candidates together need factors made with --strict true"
         )
-    vectors = torch.from_numpy(factors.tracks[seen])
+    vectors = torch.from_numpy(factors.tracks[warm_rows])
     length: float | None = None
     if lengths == "unit":
         vectors, length = F.normalize(vectors, dim=1), 1.0
     elif lengths == "typical":
         val = torch.from_numpy(factors.tracks[factors.folded & (factors.split == "val")])
         length = float((val if len(val) else vectors).norm(dim=1).median())
-    played = _played(factors, cold)
     withheld = factors.listens * 0 if factors.withheld is None else factors.withheld
-    relevant = csr_matrix(hstack([played, _liked(withheld[:, seen])], "csr"))
-    # All that is stored: a rating of 0 was heard, too.
-    trained = factors.listens[:, seen].tocsr()
-    heard = csr_matrix(
-        (np.ones(trained.nnz, dtype=np.int8), trained.indices + len(cold), trained.indptr),
+    relevant = csr_matrix(hstack([_played(factors, cold), _liked(withheld[:, warm_rows])], "csr"))
+    # All that is stored: a track that was rated 0 was listened to, too.
+    training = factors.listens[:, warm_rows].tocsr()
+    listens = csr_matrix(
+        (np.ones(training.nnz, dtype=np.int8), training.indices + len(cold), training.indptr),
         shape=relevant.shape,
     )
-    part = (torch.arange(len(cold) + len(seen)) >= len(cold)).long()
-    counts = {"cold_candidates": len(cold), "warm_candidates": len(seen)}
-    return _of_users(
-        factors, relevant, part, ("cold", "warm"), counts, Warm(vectors, heard, length)
-    )
+    part = (torch.arange(len(cold) + len(warm_rows)) >= len(cold)).long()
+    counts = {"cold_candidates": len(cold), "warm_candidates": len(warm_rows)}
+    warm = Warm(vectors, listens, length)
+    return _for_users(factors, relevant, part, ("cold", "warm"), counts, warm)
 
 
-def _of_users(
+def _for_users(
     factors: Factors,
     relevant: csr_matrix,
     part: Tensor,
@@ -200,43 +202,47 @@ def _of_users(
     counts: dict[str, int],
     warm: Warm | None = None,
 ) -> Task:
-    """For the users who can be ranked for; `relevant` and `heard` are of all users."""
+    """The task of the users who have a vector and something relevant.
+
+    `relevant` and `warm.listens` have rows for all users of the log.
+    """
     has_relevant = np.diff(relevant.indptr) > 0
-    known = np.diff(factors.listens[:, ~factors.folded].tocsr().indptr) > 0
-    ranked = np.flatnonzero(has_relevant & known)
+    has_vector = np.diff(factors.listens[:, ~factors.folded].tocsr().indptr) > 0
+    rows = np.flatnonzero(has_relevant & has_vector)
     return Task(
-        users=torch.from_numpy(factors.users[ranked]),
-        relevant=relevant[ranked],
+        users=torch.from_numpy(factors.users[rows]),
+        relevant=relevant[rows],
         counts={
             "candidates": relevant.shape[1],
             **counts,
-            "users": len(ranked),
+            "users": len(rows),
             "users_without_relevant": int((~has_relevant).sum()),
-            "users_without_training_listens": int((has_relevant & ~known).sum()),
+            "users_without_training_listens": int((has_relevant & ~has_vector).sum()),
         },
-        user_ids=[factors.user_ids[row] for row in ranked],
+        user_ids=[factors.user_ids[row] for row in rows],
         part=part,
         parts=parts,
-        warm=warm and warm._replace(heard=warm.heard[ranked]),
+        warm=warm and warm._replace(listens=warm.listens[rows]),
     )
 
 
 def _played(factors: Factors, candidates: list[str]) -> csr_matrix:
-    """[all users, candidates]: 1 where one played (and didn't dislike) the other."""
-    columns = factors.rows(candidates)
-    there = np.flatnonzero(columns >= 0)
-    return _liked(factors.listens[:, columns[there]], there, len(candidates))
+    """[all users, candidates]: 1 where the user played the track and didn't dislike it."""
+    rows = factors.rows(candidates)
+    with_plays = np.flatnonzero(rows >= 0)
+    return _liked(factors.listens[:, rows[with_plays]], with_plays, len(candidates))
 
 
 def _liked(
     listens: csr_matrix, columns: NDArray[np.int64] | None = None, width: int | None = None
 ) -> csr_matrix:
-    """1 where there is a listen; of explicit ratings, those below 0 are dislikes.
+    """1 for each listen; explicit ratings of 0 and below count nothing.
 
-    Column i becomes column columns[i] of `width`.
+    With `columns`, column i becomes column columns[i] of `width`.
     """
-    found = listens.tocoo()
-    liked = found.data > 0
-    at = found.col[liked] if columns is None else columns[found.col[liked]]
+    entries = listens.tocoo()
+    liked = entries.data > 0
+    row, old = entries.row[liked], entries.col[liked]
+    column = old if columns is None else columns[old]
     shape = (listens.shape[0], listens.shape[1] if width is None else width)
-    return csr_matrix((np.ones(liked.sum(), dtype=np.int8), (found.row[liked], at)), shape=shape)
+    return csr_matrix((np.ones(liked.sum(), dtype=np.int8), (row, column)), shape=shape)

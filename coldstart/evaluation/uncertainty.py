@@ -1,8 +1,8 @@
-"""How sure figures are: the bootstrap over users, paired between methods.
+"""How certain figures are: the bootstrap over users, paired between methods.
 
-The users are drawn anew, with replacement, and the same draw serves all methods: what makes a user
-easy or hard for everybody cancels out of a difference. Nothing is said of other splits, other
-factorisations or other seeds of a net: those take more runs, and `pooled` puts them together.
+Users are drawn with replacement, and the same draw serves all methods: what makes a user easy or
+hard for every method cancels out of a difference. This says nothing about other splits, other
+factorisations or other seeds of a net: those take more runs, and `pooled` combines them.
 B. Efron and R. Tibshirani, *An Introduction to the Bootstrap*, 1993.
 """
 
@@ -18,15 +18,16 @@ from torch import Tensor
 from coldstart.errors import InputError
 
 RESAMPLES = 1000
-
+"""Draws of the bootstrap."""
 
 FLIPS = 9999
-
+"""Draws of the sign-flip test."""
 
 LEVEL = 0.95
+"""Of an interval."""
 
-
-_AT_ONCE = 4_000_000  # numbers in memory
+_BLOCK = 4_000_000
+"""Numbers in memory at once."""
 
 
 class Interval(NamedTuple):
@@ -41,8 +42,8 @@ class Difference(NamedTuple):
 
     Attributes:
         mean: the difference.
-        low: 95 % of the resampled differences lie between this
-        high: and this.
+        low: lower end of the interval with 95 % of the resampled differences.
+        high: its upper end.
         behind: share of the resamples in which the method isn't ahead, 0..1.
         p: two-sided, of the sign-flip test over users; see `sign_flip_p`.
     """
@@ -55,12 +56,12 @@ class Difference(NamedTuple):
 
 
 class Pooled(NamedTuple):
-    """Several splits' figures as one.
+    """Several splits' figures, combined.
 
     Attributes:
         mean: [M] of each method: the mean over the users of a split, averaged over the splits.
-        resampled: [resamples, M] the same of users drawn anew; for `interval` and `difference`.
-        by_user: [M, users of all splits] what each user adds to `mean`; its sums are `mean`.
+        resampled: [resamples, M] the same for each draw of users.
+        by_user: [M, users of all splits] each user's contribution to `mean`; they add up to it.
     """
 
     mean: Tensor
@@ -91,14 +92,14 @@ def resampled_means(by_user: Tensor, resamples: int = RESAMPLES, seed: int = 0) 
     """
     users = by_user.shape[1]
     generator = torch.Generator().manual_seed(seed)
-    step = max(1, _AT_ONCE // users)
-    made = []
+    step = max(1, _BLOCK // users)
+    blocks = []
     for start in range(0, resamples, step):
         count = min(step, resamples - start)
-        drawn = torch.randint(users, (count, users), generator=generator)
-        times = torch.zeros(count, users).scatter_add_(1, drawn, torch.ones(drawn.shape))
-        made.append(times @ by_user.float().T / users)
-    return torch.cat(made)
+        draws = torch.randint(users, (count, users), generator=generator)
+        times = torch.zeros(count, users).scatter_add_(1, draws, torch.ones(draws.shape))
+        blocks.append(times @ by_user.float().T / users)
+    return torch.cat(blocks)
 
 
 def interval(resampled: Tensor) -> Interval:
@@ -132,10 +133,10 @@ def _difference(mean: float, resampled: Tensor, by_user: Tensor, seed: int) -> D
 
 
 def sign_flip_p(gaps: Tensor, flips: int = FLIPS, seed: int = 0) -> float:
-    """How often chance alone makes a difference as large as this one, in either direction.
+    """The probability of a difference at least as large as this one, either way, by chance alone.
 
-    If two methods were alike, each user's difference could as well have had the other sign. So
-    all signs are drawn at random, many times, and the sums that are at least as far from 0 are
+    If two methods were equally good, each user's difference could as well have had the other sign.
+    So all signs are drawn at random, many times, and the sums that are at least as far from 0 are
     counted; the true one counts too, so p is never 0. Users whose difference is 0 change nothing.
     Draws are seeded: the same users, in the same order, have the same p.
 
@@ -143,7 +144,7 @@ def sign_flip_p(gaps: Tensor, flips: int = FLIPS, seed: int = 0) -> float:
     *A comparison of statistical significance tests for information retrieval*, CIKM 2007.
 
     Args:
-        gaps: [U] a user's figure of the one method minus that of the other.
+        gaps: [U] a user's figure by one method minus that by the other.
         flips: how many draws.
         seed: of the draws.
 
@@ -153,21 +154,21 @@ def sign_flip_p(gaps: Tensor, flips: int = FLIPS, seed: int = 0) -> float:
     >>> sign_flip_p(torch.tensor([0.1, -0.1, 0.0]))
     1.0
     """
-    there = gaps[gaps != 0].double().numpy()
-    if not len(there):
+    different = gaps[gaps != 0].double().numpy()
+    if not len(different):
         return 1.0
-    sizes = np.abs(there)
-    # Sums of the same numbers in another order differ in their last bits.
-    reached = abs(there.sum()) - 1e-12 * sizes.sum()
+    sizes = np.abs(different)
+    # Less a little: sums of the same numbers in another order differ in their last bits.
+    limit = abs(different.sum()) - 1e-12 * sizes.sum()
     generator = np.random.default_rng(seed)
-    step, found = max(1, _AT_ONCE // len(sizes)), 0
-    width = -(-len(sizes) // 8)
+    step, extreme = max(1, _BLOCK // len(sizes)), 0
+    width = -(-len(sizes) // 8)  # bytes that hold a bit for each user
     for start in range(0, flips, step):
         count = min(step, flips - start)
         bits = generator.integers(0, 256, (count, width), dtype=np.uint8)
         negative = np.unpackbits(bits, axis=1, count=len(sizes))
-        found += int((np.abs(sizes.sum() - 2 * (negative @ sizes)) >= reached).sum())
-    return (found + 1) / (flips + 1)
+        extreme += int((np.abs(sizes.sum() - 2 * (negative @ sizes)) >= limit).sum())
+    return (extreme + 1) / (flips + 1)
 
 
 def pooled(
@@ -178,9 +179,9 @@ def pooled(
 ) -> Pooled:
     """Pool several splits (or seeds) of one log: the mean over users of each, averaged.
 
-    A listener of several splits is one listener: the bootstrap draws user ids, and who is drawn
-    comes with their figures in all splits (the cluster bootstrap). What differs from split to
-    split beyond its users (other candidates, other factors) isn't drawn anew.
+    A listener in several splits is one listener: the bootstrap draws user ids, each with its
+    figures in all splits (the cluster bootstrap). What differs between splits beside the users
+    (candidates, factors) isn't resampled.
 
     Args:
         user_ids: of each of S splits, U_s ids, none twice.
@@ -189,7 +190,7 @@ def pooled(
         seed: of the draws.
 
     Raises:
-        InputError: no splits, or ids and figures that don't fit together.
+        InputError: there are no splits, or ids and figures don't match.
 
     >>> both = pooled([["a", "b"], ["b"]], [torch.tensor([[0.0, 1.0]]), torch.tensor([[0.5]])])
     >>> both.mean.tolist()
@@ -205,20 +206,20 @@ def pooled(
                 f"needed are [{methods}, users], and at least one user in each split"
             )
     row = {user: i for i, user in enumerate(sorted({user for ids in user_ids for user in ids}))}
-    sums = torch.zeros(len(by_user), methods, len(row), dtype=torch.float64)
-    there = torch.zeros(len(by_user), len(row), dtype=torch.float64)
+    table = torch.zeros(len(by_user), methods, len(row), dtype=torch.float64)  # 0: not in the split
+    present = torch.zeros(len(by_user), len(row), dtype=torch.float64)
     for number, (ids, figures) in enumerate(zip(user_ids, by_user, strict=True)):
         rows = torch.tensor([row[user] for user in ids])
-        sums[number][:, rows] = figures.double()
-        there[number, rows] = 1
-    each = (sums / there.sum(1)[:, None, None]).mean(0)
+        table[number][:, rows] = figures.double()
+        present[number, rows] = 1
+    contributions = (table / present.sum(1)[:, None, None]).mean(0)
     generator = torch.Generator().manual_seed(seed)
-    step, made = max(1, _AT_ONCE // len(row)), []
+    step, blocks = max(1, _BLOCK // len(row)), []
     for start in range(0, resamples, step):
         count = min(step, resamples - start)
-        drawn = torch.randint(len(row), (count, len(row)), generator=generator)
-        ones = torch.ones(drawn.shape, dtype=torch.float64)
-        times = torch.zeros(count, len(row), dtype=torch.float64).scatter_add_(1, drawn, ones)
-        means = torch.einsum("ru,smu->srm", times, sums) / (times @ there.T).T[:, :, None]
-        made.append(means.nanmean(0))  # a small split of which nobody was drawn says nothing
-    return Pooled(each.sum(1), torch.cat(made).float(), each)
+        draws = torch.randint(len(row), (count, len(row)), generator=generator)
+        ones = torch.ones(draws.shape, dtype=torch.float64)
+        times = torch.zeros(count, len(row), dtype=torch.float64).scatter_add_(1, draws, ones)
+        means = torch.einsum("ru,smu->srm", times, table) / (times @ present.T).T[:, :, None]
+        blocks.append(means.nanmean(0))  # NaN: a small split of which nobody was drawn
+    return Pooled(contributions.sum(1), torch.cat(blocks).float(), contributions)

@@ -1,4 +1,4 @@
-"""Dividing a score among those who made it: Shapley values and integrated gradients."""
+"""Attribution of a score to its inputs: Shapley values and integrated gradients."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from torch import Tensor
 
 
 def subsets(players: Collection[str]) -> list[frozenset[str]]:
-    """All 2^M of them, the empty one first.
+    """All 2^M subsets of the players, the empty one first.
 
     >>> [sorted(subset) for subset in subsets("ab")]
     [[], ['a'], ['b'], ['a', 'b']]
     """
     sizes = range(len(players) + 1)
-    return [frozenset(some) for size in sizes for some in combinations(players, size)]
+    return [frozenset(subset) for size in sizes for subset in combinations(players, size)]
 
 
 def weight(before: int, players: int) -> float:
-    """How often a player comes right after `before` certain others, if the order is drawn.
+    """The probability that exactly `before` given players precede a player in a random order.
 
     >>> weight(0, 2), weight(1, 3)
     (0.5, 0.16666666666666666)
@@ -30,16 +30,16 @@ def weight(before: int, players: int) -> float:
 
 
 def shapley(values: Mapping[frozenset[str], float]) -> dict[str, float]:
-    """Each player's Shapley value: the mean of what it adds, over all orders of coming in.
+    """Each player's Shapley value: the mean of what it adds, over all orders of the players.
 
-    L. S. Shapley, A value for n-person games, 1953: the one division that adds up, treats alike
-    players alike, gives nothing to one that changes nothing, and is linear.
+    L. S. Shapley, A value for n-person games, 1953: the only division that adds up, gives equal
+    shares to equal players and nothing to one that changes nothing, and is linear.
 
     Args:
         values: every subset of the players → its value.
 
     Returns:
-        Player → share; they add up to the value of all less that of none.
+        Player → share; they add up to the value of all players minus that of none.
 
     Examples:
         >>> none, a, b, both = subsets("ab")
@@ -49,9 +49,9 @@ def shapley(values: Mapping[frozenset[str], float]) -> dict[str, float]:
     players = sorted(frozenset[str]().union(*values))
     return {
         player: sum(
-            weight(len(some), len(players)) * (values[some | {player}] - value)
-            for some, value in values.items()
-            if player not in some
+            weight(len(subset), len(players)) * (values[subset | {player}] - value)
+            for subset, value in values.items()
+            if player not in subset
         )
         for player in players
     }
@@ -62,20 +62,20 @@ def integrated_gradients(
     values: Tensor,
     baseline: Tensor,
     steps: int = 256,
-    most: int = 4096,
+    max_steps: int = 4096,
     tolerance: float = 5e-4,
 ) -> Tensor:
-    """What each feature adds to a score as all go straight from a baseline to their values.
+    """What each feature adds to a score on a straight path from a baseline to the values.
 
-    Sundararajan et al., Axiomatic attribution for deep networks, ICML 2017: the gradient's mean
-    along the way, times the distance. Steps are doubled until the sum is right.
+    Sundararajan et al., Axiomatic attribution for deep networks, ICML 2017: the mean gradient along
+    the path, times the distance. The steps are doubled until the sum is right.
 
     Args:
         score: [T, P, F] → [T].
         values: [P, F].
         baseline: [F].
-        steps: points of the way to begin with.
-        most: points of the way at most.
+        steps: points on the path at first.
+        max_steps: points on the path at most.
         tolerance: how far the sum may be from score(values) − score(baseline).
 
     Returns:
@@ -86,16 +86,16 @@ def integrated_gradients(
         >>> integrated_gradients(lambda x: (x @ w).sum(1), torch.ones(1, 3), torch.zeros(3))
         tensor([ 2., -1.,  0.])
     """
-    way = values - baseline
+    distance = values - baseline
     with torch.no_grad():
-        start, end = score(torch.stack([values - way, values])).tolist()
+        start, end = score(torch.stack([values - distance, values])).tolist()
     while True:
-        at = (torch.arange(steps, device=values.device) + 0.5)[:, None, None] / steps
+        position = (torch.arange(steps, device=values.device) + 0.5)[:, None, None] / steps
         with torch.enable_grad():
-            path = (baseline + at * way).requires_grad_()
+            path = (baseline + position * distance).requires_grad_()
             total = score(path).sum()
             (slopes,) = torch.autograd.grad(total, path, materialize_grads=True, allow_unused=True)
-        added = (way * slopes.mean(0)).sum(0)
-        if steps >= most or abs(added.sum().item() - (end - start)) <= tolerance:
-            return added
+        parts = (distance * slopes.mean(0)).sum(0)
+        if steps >= max_steps or abs(parts.sum().item() - (end - start)) <= tolerance:
+            return parts
         steps *= 2

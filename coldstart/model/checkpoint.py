@@ -1,4 +1,4 @@
-"""Checkpoints on disk: where a run's best one lies, and reading one without unpickling."""
+"""Checkpoints on disk: the path of a run's best one, and reading one without unpickling."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from coldstart.errors import InputError
 from coldstart.files import StrPath
 
 LAST = "last.ckpt"
-"""Where training is, in a run's `checkpoints/`."""
+"""The state from which a fit is resumed, in a run's `checkpoints/`."""
 
 VERSION = 1
-"""Version of what rebuilds a model: `ColdStart.recipe()`."""
+"""Version of the recipe that rebuilds a model; see `Net.recipe`."""
 
 
 def best_checkpoint(folder: StrPath) -> Path:
@@ -53,11 +53,11 @@ def read_checkpoint(path: StrPath) -> dict[str, Any]:
 
 
 def recipe_in(checkpoint: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """What rebuilds the checkpoint's model.
+    """The recipe that rebuilds the checkpoint's model.
 
     Args:
         checkpoint: as it was read.
-        name: what to call it in an error.
+        name: of the checkpoint, for an error.
 
     Raises:
         InputError: it isn't coldstart's, or of another version.
@@ -83,7 +83,7 @@ def same_version(recipe: Mapping[str, Any], what: str) -> None:
 
 
 def weights_id(model: nn.Module) -> str:
-    """A hash of all weights: the results of a test say by it which model they are of."""
+    """A hash of all weights; the results of a test have it, to say which model was tested."""
     digest = hashlib.sha256()
     for name, value in sorted(model.state_dict().items()):
         digest.update(name.encode())

@@ -1,9 +1,9 @@
 """Why a track was recommended: what its modalities, and their attributes, add to its score.
 
-The score is the cosine (or the dot product) of the query's vector, held fixed, and the vector that
-the model predicts from the track's content. Modalities share it by their Shapley values, over the
-subsets of what the track has; a modality's share is split among its features by integrated
-gradients, if these have names. Both add up.
+The score is the cosine (or the dot product) of the query's vector, which is fixed, and the vector
+that the model predicts from the track's content. It is divided among the modalities by Shapley
+values, over the subsets of the modalities that the track has; a modality's share is divided among
+its features by integrated gradients, if these have names. Both add up.
 """
 
 from __future__ import annotations
@@ -20,18 +20,17 @@ from coldstart.errors import InputError
 from coldstart.model.attribution import integrated_gradients, shapley, subsets, weight
 from coldstart.model.net import Net
 
-MOST = 10
-"""Modalities of a track, at most: there are 2^M subsets."""
+MAX_MODALITIES = 10
+"""Of a track that can be explained: there are 2^M subsets."""
 
-
-SHOWN = 5
+MAX_ATTRIBUTES = 5
 """Attributes of a modality that a line of text names."""
 
-Likeness = Callable[[Tensor], Tensor]
-"""Vectors [N, K] → [N], how near each is to what is asked for."""
+Similarity = Callable[[Tensor], Tensor]
+"""Vectors [N, K] → [N], the similarity of each to the query."""
 
-Explain = Callable[[Likeness, list[str]], Mapping[str, "Why"]]
-"""What is asked for and the ids of tracks → why each of them has its score."""
+Explain = Callable[[Similarity, list[str]], Mapping[str, "Why"]]
+"""The similarity to a query and the ids of tracks → why each of them has its score."""
 
 
 class Share(NamedTuple):
@@ -41,10 +40,10 @@ class Share(NamedTuple):
         modality: its name in the model.
         value: its Shapley value; those of all modalities add up to the score.
         base: what it would add if its features were at their baseline, such as the average of the
-            training tracks (and the integration's error, below a digit that is printed); None if
-            its features have no names.
-        attributes: what each named feature adds as it departs from there, the largest first; those
-            that add nothing are left out. With `base` they add up to `value`.
+            training tracks (includes the integration's error, which is too small to be printed);
+            None if its features have no names.
+        attributes: what each named feature adds by its difference from the baseline, the largest
+            first; those that add nothing are left out. With `base` they add up to `value`.
     """
 
     modality: str
@@ -54,12 +53,12 @@ class Share(NamedTuple):
 
 
 class Why(NamedTuple):
-    """Where a score comes from.
+    """The explanation of a track's score.
 
     Attributes:
-        by: `content`: the vector was predicted, from the modalities below; `plays`: it was
-            factorised, and no content had a part in it.
-        modalities: the largest first; empty where plays decided.
+        by: `content`: the track's vector was predicted from the modalities below; `plays`: it was
+            factorised, and doesn't depend on content.
+        modalities: the largest share first; empty for `plays`.
     """
 
     by: Literal["content", "plays"]
@@ -67,7 +66,7 @@ class Why(NamedTuple):
 
     @property
     def score(self) -> float:
-        """What the shares add up to.
+        """The sum of the shares.
 
         >>> Why("content", [Share("mgp", 0.5, None, {}), Share("audio", -0.125, None, {})]).score
         0.375
@@ -93,16 +92,16 @@ class Why(NamedTuple):
 
 
 BY_PLAYS = Why("plays", [])
-"""Why a warm track has its score."""
+"""The explanation of a warm track's score."""
 
 
 class Pieces(NamedTuple):
-    """A track as the model sees it: in P pieces, such as windows of its sound; mostly in one.
+    """A track as the model reads it: in P pieces, such as windows of its sound; often only one.
 
     Attributes:
         present: encoder name → [P] bool.
         encoded: encoder name → [P, dim].
-        values: encoder name → [P, F], of those whose features have names.
+        values: encoder name → [P, F], for encoders whose features have names.
     """
 
     present: dict[str, Tensor]
@@ -110,11 +109,11 @@ class Pieces(NamedTuple):
     values: dict[str, Tensor]
 
 
-class Way(NamedTuple):
+class FeaturePath(NamedTuple):
     """How an encoder's named features reach fusion.
 
     Attributes:
-        names: F names; one that comes several times is one attribute.
+        names: F names; features of the same name are one attribute.
         baseline: [F].
         values: [P, F], the track's own.
         vectors: features [T, P, F] → vectors for fusion, [T, P or 1, dim].
@@ -126,15 +125,15 @@ class Way(NamedTuple):
     vectors: Callable[[Tensor], Tensor]
 
 
-def named(model: Net) -> list[str]:
+def encoders_with_names(model: Net) -> list[str]:
     """The encoders whose features have names."""
     return [name for name, encoder in _encoders(model) if encoder.feature_names()]
 
 
 def collect(model: Net, batches: Iterable[Batch]) -> dict[str, Pieces]:
     """Encode the content of a few tracks. → track id → its pieces."""
-    found: dict[str, list[Pieces]] = {}
-    kept = named(model)
+    by_track: dict[str, list[Pieces]] = {}
+    with_names = encoders_with_names(model)
     with torch.no_grad():
         for batch in batches:
             inputs = batch.to(model.device).inputs
@@ -143,154 +142,179 @@ def collect(model: Net, batches: Iterable[Batch]) -> dict[str, Pieces]:
                 piece = Pieces(
                     {name: m.present[row : row + 1] for name, m in inputs.items()},
                     {name: vectors[row : row + 1] for name, vectors in encoded.items()},
-                    {name: inputs[name].values[row : row + 1] for name in kept},
+                    {name: inputs[name].values[row : row + 1] for name in with_names},
                 )
-                found.setdefault(track, []).append(piece)
-    return {track: Pieces(*map(_joined, *pieces)) for track, pieces in found.items()}
+                by_track.setdefault(track, []).append(piece)
+    return {
+        track: Pieces(
+            _concatenated([piece.present for piece in pieces]),
+            _concatenated([piece.encoded for piece in pieces]),
+            _concatenated([piece.values for piece in pieces]),
+        )
+        for track, pieces in by_track.items()
+    }
 
 
-def own_ways(model: Net, pieces: Pieces) -> dict[str, Way]:
-    """The ways of the features that the model reads itself. → encoder name → way."""
-    ways = {}
-    for name, encoder in _encoders(model):
-        if name in pieces.values:
-            ways[name] = _way(encoder, pieces.values[name])
-    return ways
+def own_paths(model: Net, pieces: Pieces) -> dict[str, FeaturePath]:
+    """The paths of the features that the model reads itself. → encoder name → path."""
+    return {
+        name: _path(encoder, pieces.values[name])
+        for name, encoder in _encoders(model)
+        if name in pieces.values
+    }
 
 
-def way_through(
+def path_through(
     nets: Sequence[tuple[Net, Pieces]],
     name: str,
     what: Literal["factors", "embedding"],
     head: Net,
-) -> Way:
-    """The way through the nets of a first stage, whose mean output the second stage reads.
+) -> FeaturePath:
+    """The path through the nets of a first stage, whose mean output the second stage reads.
 
     Args:
         nets: each with what it reads of the track.
-        name: of the nets' only encoder, and of the head's that reads their output.
+        name: of the nets' only encoder, and of the head's encoder that reads their output.
         what: what the head reads: the `factors` that they predict, or their `embedding`.
         head: the second stage's model.
     """
-    # Side by side, for each net may have learnt names of its own; alike ones are added up later.
-    parts = [_way(_encoder(net, name), pieces.values[name]) for net, pieces in nets]
-    widths, reads = [len(part.baseline) for part in parts], _encoder(head, name)
+    # Side by side, as each net may have learnt names of its own; equal names are added up later.
+    paths = [_path(_encoder(net, name), pieces.values[name]) for net, pieces in nets]
+    widths, reader = [len(path.baseline) for path in paths], _encoder(head, name)
 
     def vectors(features: Tensor) -> Tensor:
-        made = []
+        outputs = []
         for (net, _), part in zip(nets, features.split(widths, dim=2), strict=True):
             rows = part.flatten(0, 1)
             inputs = {name: Modality(rows, rows.new_ones(len(rows), dtype=torch.bool))}
-            out = net.predict(inputs) if what == "factors" else net.encode(inputs)[name]
-            made.append(out.unflatten(0, part.shape[:2]).mean(1))
-        return reads.encode(torch.stack(made).mean(0))[:, None]
+            output = net.predict(inputs) if what == "factors" else net.encode(inputs)[name]
+            outputs.append(output.unflatten(0, part.shape[:2]).mean(1))
+        return reader.encode(torch.stack(outputs).mean(0))[:, None]
 
-    return Way(
-        [called for part in parts for called in part.names],
-        torch.cat([part.baseline for part in parts]),
-        torch.cat([part.values for part in parts], dim=1),
+    return FeaturePath(
+        [feature for path in paths for feature in path.names],
+        torch.cat([path.baseline for path in paths]),
+        torch.cat([path.values for path in paths], dim=1),
         vectors,
     )
 
 
-def explain(model: Net, pieces: Pieces, likeness: Likeness, ways: Mapping[str, Way]) -> Why:
-    """Say what each modality of a track adds to its score.
+def explain(
+    model: Net, pieces: Pieces, similarity: Similarity, paths: Mapping[str, FeaturePath]
+) -> Why:
+    """Divide the score of a track among its modalities and their attributes.
 
     Args:
         model: in eval mode; it predicts factors.
         pieces: the track's content.
-        likeness: of a predicted vector to what is asked for: the score.
-        ways: encoder name → the way of its named features.
+        similarity: of a predicted vector to the query: the score.
+        paths: encoder name → the path of its named features.
 
     Returns:
-        Shares that add up to the score of the track's predicted vector. What is not
-        there is missing as in training; of a track of which nothing is known the score is 0.
+        Shares that add up to the score of the track's predicted vector. A modality outside a
+        subset is missing as in training; a track without any modality has the score 0.
 
     Raises:
-        InputError: the track has more than `MOST` modalities.
+        InputError: the track has more than `MAX_MODALITIES` modalities.
     """
-    players = [name for name, there in pieces.present.items() if there.any()]
-    if len(players) > MOST:
+    players = [name for name, present in pieces.present.items() if present.any()]
+    if len(players) > MAX_MODALITIES:
         raise InputError(
             f"this track has {len(players)} modalities ({', '.join(players)}); the shares of at "
-            f"most {MOST} can be told apart, as every subset of them is tried"
+            f"most {MAX_MODALITIES} can be told apart, as every subset of them is tried"
         )
     with torch.no_grad():
-        values = {
-            some: _score(model, pieces, likeness, some).item() if some else 0.0
-            for some in subsets(players)
+        scores = {
+            subset: _score(model, pieces, similarity, subset).item() if subset else 0.0
+            for subset in subsets(players)
         }
     shares = []
-    for name, value in shapley(values).items():
-        if name not in ways:
+    for name, value in shapley(scores).items():
+        if name not in paths:
             shares.append(Share(name, value, None, {}))
             continue
-        added = _attributes(model, pieces, likeness, name, players, ways[name])
-        shares.append(Share(name, value, value - sum(added.values()), added))
+        attributes = _attributes(model, pieces, similarity, name, players, paths[name])
+        shares.append(Share(name, value, value - sum(attributes.values()), attributes))
     return Why("content", sorted(shares, key=lambda share: -abs(share.value)))
 
 
 def _attributes(
-    model: Net, pieces: Pieces, likeness: Likeness, name: str, players: list[str], way: Way
+    model: Net,
+    pieces: Pieces,
+    similarity: Similarity,
+    name: str,
+    players: list[str],
+    path: FeaturePath,
 ) -> dict[str, float]:
     """What each feature adds to its modality's share, the largest first."""
     others = subsets([player for player in players if player != name])
 
     def share(features: Tensor) -> Tensor:
-        """[T, P, F] → [T], but for what the others reach without this modality."""
-        vectors = way.vectors(features)
+        """[T, P, F] → [T], the modality's share plus what doesn't depend on its features."""
+        vectors = {name: path.vectors(features)}
         scores = [
-            weight(len(some), len(players))
-            * _score(model, pieces, likeness, some | {name}, {name: vectors})
-            for some in others
+            weight(len(subset), len(players))
+            * _score(model, pieces, similarity, subset | {name}, vectors)
+            for subset in others
         ]
         return torch.stack(scores).sum(0)
 
-    added: dict[str, float] = {}
-    parts = integrated_gradients(share, way.values, way.baseline)
-    for called, part in zip(way.names, parts.tolist(), strict=True):
-        added[called] = added.get(called, 0.0) + part
-    return dict(sorted(((n, v) for n, v in added.items() if v), key=lambda item: -abs(item[1])))
+    parts = integrated_gradients(share, path.values, path.baseline)
+    attributes: dict[str, float] = {}
+    for feature, part in zip(path.names, parts.tolist(), strict=True):
+        attributes[feature] = attributes.get(feature, 0.0) + part
+    largest_first = sorted(attributes.items(), key=lambda item: -abs(item[1]))
+    return {feature: value for feature, value in largest_first if value}
 
 
 def _score(
     model: Net,
     pieces: Pieces,
-    likeness: Likeness,
-    there: Collection[str],
-    instead: Mapping[str, Tensor] | None = None,
+    similarity: Similarity,
+    modalities: Collection[str],
+    replacements: Mapping[str, Tensor] | None = None,
 ) -> Tensor:
-    """The score if only some modalities are there; `instead`: [T, P or 1, dim] for own vectors.
+    """The score of a track that has only some of its modalities.
+
+    Args:
+        model: predicts factors.
+        pieces: the track's content.
+        similarity: of vectors to the query.
+        modalities: at least one that the track has.
+        replacements: encoder name → vectors [T, P or 1, dim] in place of the track's own.
 
     Returns:
-        [T]; T is 1 without `instead`.
+        [T]; T is 1 without replacements.
     """
-    instead = instead or {}
-    (count,) = {len(vectors) for vectors in instead.values()} or {1}
+    replacements = replacements or {}
+    count = max((len(vectors) for vectors in replacements.values()), default=1)
     length = len(next(iter(pieces.present.values())))
     present, encoded = {}, {}
     for name, encoder in _encoders(model):
-        mask = pieces.present[name] & (name in there)
-        vectors = instead.get(name, pieces.encoded[name][None])
+        mask = pieces.present[name] & (name in modalities)
+        vectors = replacements.get(name, pieces.encoded[name][None])
         vectors = torch.where(mask[:, None], vectors, encoder.absent)
         present[name] = mask.repeat(count)
         encoded[name] = vectors.expand(count, length, -1).flatten(0, 1)
-    out = model.target.output(model.fusion(encoded, present)).unflatten(0, (count, length))
-    # As in a prediction: the mean over the pieces of which anything is known.
-    known = torch.stack([pieces.present[name] for name in there]).any(0)
-    return likeness(out[:, known].mean(1))
+    outputs = model.target.output(model.fusion(encoded, present)).unflatten(0, (count, length))
+    # As in a prediction: the mean over the pieces that have any of the modalities.
+    with_content = torch.stack([pieces.present[name] for name in modalities]).any(0)
+    return similarity(outputs[:, with_content].mean(1))
 
 
-def _way(encoder: Encoder, values: Tensor) -> Way:
+def _path(encoder: Encoder, values: Tensor) -> FeaturePath:
+    """The path of features that the encoder reads itself."""
+
     def vectors(features: Tensor) -> Tensor:
         encoded: Tensor = encoder.encode(features.flatten(0, 1)).unflatten(0, features.shape[:2])
         return encoded
 
     baseline = encoder.feature_baseline().to(values.device)
-    return Way(encoder.feature_names() or [], baseline, values, vectors)
+    return FeaturePath(encoder.feature_names() or [], baseline, values, vectors)
 
 
-def _joined(*parts: dict[str, Tensor]) -> dict[str, Tensor]:
+def _concatenated(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Tensors of the same name, piece after piece."""
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
@@ -306,15 +330,15 @@ def _line(share: Share) -> str:
     if share.base is None:
         return f"{share.modality} {_signed(share.value)}"
     attributes = list(share.attributes.items())
-    said = [("base", share.base), *attributes[:SHOWN]]
-    if rest := attributes[SHOWN:]:
-        said.append(("… others", sum(value for _, value in rest)))
-    inside = ", ".join(f"{name} {_signed(value)}" for name, value in said)
+    parts = [("base", share.base), *attributes[:MAX_ATTRIBUTES]]
+    if rest := attributes[MAX_ATTRIBUTES:]:
+        parts.append(("… others", sum(value for _, value in rest)))
+    inside = ", ".join(f"{name} {_signed(value)}" for name, value in parts)
     return f"{share.modality} {_signed(share.value)} ({inside})"
 
 
 def _signed(value: float) -> str:
-    """With its sign, and as many digits as the similarity is printed with.
+    """With its sign, and with as many digits as the similarity is printed.
 
     >>> _signed(0.1234), _signed(-0.5), _signed(-0.0001)
     ('+0.123', '−0.500', '+0.000')

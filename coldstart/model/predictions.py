@@ -1,4 +1,4 @@
-"""Outputs by track: collecting pieces into tracks, and the `predictions/` folder of a run."""
+"""Outputs by track: from pieces to tracks, and the `predictions/` folder of a run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from zlib import crc32
 import numpy as np
 import polars as pl
 import torch
-from lightning.fabric.utilities import move_data_to_device
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
@@ -21,6 +20,8 @@ from coldstart.errors import InputError
 from coldstart.files import StrPath, atomic_folder
 from coldstart.model.net import Net
 from coldstart.tables import write_table
+
+NO_TRACKS = "no track of these shards has any of what the model reads"
 
 
 class Predictions(NamedTuple):
@@ -35,12 +36,16 @@ class Predictions(NamedTuple):
     values: Tensor
 
     def save(self, folder: StrPath, tracks: Sequence[dict[str, Any]]) -> None:
-        """Write vectors.safetensors, and tracks.parquet with what is known of each row's track.
+        """Write vectors.safetensors, and tracks.parquet with the track of each row.
 
-        Never one without the other.
+        Both files or neither are written.
+
+        Args:
+            folder: to write to.
+            tracks: of the dataset, with whatever it says about each.
         """
-        about = {track["track_id"]: track for track in tracks}
-        rows = [about[track] for track in self.track_ids]
+        by_id = {track["track_id"]: track for track in tracks}
+        rows = [by_id[track] for track in self.track_ids]
         with atomic_folder(folder) as new:
             save_file({"vectors": self.values.contiguous()}, new / "vectors.safetensors")
             write_table(new / "tracks.parquet", pl.DataFrame(rows, infer_schema_length=None))
@@ -58,20 +63,20 @@ class TrackMeans:
 
     >>> means = TrackMeans()
     >>> means.add(["a", "a", "b"], torch.tensor([[0.0], [4.0], [5.0]]))
-    >>> means.done()
+    >>> means.predictions()
     Predictions(track_ids=['a', 'b'], values=tensor([[2.],
             [5.]]))
     """
 
     def __init__(self) -> None:
-        self.seen: dict[str, int] = {}
+        self.rows: dict[str, int] = {}
         self.sums: list[Tensor] = []
         self.counts: list[int] = []
 
     def add(self, track_ids: Sequence[str], values: Tensor) -> None:
         """Add a batch: B ids, [B, K]."""
         for track, value in zip(track_ids, values.float().cpu(), strict=True):
-            row = self.seen.setdefault(track, len(self.sums))
+            row = self.rows.setdefault(track, len(self.sums))
             if row == len(self.sums):
                 self.sums.append(value.clone())
                 self.counts.append(1)
@@ -79,74 +84,88 @@ class TrackMeans:
                 self.sums[row] += value
                 self.counts[row] += 1
 
-    def take(self, leave: Collection[str]) -> Predictions | None:
-        """Take out the means of all tracks but these, of which pieces are still to come."""
-        taken, left = TrackMeans(), TrackMeans()
-        for track, row in self.seen.items():
-            to = left if track in leave else taken
-            to.seen[track] = len(to.sums)
-            to.sums.append(self.sums[row])
-            to.counts.append(self.counts[row])
-        self.seen, self.sums, self.counts = left.seen, left.sums, left.counts
-        return taken.done() if taken.seen else None
+    def __len__(self) -> int:
+        """How many tracks there are so far."""
+        return len(self.rows)
 
-    def done(self) -> Predictions:
-        """The means, in the order in which tracks first came.
+    def take(self, incomplete: Collection[str]) -> Predictions | None:
+        """Remove and return the means of all tracks but these, whose pieces are not all read."""
+        complete, rest = TrackMeans(), TrackMeans()
+        for track, row in self.rows.items():
+            destination = rest if track in incomplete else complete
+            destination.rows[track] = len(destination.sums)
+            destination.sums.append(self.sums[row])
+            destination.counts.append(self.counts[row])
+        self.rows, self.sums, self.counts = rest.rows, rest.sums, rest.counts
+        return complete.predictions() if len(complete) else None
+
+    def predictions(self) -> Predictions:
+        """The means, in the order in which tracks were first added.
 
         Raises:
-            InputError: nothing came.
+            InputError: there are no tracks.
         """
         if not self.sums:
-            raise InputError("no track of these shards has any of what the model reads")
+            raise InputError(NO_TRACKS)
         values = torch.stack(self.sums) / torch.tensor(self.counts)[:, None]
-        return Predictions(list(self.seen), values)
+        return Predictions(list(self.rows), values)
 
 
-def joined(parts: Sequence[Predictions], tracks: Sequence[Mapping[str, Any]]) -> Predictions:
-    """Predictions of several sets of tracks as one, in the order of these tracks.
+def join(parts: Sequence[Predictions], tracks: Sequence[Mapping[str, Any]]) -> Predictions:
+    """Predictions of several sets of tracks as one, in the order of the dataset's tracks.
 
-    So what is made of it doesn't hang on how many processes there were.
+    So the result doesn't depend on the number of processes.
+
+    Args:
+        parts: one or more.
+        tracks: of the dataset.
 
     Raises:
-        InputError: there is nothing.
+        InputError: there are no parts.
     """
     if not parts:
-        TrackMeans().done()  # says so
+        raise InputError(NO_TRACKS)
     ids = [track for part in parts for track in part.track_ids]
-    place = {track["track_id"]: i for i, track in enumerate(tracks)}
-    order = sorted(range(len(ids)), key=lambda row: place[ids[row]])
+    position = {track["track_id"]: i for i, track in enumerate(tracks)}
+    order = sorted(range(len(ids)), key=lambda row: position[ids[row]])
     values = torch.cat([part.values for part in parts])
     return Predictions([ids[row] for row in order], values[order])
 
 
 class OnePiece:
-    """Keeps one piece of each track, drawn at random: what a single patch gives.
+    """Keeps the output of one piece of each track, drawn at random.
 
-    The draw hangs on the track and the piece's number alone, so it is the same however many
+    The draw depends on the track and the piece's number alone, so it is the same however many
     processes read the data.
 
-    >>> drawn = OnePiece()
-    >>> drawn.add(["a", "b"], torch.tensor([[1.0], [2.0]]))
-    >>> drawn.done().values.tolist()
+    >>> single = OnePiece()
+    >>> single.add(["a", "b"], torch.tensor([[1.0], [2.0]]))
+    >>> single.predictions().values.tolist()
     [[1.0], [2.0]]
     """
 
     def __init__(self) -> None:
-        self.kept: dict[str, Tensor] = {}
-        self.best: dict[str, int] = {}
-        self.seen: dict[str, int] = {}
+        self.outputs: dict[str, Tensor] = {}
+        self.lots: dict[str, int] = {}  # the highest one of the track's pieces so far
+        self.counts: dict[str, int] = {}
 
     def add(self, track_ids: Sequence[str], values: Tensor) -> None:
         """Add a batch: B ids, [B, K]."""
         for track, value in zip(track_ids, values.float().cpu(), strict=True):
-            number = self.seen[track] = self.seen.get(track, 0) + 1
+            number = self.counts.get(track, 0) + 1
+            self.counts[track] = number
             lot = crc32(f"{track}/{number}".encode())
-            if lot >= self.best.get(track, 0):
-                self.best[track], self.kept[track] = lot, value.clone()
+            if lot >= self.lots.get(track, 0):
+                self.lots[track] = lot
+                self.outputs[track] = value.clone()
 
-    def done(self) -> Predictions:
-        """One vector a track, in the order in which tracks first came."""
-        return Predictions(list(self.kept), torch.stack(list(self.kept.values())))
+    def __len__(self) -> int:
+        """How many tracks there are so far."""
+        return len(self.outputs)
+
+    def predictions(self) -> Predictions:
+        """One vector for each track, in the order in which tracks were first added."""
+        return Predictions(list(self.outputs), torch.stack(list(self.outputs.values())))
 
 
 def by_track(batches: Iterable[Batch], output: Callable[[Batch], Tensor]) -> Predictions:
@@ -155,16 +174,16 @@ def by_track(batches: Iterable[Batch], output: Callable[[Batch], Tensor]) -> Pre
     with torch.inference_mode():
         for batch in batches:
             means.add(batch.track_ids, output(batch))
-    return means.done()
+    return means.predictions()
 
 
-def predicted(model: Net, batches: Iterable[Batch]) -> Predictions:
-    """A model's outputs by track, in eval mode, computed where the model is.
+def predict_batches(model: Net, batches: Iterable[Batch]) -> Predictions:
+    """A model's outputs by track, in eval mode, computed on the model's device.
 
     Tracks that have none of the model's inputs are left out.
 
     Raises:
-        InputError: that leaves none.
+        InputError: no track has any of them.
     """
     means, training = TrackMeans(), model.training
     model.eval()
@@ -172,13 +191,13 @@ def predicted(model: Net, batches: Iterable[Batch]) -> Predictions:
         # Not inference_mode: a net that keeps tables of its own may be trained again afterwards.
         with torch.no_grad():
             for batch in tqdm(batches, desc="predicting", unit="batch", file=sys.stderr):
-                outputs = model.predict_step(move_data_to_device(batch, model.device))
+                outputs = model.predict_step(batch.to(model.device))
                 means.add(outputs.track_ids, outputs.values)
     finally:
         model.train(training)
-    return means.done()
+    return means.predictions()
 
 
 def as_array(values: Tensor) -> np.ndarray[Any, Any]:
-    """A float32 array on the CPU."""
+    """The values as a float32 array on the CPU."""
     return values.detach().float().cpu().numpy()

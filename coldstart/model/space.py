@@ -13,14 +13,13 @@ from coldstart.factors.factors import Factors
 from coldstart.model.predictions import Predictions
 
 
-class Known(NamedTuple):
+class TrackPlaces(NamedTuple):
     """All tracks that have a place in the space.
 
     Attributes:
         track_ids: N ids, warm ones first.
-        vectors: [N, K]; of a warm track where its plays put it, of a cold one where its content
-            does.
-        warm: [N] whether the factorisation has seen it.
+        vectors: [N, K]; of a warm track its factors, of a cold one what its content predicts.
+        warm: [N] whether the track was factorised.
     """
 
     track_ids: list[str]
@@ -28,20 +27,20 @@ class Known(NamedTuple):
     warm: NDArray[np.bool_]
 
 
-def known_tracks(predicted: Predictions, factors: Factors | None) -> Known:
-    """Warm tracks first, then those of which only the content is known.
+def track_places(predictions: Predictions, factors: Factors | None) -> TrackPlaces:
+    """The places of all tracks: warm ones first, then those that have only their content.
 
     Args:
-        predicted: vectors of tracks, from their content.
+        predictions: vectors of tracks, from their content.
         factors: those that the model was trained on; without them every track is cold.
     """
     if factors is None:
-        none_warm = np.zeros(len(predicted.track_ids), bool)
-        return Known(predicted.track_ids, predicted.values, none_warm)
-    seen = np.flatnonzero(~factors.folded)
-    warm_ids = [factors.track_ids[i] for i in seen]
+        none_warm = np.zeros(len(predictions.track_ids), bool)
+        return TrackPlaces(predictions.track_ids, predictions.values, none_warm)
+    warm = np.flatnonzero(~factors.folded)
+    warm_ids = [factors.track_ids[row] for row in warm]
     warm_set = set(warm_ids)
-    cold = [i for i, track in enumerate(predicted.track_ids) if track not in warm_set]
-    ids = [*warm_ids, *(predicted.track_ids[i] for i in cold)]
-    vectors = torch.cat([torch.from_numpy(factors.tracks[seen]), predicted.values[cold]])
-    return Known(ids, vectors, np.arange(len(ids)) < len(warm_ids))
+    cold = [row for row, track in enumerate(predictions.track_ids) if track not in warm_set]
+    ids = [*warm_ids, *(predictions.track_ids[row] for row in cold)]
+    vectors = torch.cat([torch.from_numpy(factors.tracks[warm]), predictions.values[cold]])
+    return TrackPlaces(ids, vectors, np.arange(len(ids)) < len(warm_ids))

@@ -1,4 +1,4 @@
-"""What a fitted model does for its user in Python; `ColdStart` takes these functions as methods."""
+"""What a fitted model can do in Python: `ColdStart` has these functions as methods."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from coldstart.data.datamodule import ColdStartData
 from coldstart.errors import InputError
 from coldstart.factors.factors import Factors
 from coldstart.files import StrPath
-from coldstart.model.explain import Likeness, Why, collect, explain, own_ways
+from coldstart.model.explain import Similarity, Why, collect, explain, own_paths
 from coldstart.model.net import Net
-from coldstart.model.predictions import Predictions, predicted
+from coldstart.model.predictions import Predictions, predict_batches
 from coldstart.retrieval.query import Candidates, Recommendation, Vector, answer
 from coldstart.shards.reading import Shards
-
-SPLITS = ["train", "val", "test"]
+from coldstart.tables import SPLITS
 
 
 def embed(
@@ -26,8 +25,8 @@ def embed(
 ) -> Predictions:
     """Predict tracks' places in collaborative-filtering space from their content.
 
-    Runs in eval mode, on the device that the model is on. Of a track that comes in pieces (audio
-    in windows) the mean over all pieces is returned.
+    Runs in eval mode, on the model's device. A track that comes in pieces (audio in windows) gets
+    the mean over all its pieces.
 
     Args:
         model: a built one.
@@ -47,18 +46,18 @@ def embed(
     """
     data = _open(model, shards, factors)
     if tracks is None:
-        return predicted(model, data.batches(SPLITS))
-    wanted = list(dict.fromkeys([tracks] if isinstance(tracks, str) else tracks))
-    there = {track["track_id"] for track in data.shards.all_tracks()}
-    if strange := [track for track in wanted if track not in there]:
+        return predict_batches(model, data.batches(SPLITS))
+    named = list(dict.fromkeys([tracks] if isinstance(tracks, str) else tracks))
+    in_shards = {track["track_id"] for track in data.shards.all_tracks()}
+    if unknown := [track for track in named if track not in in_shards]:
         raise InputError(
-            f"{data.shards.folder}: there is no track {strange[0]!r} ({len(strange):,} of the "
-            f"{len(wanted):,} named are not there)"
+            f"{data.shards.folder}: there is no track {unknown[0]!r} ({len(unknown):,} of the "
+            f"{len(named):,} named are not there)"
         )
-    made = predicted(model, data.batches(SPLITS, only=wanted))
-    at = {track: row for row, track in enumerate(made.track_ids)}
-    known = [track for track in wanted if track in at]
-    return Predictions(known, made.values[[at[track] for track in known]])
+    predictions = predict_batches(model, data.batches(SPLITS, only=named))
+    row_of = {track: row for row, track in enumerate(predictions.track_ids)}
+    with_inputs = [track for track in named if track in row_of]
+    return Predictions(with_inputs, predictions.values[[row_of[track] for track in with_inputs]])
 
 
 def recommend(
@@ -77,7 +76,7 @@ def recommend(
     """Recommend tracks like a track, for a user, or near any vector of the space, by cosine;
     for a user of a model in which lengths count, by dot product.
 
-    A warm track is where its plays put it, a cold one where its content puts it: both in the same
+    A warm track's place is given by its plays, a cold one's by its content: both are in the same
     space, so they can be compared.
 
     Args:
@@ -89,31 +88,32 @@ def recommend(
         user: id of a listener; tracks that they have played are left out.
         vector: [K], such as a row of what `embed` gives, or the mean of several.
         k: how many.
-        candidates: `cold`: tracks that the factorisation hasn't seen; `warm`: those it has; `all`;
-            or ids of tracks.
-        embedded: what `embed` gave for these shards, so that many questions compute it once.
+        candidates: `cold`: tracks that were not factorised; `warm`: those that were; `all`; or ids
+            of tracks.
+        embedded: the result of `embed` for these shards, so that several queries compute it once.
         why: say what each modality of a cold track added to its similarity, and which attributes;
-            behind vectors that nets of a first stage made, only the verb sees attributes.
+            where nets of a first stage compute a modality's vectors, only the verb `recommend`
+            knows its attributes.
 
     Returns:
         At most k recommendations, best first; `plays` is 0 without factors.
 
     Raises:
-        InputError: not one query, an unknown one, nothing to choose from, other factors than the
-            model's, or as in `embed`.
+        InputError: not exactly one query, an unknown one, nothing to choose from, other factors
+            than the model's, or as in `embed`.
     """
     data = _open(model, shards, factors)
 
     def predict() -> Predictions:
-        return embedded or predicted(model, data.batches(SPLITS))
+        return embedded or predict_batches(model, data.batches(SPLITS))
 
-    def reasons(likeness: Likeness, ids: list[str]) -> dict[str, Why]:
+    def reasons(similarity: Similarity, ids: list[str]) -> dict[str, Why]:
         training = model.training
         model.eval()
         try:
             tracks = collect(model, data.batches(SPLITS, only=ids))
             return {
-                track: explain(model, pieces, likeness, own_ways(model, pieces))
+                track: explain(model, pieces, similarity, own_paths(model, pieces))
                 for track, pieces in tracks.items()
             }
         finally:
@@ -135,7 +135,7 @@ def recommend(
 def _open(
     model: Net, shards: Shards | StrPath, factors: Factors | StrPath | None = None
 ) -> ColdStartData:
-    """A dataset that this model can read, with its readers lent."""
+    """A dataset that this model can read, set up with the model's readers."""
     data = ColdStartData(str(shards.folder if isinstance(shards, Shards) else shards), None)
     if factors is not None:
         data.factors = factors if isinstance(factors, Factors) else Factors.load(factors)

@@ -11,22 +11,22 @@ from coldstart.factors.factors import Factors
 from coldstart.shards.reading import Shards
 
 HEAD = 0.8
-"""The most-played tracks that make up this share of all plays are the head; the others are the
-long tail."""
+"""The most-played tracks that make up this share of all plays are the head; the rest are the long
+tail."""
 
 
 class Track(NamedTuple):
-    """A track, and where it lies on the popularity curve.
+    """A track, and its place on the popularity curve.
 
     Attributes:
         track_id: its id.
         title: its title; empty if the shards don't have the track.
         artist: its artist.
-        plays: in the listening log (explicit: how many rated it), held-out tracks' too.
+        plays: in the listening log (explicit: how many users rated it), also of held-out tracks.
         popularity_rank: among all tracks, 1 = most played; equals share the best rank.
         played_more: share of all tracks that are played more than this one, 0..1.
         long_tail: whether it is outside the most-played tracks that make up 80 % of all plays.
-        cold: whether the factorisation never saw it: held out, or nobody played it.
+        cold: whether it wasn't factorised: it was held out, or nobody played it.
     """
 
     track_id: str
@@ -41,8 +41,8 @@ class Track(NamedTuple):
 
 def tracks_by_id(shards: Shards, factors: Factors) -> dict[str, Track]:
     """Every track of the shards and the factors, by id."""
-    about = {track["track_id"]: track for track in shards.all_tracks()}
-    ids = list(dict.fromkeys([*about, *factors.track_ids]))
+    in_shards = {track["track_id"]: track for track in shards.all_tracks()}
+    ids = list(dict.fromkeys([*in_shards, *factors.track_ids]))
     rows = factors.rows(ids)
     explicit = factors.about["algorithm"] == "explicit"
     log = factors.listens.getnnz(axis=0) if explicit else factors.plays
@@ -52,8 +52,8 @@ def tracks_by_id(shards: Shards, factors: Factors) -> dict[str, Track]:
     return {
         track: Track(
             track,
-            about.get(track, {}).get("title") or "",
-            about.get(track, {}).get("artist") or "",
+            in_shards.get(track, {}).get("title") or "",
+            in_shards.get(track, {}).get("artist") or "",
             int(plays[i]),
             int(rank[i]),
             (int(rank[i]) - 1) / len(ids),
@@ -74,11 +74,11 @@ def popularity_rank(plays: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def head_plays(plays: NDArray[np.float64]) -> float:
-    """What the least played track of the head has: of equals, all are in the head.
+    """Plays of the least played track of the head; tracks with as many are in the head, too.
 
     >>> head_plays(np.array([1.0, 50.0, 30.0, 10.0, 10.0, 2.0]))
     10.0
     """
-    most_first = np.sort(plays)[::-1]
-    reached = np.cumsum(most_first) / max(1.0, plays.sum()) >= HEAD
-    return float(most_first[reached.argmax()]) if reached.any() else 0.0
+    descending = np.sort(plays)[::-1]
+    complete = np.cumsum(descending) / max(1.0, plays.sum()) >= HEAD
+    return float(descending[complete.argmax()]) if complete.any() else 0.0

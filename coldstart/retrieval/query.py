@@ -14,17 +14,18 @@ from torch.nn import functional as F
 from coldstart.data.datamodule import ColdStartData
 from coldstart.errors import InputError, one_of
 from coldstart.factors.factors import Factors
-from coldstart.model.explain import BY_PLAYS, Explain, Likeness, Why
+from coldstart.model.explain import BY_PLAYS, Explain, Similarity, Why
 from coldstart.model.net import Net
 from coldstart.model.predictions import Predictions
-from coldstart.model.space import Known, known_tracks
+from coldstart.model.space import TrackPlaces, track_places
 from coldstart.ranking import top_k
 from coldstart.targets.track_factors import TrackFactors
 
 Candidates = Literal["cold", "warm", "all"]
-
+"""Tracks that may be recommended, by whether they were factorised."""
 
 Vector = Tensor | NDArray[np.floating] | Sequence[float]
+"""A query: a vector [K] of the space."""
 
 
 class Recommendation(NamedTuple):
@@ -35,11 +36,11 @@ class Recommendation(NamedTuple):
         track_id: its id.
         title: its title.
         artist: its artist.
-        plays: in the listening log; a held-out track's were hidden from the factorisation.
+        plays: in the listening log; a held-out track's plays were hidden from the factorisation.
         similarity: cosine between the query's vector and the track's, -1..1; for a user of a model
             in which lengths count, the dot product: how much they are predicted to like it, about
             0..1 with implicit factors.
-        why: what the track's content added to it, if that was asked.
+        why: what the track's content added to the similarity, if that was asked for.
     """
 
     rank: int
@@ -69,14 +70,14 @@ def answer(
 
     Args:
         model: it must predict factors.
-        data: the shards that say what tracks are called, and the factors, if any.
-        predict: gives the predicted vectors; called once the question has been checked.
+        data: the shards with the tracks' titles and artists, and the factors, if any.
+        predict: returns the predicted vectors; called after the arguments have been checked.
         like: id of a track.
         user: id of a listener; tracks that they have played are left out.
         vector: [K].
         k: how many.
         candidates: `cold`, `warm` or `all`, or ids of tracks.
-        explain: says why the cold ones among the best were found; a warm one's plays decide.
+        explain: explains the scores of the cold ones among the best; warm ones have only plays.
 
     Returns:
         At most k, best first.
@@ -95,81 +96,93 @@ def answer(
             f"this model predicts {type(model.target).__name__}; it doesn't predict factors, so it "
             "can't recommend"
         )
-    known = known_tracks(predict(), data.factors)
-    leave_out: set[str] = set()
+    places = track_places(predict(), data.factors)
+    excluded: set[str] = set()
     if like is not None:
-        query, leave_out = _like(known, like, model, data), {like}
+        query, excluded = _place_of(places, like, model, data), {like}
     elif user is not None:
-        query, leave_out = _taste(user, data.factors)
+        query, excluded = _taste(user, data.factors)
     else:
-        query = _direction(vector, known.vectors.shape[1])
-    chosen = _choose(known, candidates, data)
-    rows = np.array([i for i in chosen if known.track_ids[i] not in leave_out], dtype=np.int64)
+        query = _direction(vector, places.vectors.shape[1])
+    rows = _candidate_rows(places, candidates, data)
+    rows = np.array([row for row in rows if places.track_ids[row] not in excluded], dtype=np.int64)
     if len(rows) == 0:
         kind = f"{candidates} track" if isinstance(candidates, str) else "track of those named"
         raise InputError(
             f"there is no {kind} to recommend in {data.shards.folder}; candidates `all` takes warm "
             "and cold ones"
         )
-    vectors = known.vectors[rows]
-    likeness = _dot_with(query) if user is not None and model.target.length else _cosine_to(query)
-    similarity = likeness(vectors)
-    best = next(top_k(lambda _: similarity[None], 1, len(rows), k))[1][0]
-    about = {track["track_id"]: track for track in data.shards.all_tracks()}
-    plays = data.factors.plays if data.factors else np.zeros(0)
-    factor_row = data.factors.row if data.factors else {}
-    cold = [known.track_ids[i] for i in rows[best.tolist()] if not known.warm[i]]
-    reasons = explain(likeness, cold) if explain and cold else {}
-    found = []
-    for rank, i in enumerate(best.tolist(), start=1):
-        track_id = known.track_ids[rows[i]]
-        track = about.get(track_id, {"title": "", "artist": ""})
-        row = factor_row.get(track_id)
-        found.append(
+    similarity = _dot_with(query) if user is not None and model.target.length else _cosine_to(query)
+    scores = similarity(places.vectors[rows])
+    best = _best(scores, k)
+    cold = [places.track_ids[row] for row in rows[best] if not places.warm[row]]
+    reasons = explain(similarity, cold) if explain and cold else {}
+    tracks = {track["track_id"]: track for track in data.shards.all_tracks()}
+    recommendations = []
+    for rank, i in enumerate(best, start=1):
+        track_id = places.track_ids[rows[i]]
+        track = tracks.get(track_id, {"title": "", "artist": ""})
+        recommendations.append(
             Recommendation(
                 rank,
                 track_id,
                 track["title"] or "",
                 track["artist"] or "",
-                int(plays[row]) if row is not None else 0,
-                round(float(similarity[i]), 4),
+                _plays(track_id, data.factors),
+                round(float(scores[i]), 4),
                 reasons.get(track_id, BY_PLAYS) if explain else None,
             )
         )
-    return found
+    return recommendations
 
 
-def _cosine_to(query: Tensor) -> Likeness:
+def _cosine_to(query: Tensor) -> Similarity:
     direction = F.normalize(query, dim=0)
     return lambda vectors: F.normalize(vectors, dim=1) @ direction.to(vectors)
 
 
-def _dot_with(query: Tensor) -> Likeness:
+def _dot_with(query: Tensor) -> Similarity:
     return lambda vectors: vectors @ query.to(vectors)
 
 
-def _choose(
-    known: Known, candidates: Candidates | Collection[str], data: ColdStartData
+def _best(scores: Tensor, k: int) -> list[int]:
+    """Positions of the k highest of these scores [N], best first."""
+    _, best = next(top_k(lambda _: scores[None], 1, len(scores), k))
+    positions: list[int] = best[0].tolist()
+    return positions
+
+
+def _plays(track: str, factors: Factors | None) -> int:
+    """Of a track in the listening log; 0 without factors."""
+    if factors is None or track not in factors.row:
+        return 0
+    return int(factors.plays[factors.row[track]])
+
+
+def _candidate_rows(
+    places: TrackPlaces, candidates: Candidates | Collection[str], data: ColdStartData
 ) -> NDArray[np.int64]:
-    """Rows of the candidates."""
+    """Rows of the candidates among all places."""
     if isinstance(candidates, str):
-        masks = {"cold": ~known.warm, "warm": known.warm, "all": np.ones_like(known.warm)}
+        masks = {"cold": ~places.warm, "warm": places.warm, "all": np.ones_like(places.warm)}
         return np.flatnonzero(masks[candidates])
     named = set(candidates)
-    there = named.intersection(known.track_ids)
-    if there != named:
-        strange = named - there - {track["track_id"] for track in data.shards.all_tracks()}
-        if strange:
+    with_place = named.intersection(places.track_ids)
+    if with_place != named:
+        unknown = named - with_place - {track["track_id"] for track in data.shards.all_tracks()}
+        if unknown:
             raise InputError(
-                f"{data.shards.folder}: there is no track {sorted(strange)[0]!r} among the "
+                f"{data.shards.folder}: there is no track {sorted(unknown)[0]!r} among the "
                 f"candidates' {len(named):,}"
             )
-    return np.array([i for i, track in enumerate(known.track_ids) if track in there], np.int64)
+    rows = [row for row, track in enumerate(places.track_ids) if track in with_place]
+    return np.array(rows, np.int64)
 
 
-def _like(known: Known, like: str, model: Net, data: ColdStartData) -> Tensor:
-    if like in known.track_ids:
-        return known.vectors[known.track_ids.index(like)]
+def _place_of(places: TrackPlaces, like: str, model: Net, data: ColdStartData) -> Tensor:
+    """The vector of a track."""
+    if like in places.track_ids:
+        return places.vectors[places.track_ids.index(like)]
     if any(track["track_id"] == like for track in data.shards.all_tracks()):
         raise InputError(
             f"nothing is known of track {like!r}: it has no plays, and none of what this model "
@@ -183,8 +196,8 @@ def _taste(user: str, factors: Factors | None) -> tuple[Tensor, set[str]]:
     if factors is None or user not in factors.user_ids:
         raise InputError(f"there is no user {user!r} in the factors")
     row = factors.user_ids.index(user)
-    heard = factors.listens[row]
-    played = {factors.track_ids[i] for i in heard.indices if not factors.folded[i]}
+    listens = factors.listens[row]
+    played = {factors.track_ids[i] for i in listens.indices if not factors.folded[i]}
     if not played:
         raise InputError(
             f"user {user!r} has no training listens, so nothing is known of their taste"
@@ -193,10 +206,11 @@ def _taste(user: str, factors: Factors | None) -> tuple[Tensor, set[str]]:
 
 
 def _direction(vector: Vector | None, width: int) -> Tensor:
-    made = torch.as_tensor(vector, dtype=torch.float32).detach().cpu()
-    if made.shape != (width,) or not made.isfinite().all() or not made.any():
+    """A vector that was passed, [width] on the CPU."""
+    query = torch.as_tensor(vector, dtype=torch.float32).detach().cpu()
+    if query.shape != (width,) or not query.isfinite().all() or not query.any():
         raise InputError(
-            f"vector: shape {tuple(made.shape)}; needed are {width} finite numbers, not all zero, "
+            f"vector: shape {tuple(query.shape)}; needed are {width} finite numbers, not all zero, "
             "such as a row of what `embed` gives"
         )
-    return made
+    return query

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
 from coldstart.errors import InputError
-from coldstart.evaluation.results import Row
-from coldstart.evaluation.results import caption
-from coldstart.evaluation.results import table
+from coldstart.evaluation.results import Results, Row, caption, read_results, results_of, table
 from coldstart.files import StrPath
 from coldstart.model.checkpoint import weights_id
 from coldstart.model.net import Net
 from coldstart.runs.config import read_config
 from coldstart.targets.track_factors import TrackFactors
-from collections.abc import Mapping
-from pathlib import Path
-from tabulate import tabulate
-from typing import Any
-import json
 
 TAGS = ("music", "recommendation", "cold-start", "music-information-retrieval")
-
 
 NO_RESULTS = (
     "There are none: this model was saved without the results of a test, so nothing is known here "
@@ -35,7 +33,7 @@ def card(
         model: a built one.
         results: of a test of this model: as `coldstart.test` returns them, a results.json, or the
             folder of a run. The floors and rivals of the test stand beside the model's figures.
-        name: what `from_pretrained` will be given.
+        name: the argument of `from_pretrained` in the example.
 
     Raises:
         InputError: the results are unreadable, not a test's, or of another model.
@@ -46,7 +44,7 @@ def card(
     figures = NO_RESULTS if results is None else _figures(model, _read(results))
     return (
         f"---\nlibrary_name: coldstart\ntags:\n{tags}\n---\n\n"
-        f"# {reads} → {predicts}\n\n{_what(model)}\n\n"
+        f"# {reads} → {predicts}\n\n{_description(model)}\n\n"
         f"## What it reads\n\n{_inputs(model)}\n\n"
         f"## Figures\n\n{figures}\n\n"
         f"## Use\n\n```python\nimport coldstart as cs\n\n"
@@ -56,7 +54,7 @@ def card(
     )
 
 
-def _what(model: Net) -> str:
+def _description(model: Net) -> str:
     facts, dim = model.facts.get("factors", {}), model.target.dim
     if not isinstance(model.target, TrackFactors):
         return (
@@ -80,23 +78,23 @@ def _what(model: Net) -> str:
 
 
 def _inputs(model: Net) -> str:
-    recipe = model.recipe()
-    rows = [
-        (name, part["class"], ", ".join(f"`{field}`" for field in model.lend().readers[name][0]))
-        for name, part in recipe["encoders"].items()
-    ]
-    made = [name for name, encoder in model.encoders.items() if encoder.precomputed]
+    recipe, readers = model.recipe(), model.lend().readers
+    rows = []
+    for name, part in recipe["encoders"].items():
+        fields, _ = readers[name]
+        rows.append((name, part["class"], ", ".join(f"`{field}`" for field in fields)))
+    precomputed = [name for name, encoder in model.encoders.items() if encoder.precomputed]
     lines = [
         tabulate(rows, headers=["input", "encoder", "field of the shards"], tablefmt="github"),
         "",
         f"Fusion: {recipe['fusion']['class']}. Parameters: {_parameters(model):,}. A track may "
         "lack some of the inputs; one that lacks all of them gets no vector.",
     ]
-    if made:
+    if precomputed:
         lines += [
             "",
-            f"{', '.join(made)}: vectors that other nets have computed, which are not part of this "
-            "model. Shards without them must get them first.",
+            f"{', '.join(precomputed)}: vectors that other nets have computed, which are not part "
+            "of this model. Shards without them must get them first.",
         ]
     return "\n".join(lines)
 
@@ -105,34 +103,29 @@ def _parameters(model: Net) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def _read(results: StrPath | Mapping[str, Any]) -> Mapping[str, Any]:
-    """Results, with the seed of the fit where the run's folder tells it."""
+def _read(results: StrPath | Mapping[str, Any]) -> Results:
+    """Results, with the seed of the fit in `about` if they lie in a run's folder."""
     if isinstance(results, Mapping):
-        return results
+        return results_of(results)
     path = Path(results)
     if path.is_dir():
         path = path / "results.json"
-    if not path.is_file():
-        raise InputError(f"{path}: there are no results; `coldstart test --run RUN` writes them")
-    try:
-        made = dict(json.loads(path.read_bytes()))
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{path}: not readable as results ({error})") from error
+    about, rows = read_results(path)
     if (path.parent / "config.yaml").is_file():
-        made["fit_seed"] = read_config(path.parent).get("seed_everything")
-    return made
+        about["fit_seed"] = read_config(path.parent).get("seed_everything")
+    return Results(about, rows)
 
 
-def _figures(model: Net, results: Mapping[str, Any]) -> str:
+def _figures(model: Net, results: Results) -> str:
     try:
-        if results["weights"] != weights_id(model):
+        if results.about["weights"] != weights_id(model):
             raise InputError(
                 "the results are of other weights than this model's: save the model that was "
                 "tested (coldstart.load(RUN) gives a run's best), or test this one"
             )
         if isinstance(model.target, TrackFactors):
-            return _ranking(results)
-        return _correlations(results)
+            return _ranking(*results)
+        return _correlations(results.about)
     except (LookupError, TypeError, AttributeError) as error:
         raise InputError(
             f"these are no results of a test of such a model ({error!r}); `coldstart test` writes "
@@ -140,28 +133,29 @@ def _figures(model: Net, results: Mapping[str, Any]) -> str:
         ) from error
 
 
-def _ranking(results: Mapping[str, Any]) -> str:
-    rows = [Row(*row.values()) for row in results["rows"]]
-    seeds = [f"evaluation {results['seed']}", f"factorisation {results['factors'].get('seed')}"]
-    if results.get("fit_seed") is not None:
-        seeds.append(f"fit {results['fit_seed']}")
+def _ranking(about: dict[str, Any], rows: list[Row]) -> str:
+    if not rows:
+        raise LookupError("no rows")
+    seeds = [f"evaluation {about['seed']}", f"factorisation {about['factors'].get('seed')}"]
+    if about.get("fit_seed") is not None:
+        seeds.append(f"fit {about['fit_seed']}")
     text = (
         "One fit (coldstart's rows), beside floors and simple rivals from the same split:\n\n"
-        f"{table(rows)}\n\n{caption(dict(results))}.\n\n"
-        f"Recall and NDCG at k = {results['k']}, MAP at k = {results['map_k']}. "
+        f"{table(rows)}\n\n{caption(about)}.\n\n"
+        f"Recall and NDCG at k = {about['k']}, MAP at k = {about['map_k']}. "
         f"Seeds: {', '.join(seeds)}. Figures of other splits, candidates or users can't be "
         "compared with these."
     )
-    if results.get("drop"):
-        text += f" In this test no track had {', '.join(results['drop'])}."
+    if about.get("drop"):
+        text += f" In this test no track had {', '.join(about['drop'])}."
     return text
 
 
-def _correlations(results: Mapping[str, Any]) -> str:
-    correlation: Mapping[str, float] = results["correlation"]
-    rows = [*correlation.items(), ("mean", results["mean_correlation"])]
+def _correlations(about: dict[str, Any]) -> str:
+    correlation: dict[str, float] = about["correlation"]
+    rows = [*correlation.items(), ("mean", about["mean_correlation"])]
     return (
-        f"Correlation of estimated with human attributes over {results['tracks']:,} test tracks "
+        f"Correlation of estimated with human attributes over {about['tracks']:,} test tracks "
         "(0 = no better than chance):\n\n"
         f"{tabulate(rows, headers=['attribute', 'correlation'], tablefmt='github', floatfmt='.3f')}"
     )

@@ -1,7 +1,8 @@
 """A fitted model as a folder to be shared, here or on the Hugging Face hub.
 
     model.safetensors      the weights
-    config.json            what rebuilds the model: class names, arguments, facts; see decision 2
+    config.json            the recipe that rebuilds the model: class names, arguments, facts; see
+                           decision 2
     README.md              the model card
 
 Nothing in it is pickled. The hub's library is the extra `coldstart[hub]`.
@@ -9,23 +10,22 @@ Nothing in it is pickled. The hub's library is the extra `coldstart[hub]`.
 
 from __future__ import annotations
 
-from coldstart.errors import InputError
-from coldstart.files import StrPath
-from coldstart.files import atomic
-from coldstart.model.checkpoint import same_version
-from coldstart.model.net import AnyNet
-from coldstart.model.net import Net
-from coldstart.runs.card import card
+import json
+import tempfile
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from safetensors.torch import save_file
 from types import ModuleType
 from typing import Any
-import json
-import tempfile
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from coldstart.errors import InputError
+from coldstart.files import StrPath, atomic
+from coldstart.model.checkpoint import same_version
+from coldstart.model.net import AnyNet, Net
+from coldstart.runs.card import card
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 
@@ -39,18 +39,18 @@ def save_pretrained(
 
     Args:
         model: a built one.
-        folder: to write to; made if need be.
-        results: of a test of this model, for the card: what `coldstart.test` returned, a
+        folder: to write to; created if it doesn't exist.
+        results: of a test of this model, for the card: as `coldstart.test` returns them, a
             results.json, or the folder of the run. Without them the card says that there are none.
 
     Returns:
         The folder.
 
     Raises:
-        InputError: the model isn't built or holds what JSON can't keep, or the results are
-            unreadable or of another model.
+        InputError: the model isn't built or has values that JSON doesn't allow, or the results
+            are unreadable or of another model.
     """
-    # Its name alone: a card may be shown to others, a path of this machine says nothing to them.
+    # Only the name: the card may be shown to others, to whom a local path means nothing.
     return _save(model, folder, results, Path(folder).name)
 
 
@@ -68,9 +68,9 @@ def push_to_hub(
 
     Args:
         model: a built one.
-        repo_id: `owner/name`; made if need be. Its files of these names are replaced.
+        repo_id: `owner/name`; created if it doesn't exist. Its files of these names are replaced.
         results: as in `save_pretrained`.
-        private: whether a new repository is; as the account has it if not given.
+        private: whether a new repository is private; by default as the account is set up.
         message: of the commit.
 
     Returns:
@@ -100,17 +100,17 @@ def from_pretrained(cls: type[AnyNet], source: StrPath, *, revision: str | None 
 
     Args:
         cls: the model's class.
-        source: a folder here, or else a repository of the hub, `owner/name`, of which two files
-            are fetched (and kept where the hub's library keeps them).
+        source: a local folder, or else a repository of the hub, `owner/name`, of which two files
+            are downloaded (into the cache of the hub's library).
         revision: branch, tag or commit of the repository.
 
     Raises:
-        InputError: there is neither, files are missing or damaged, another version, a plugin is
-            needed that isn't installed, or (for the hub) `coldstart[hub]` isn't.
+        InputError: there is neither; files are missing, damaged or of another version; it needs
+            a plugin that isn't installed; or (for the hub) `coldstart[hub]` isn't installed.
     """
     folder = Path(source)
     if not folder.is_dir():
-        folder = _fetched(str(source), revision)
+        folder = _downloaded(str(source), revision)
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
             raise InputError(
@@ -156,8 +156,8 @@ def _as_json(recipe: Mapping[str, Any]) -> str:
         ) from error
 
 
-def _fetched(repo_id: str, revision: str | None) -> Path:
-    hub = _hub(f"{repo_id}: there is no such folder here, and ")
+def _downloaded(repo_id: str, revision: str | None) -> Path:
+    hub = _hub(prefix=f"{repo_id}: there is no such folder here, and ")
     try:
         return Path(
             hub.snapshot_download(repo_id, revision=revision, allow_patterns=[CONFIG, WEIGHTS])
@@ -168,11 +168,12 @@ def _fetched(repo_id: str, revision: str | None) -> Path:
         ) from error
 
 
-def _hub(why: str = "") -> ModuleType:
+def _hub(prefix: str = "") -> ModuleType:
+    """The library; an error message begins with the prefix."""
     try:
         import huggingface_hub
     except ImportError as error:
         raise InputError(
-            f"{why}the hub needs the library huggingface_hub: pip install 'coldstart[hub]'"
+            f"{prefix}the hub needs the library huggingface_hub: pip install 'coldstart[hub]'"
         ) from error
     return huggingface_hub

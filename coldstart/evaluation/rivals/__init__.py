@@ -1,1 +1,1 @@
-"""What stands beside the model's figures: floors that need no content, and rivals that read it."""
+"""Floors that need no content and rivals that read it; their figures stand beside the model's."""

@@ -1,8 +1,8 @@
-"""Rivals that know listeners by the content of what they played, without any factors.
+"""Rivals that describe listeners by the content of the tracks they played, without any factors.
 
-A listener is a row in the content's own space, or the listens themselves; memory grows with
-listeners × features, never with listeners × tracks. Which of a few variants ranks, the validation
-tracks decide.
+A listener is a vector in the space of the content, or a sparse row of listens; memory grows with
+listeners × features, never with listeners × tracks. The validation tracks choose one of a few
+variants.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from coldstart.model.predictions import Predictions
 from coldstart.ranking import Scores, dot_scores
 
 Matrix = Tensor | csr_matrix
-"""[rows, D]; two of them of one kind are ranked by their dot product."""
+"""[rows, D]; two of one kind are ranked by their dot product."""
 
 CLOSEST = (20, 100, None)
-"""Of how many training tracks a candidate's likeness counts; None: of all."""
+"""With how many training tracks, the most similar ones, a candidate is compared; None: all."""
 
 
 class Problem(NamedTuple):
-    """What a rival may learn from, and by what it may choose its settings.
+    """What a rival learns from, and the quality by which it chooses its settings.
 
     Attributes:
         listens: [U, T] sparse: plays (or ratings) of the training tracks by all users of the log.
-        train: [T, F] their content; NaN where it isn't known.
-        val: [V, F] that of the validation tracks.
-        test: [N, F] that of the candidates.
+        train: [T, F] content of the training tracks; NaN where it is missing.
+        val: [V, F] content of the validation tracks.
+        test: [N, F] content of the candidates.
         quality: users [U, D] and validation tracks [V, D] → NDCG of ranking the latter.
         mixed: whether the training tracks are ranked, too.
     """
@@ -51,14 +51,14 @@ class Problem(NamedTuple):
     mixed: bool
 
 
-class Space(NamedTuple):
-    """Where a rival has placed users and tracks: the larger the dot product, the better.
+class ListenerSpace(NamedTuple):
+    """A rival's vectors of listeners and tracks; they rank by dot product.
 
     Attributes:
         users: [U, D].
         test: [N, D].
         warm: [T, D], for mixed candidates.
-        chosen: what validation chose, in a few words.
+        chosen: the variant that validation chose, in a few words.
     """
 
     users: Matrix
@@ -67,16 +67,16 @@ class Space(NamedTuple):
     chosen: str
 
 
-Rival = Callable[[Problem, int], Space]
-"""A problem and a seed → where it has placed users and tracks."""
+Rival = Callable[[Problem, int], ListenerSpace]
+"""A problem and a seed → vectors of listeners and tracks."""
 
 
 def matrix_scores(users: Matrix, items: Matrix) -> Scores:
     """Dot products, in blocks of users. Both dense, or both sparse."""
     if isinstance(users, Tensor) and isinstance(items, Tensor):
         return dot_scores(users, items)
-    sparse, turned = csr_matrix(users), csr_matrix(items).T.tocsr()
-    return lambda rows: torch.from_numpy((sparse[rows] @ turned).toarray()).float()
+    sparse_users, columns = csr_matrix(users), csr_matrix(items).T.tocsr()
+    return lambda rows: torch.from_numpy((sparse_users[rows] @ columns).toarray()).float()
 
 
 def problem_of(
@@ -89,10 +89,10 @@ def problem_of(
     """The problem of a test.
 
     Args:
-        factors: of which only listens and ids are used, never a vector.
+        factors: only their listens and ids are used, never a vector.
         content: of train, val and test tracks: [·, F].
         candidates: ids, in the order of `Problem.test`.
-        users: at most this many choose, by validation.
+        users: at most this many count for the quality on the validation tracks.
         mixed: see `Problem`.
     """
     train, val, test = content
@@ -114,8 +114,8 @@ def problem_of(
     )
 
 
-def space_scored(task: Task, factors: Factors, space: Space, seed: int = 0) -> Scored:
-    """What ranking a task's candidates in a rival's own space gives."""
+def space_scored(task: Task, factors: Factors, space: ListenerSpace, seed: int = 0) -> Scored:
+    """The figures of ranking a task's candidates in a rival's own space."""
     items, cold = space.test, space.test.shape[0]
     if task.warm is not None:
         both: Any = (space.test, space.warm)
@@ -125,29 +125,29 @@ def space_scored(task: Task, factors: Factors, space: Space, seed: int = 0) -> S
 
 
 def rows_of(factors: Factors, task: Task) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """Rows of a task's users among all of the log's."""
+    """Rows of a task's users among all users of the log."""
     at = {user: row for row, user in enumerate(factors.user_ids)}
     return np.array([at[user] for user in task.user_ids], dtype=np.int64)
 
 
-def profile(problem: Problem, seed: int = 0) -> Space:
+def profile(problem: Problem, seed: int = 0) -> ListenerSpace:
     """A user's mean content, by the dot product with a track's content.
 
     The vector space model of content-based filtering: M. Pazzani and D. Billsus, *Content-Based
     Recommendation Systems*, 2007. Validation chooses how features are scaled (see `features`), and
     whether each listen counts once or by the logarithm of its plays.
     """
-    return _chosen(problem, _profiles(problem))
+    return _best(problem, _profiles(problem))
 
 
-def item_neighbours(problem: Problem, seed: int = 0) -> Space:
+def item_neighbours(problem: Problem, seed: int = 0) -> ListenerSpace:
     """A track's score is the sum of its cosines to the tracks that a user has played.
 
-    Item-based neighbours (B. Sarwar et al., WWW 2001), likeness taken from content as plays of a
-    cold track there are none. Validation chooses as in `profile`, and of how many training tracks
-    the likeness counts: the 20 or 100 nearest, or all, in which case the sum is one dot product.
+    Item-based neighbours (B. Sarwar et al., WWW 2001), with the similarity of content, since a
+    cold track has no plays. Validation chooses as in `profile`, and how many training tracks count:
+    the 20 or 100 nearest, or all, in which case the sum is one dot product.
     """
-    return _chosen(problem, _neighbourhoods(problem))
+    return _best(problem, _neighbourhoods(problem))
 
 
 CONTENT_RIVALS: dict[str, tuple[str, Rival]] = {
@@ -158,29 +158,30 @@ CONTENT_RIVALS: dict[str, tuple[str, Rival]] = {
 
 
 class _Variant(NamedTuple):
-    """One way to place users and tracks; `place` gives the tracks of content in its scaling."""
+    """One way to represent listeners and tracks; `items`: scaled content → vectors of tracks."""
 
-    said: str
+    description: str
     users: Matrix
-    parts: Sequence[Tensor]  # train, val, test: the content as this variant scales it
-    place: Callable[[Tensor], Matrix]
+    parts: Sequence[Tensor]  # train, val, test: the content in this variant's scaling
+    items: Callable[[Tensor], Matrix]
 
 
-def _chosen(problem: Problem, variants: Iterator[_Variant]) -> Space:
-    best, found = None, -np.inf
+def _best(problem: Problem, variants: Iterator[_Variant]) -> ListenerSpace:
+    """The variant of the highest quality; of equals, the first."""
+    best, best_quality = None, -np.inf
     for variant in variants:
-        reached = problem.quality(variant.users, variant.place(variant.parts[1]))
-        if best is None or reached > found:
-            best, found = variant, reached
+        quality = problem.quality(variant.users, variant.items(variant.parts[1]))
+        if best is None or quality > best_quality:
+            best, best_quality = variant, quality
     assert best is not None
     train, _, test = best.parts
-    warm = best.place(train) if problem.mixed else None
-    return Space(best.users, best.place(test), warm, best.said)
+    warm = best.items(train) if problem.mixed else None
+    return ListenerSpace(best.users, best.items(test), warm, best.description)
 
 
 def listening(listens: csr_matrix) -> dict[str, csr_matrix]:
-    """How much each listen counts: [U, T]; a user's sum to 1, dislikes count nothing."""
-    made = {}
+    """Weights of the listens, in two ways: [U, T]; each user's add up to 1, dislikes get 0."""
+    weightings = {}
     for name in ("each once", "log of plays"):
         weights = listens.astype(np.float32)
         positive = np.maximum(weights.data, 0)
@@ -188,55 +189,56 @@ def listening(listens: csr_matrix) -> dict[str, csr_matrix]:
         total = np.asarray(weights.sum(1)).ravel()
         scale = np.divide(1, total, out=np.zeros_like(total), where=total > 0)
         weights.data *= np.repeat(scale, np.diff(weights.indptr))
-        made[name] = weights
-    return made
+        weightings[name] = weights
+    return weightings
 
 
 def _profiles(problem: Problem) -> Iterator[_Variant]:
     scalings = features(problem.train, problem.val, problem.test)
-    for counted, weights in listening(problem.listens).items():
-        for scaled, parts in scalings.items():
+    for weighting, weights in listening(problem.listens).items():
+        for scaling, parts in scalings.items():
             users = torch.from_numpy(weights @ parts[0].numpy())
-            yield _Variant(f"{scaled}, {counted}", users, parts, lambda content: content)
+            yield _Variant(f"{scaling}, {weighting}", users, parts, lambda content: content)
 
 
 def _neighbourhoods(problem: Problem) -> Iterator[_Variant]:
-    counts = listening(problem.listens)
-    for scaled, parts in features(problem.train, problem.val, problem.test).items():
+    weightings = listening(problem.listens)
+    for scaling, parts in features(problem.train, problem.val, problem.test).items():
         unit = [F.normalize(part, dim=1) for part in parts]
         for k in CLOSEST:
             if k is not None and k >= len(unit[0]):
                 continue
-            for counted, weights in counts.items():
+            for weighting, weights in weightings.items():
+                variant = f"{scaling}, {weighting}"
                 if k is None:
                     users = torch.from_numpy(weights @ unit[0].numpy())
-                    yield _Variant(f"all, {scaled}, {counted}", users, unit, lambda own: own)
+                    yield _Variant(f"all, {variant}", users, unit, lambda content: content)
                 else:
-                    place = partial(nearest, unit[0], k=k)
-                    yield _Variant(f"{k} nearest, {scaled}, {counted}", weights, unit, place)
+                    items = partial(nearest, unit[0], k=k)
+                    yield _Variant(f"{k} nearest, {variant}", weights, unit, items)
 
 
-def nearest(known: Tensor, others: Tensor, k: int) -> csr_matrix:
-    """Cosines of each track to the k training tracks that are most like it; 0 where below.
+def nearest(train: Tensor, others: Tensor, k: int) -> csr_matrix:
+    """Cosines of each track to the k most similar training tracks; negative ones become 0.
 
     Args:
-        known: [T, F] unit rows.
+        train: [T, F] unit rows.
         others: [M, F] unit rows.
         k: at most T.
 
     Returns:
         [M, T] sparse.
     """
-    found = [(block @ known.T).topk(k, dim=1) for block in others.split(1024)]
-    values = torch.cat([part.values for part in found]).clamp_min(0).flatten()
-    columns = torch.cat([part.indices for part in found]).flatten()
+    blocks = [(block @ train.T).topk(k, dim=1) for block in others.split(1024)]
+    values = torch.cat([block.values for block in blocks]).clamp_min(0).flatten()
+    columns = torch.cat([block.indices for block in blocks]).flatten()
     starts = np.arange(len(others) + 1) * k
-    shape = (len(others), len(known))
+    shape = (len(others), len(train))
     return csr_matrix((values.numpy(), columns.numpy(), starts), shape=shape)
 
 
 def _in_order(content: Predictions, track_ids: Sequence[str]) -> Tensor:
-    """Rows of these tracks; NaN of those of which nothing is known."""
+    """Rows of these tracks; NaN for tracks without content."""
     at = {track: row for row, track in enumerate(content.track_ids)}
     rows = torch.tensor([at.get(track, -1) for track in track_ids], dtype=torch.int64)
     return torch.where((rows >= 0)[:, None], content.values[rows], torch.nan)

@@ -18,16 +18,16 @@ from coldstart.factors.factors import Factors
 from coldstart.model.predictions import Predictions, by_track
 
 RIVAL_USERS = 5000
-"""Users by whom validation chooses between variants of a rival."""
+"""At most this many users count where validation chooses between variants of a rival."""
 
 
 class Guess(NamedTuple):
     """A rival's vectors for the candidates, in the space of the factors.
 
     Attributes:
-        method: with what was chosen, in brackets.
+        method: its name, with the chosen setting in brackets.
         vectors: [N, K].
-        quality: NDCG on the validation tracks, by which it was chosen.
+        quality: NDCG on the validation tracks, by which the setting was chosen.
     """
 
     method: str
@@ -36,7 +36,7 @@ class Guess(NamedTuple):
 
 
 class FactorProblem(NamedTuple):
-    """Content and factors of the training tracks, and what vectors are wanted for.
+    """Content and factors of the training tracks, and content of those to predict for.
 
     Attributes:
         scaled: content of train [T, F], val [V, F] and test [N, F], in each scaling.
@@ -49,12 +49,12 @@ class FactorProblem(NamedTuple):
     quality: Callable[[Tensor], float]
 
 
-Content = tuple[Predictions, Predictions, Predictions]
-"""[·, F] of the training, the validation and the test tracks."""
+ContentBySplit = tuple[Predictions, Predictions, Predictions]
+"""Content [·, F] of the training, the validation and the test tracks."""
 
 
-def contents(data: ColdStartData, describe_content: Callable[[Batch], Tensor]) -> Content:
-    """Read all content once; a track that has none of it isn't there."""
+def contents(data: ColdStartData, describe_content: Callable[[Batch], Tensor]) -> ContentBySplit:
+    """Read all content once; tracks that have none are left out."""
     train, val, test = (
         by_track(data.batches([split], only=only, alone=True), describe_content)
         for split, only in (("train", None), ("val", None), ("test", data.candidates))
@@ -62,40 +62,44 @@ def contents(data: ColdStartData, describe_content: Callable[[Batch], Tensor]) -
     return train, val, test
 
 
-def factor_problem(factors: Factors, content: Content, candidates: list[str]) -> FactorProblem:
-    """What `nearest_neighbours` and `linear` work on."""
+def factor_problem(
+    factors: Factors, content: ContentBySplit, candidates: list[str]
+) -> FactorProblem:
+    """The problem that `nearest_neighbours` and `linear` solve."""
     train, val, test = content
-    usable = factors.rows(train.track_ids)
-    has = (usable >= 0) & ~factors.folded[usable]
-    at = {track: i for i, track in enumerate(test.track_ids)}
-    test_features = test.values[[at[track] for track in candidates]]
+    rows = factors.rows(train.track_ids)
+    factorised = (rows >= 0) & ~factors.folded[rows]
+    row_of = {track: i for i, track in enumerate(test.track_ids)}
+    test_features = test.values[[row_of[track] for track in candidates]]
     val_task = ranking_task(factors, val.track_ids).sample(RIVAL_USERS)
     return FactorProblem(
-        features.scalings(train.values[torch.from_numpy(has)], val.values, test_features),
-        torch.from_numpy(factors.tracks[usable[has]]),
-        lambda predicted: means(val_task.figures(predicted)).ndcg,
+        features.scalings(train.values[torch.from_numpy(factorised)], val.values, test_features),
+        torch.from_numpy(factors.tracks[rows[factorised]]),
+        lambda predictions: means(val_task.figures(predictions)).ndcg,
     )
 
 
 def nearest_neighbours(problem: FactorProblem) -> Guess:
-    """Factors of the training tracks with the nearest content; see `baselines.neighbours`."""
-    # Each search takes train × others: the test tracks' neighbours only where they are wanted.
-    tried = [
-        (problem.quality(neighbours(x, problem.vectors, x_val)), x, x_test)
-        for x, x_val, x_test in problem.scaled.values()
+    """Factors of the training tracks with the nearest content; see `neighbours`."""
+    # A search compares all training tracks with all others, so the test tracks' neighbours are
+    # searched in the best scaling alone.
+    variants = [
+        (problem.quality(neighbours(train, problem.vectors, val)), train, test)
+        for train, val, test in problem.scaled.values()
     ]
-    quality, x, x_test = max(tried, key=lambda one: one[0])
-    vectors = neighbours(x, problem.vectors, x_test)
+    quality, train, test = max(variants, key=lambda variant: variant[0])
+    vectors = neighbours(train, problem.vectors, test)
     return Guess(f"{NEIGHBOURS} nearest neighbours", vectors, quality)
 
 
 def linear(problem: FactorProblem) -> Guess:
-    """Ridge regression from content to factors; see `baselines.ridge`."""
-    tried = []
-    for own, *rest in problem.scaled.values():
-        made, penalty = ridge(own, problem.vectors, rest, problem.quality)
-        tried.append(Guess(f"ridge (λ = {penalty:g})", made[1], problem.quality(made[0])))
-    return max(tried, key=lambda guess: guess.quality)
+    """Ridge regression from content to factors; see `ridge`."""
+    guesses = []
+    for train, val, test in problem.scaled.values():
+        predictions, penalty = ridge(train, problem.vectors, [val, test], problem.quality)
+        of_val, of_test = predictions
+        guesses.append(Guess(f"ridge (λ = {penalty:g})", of_test, problem.quality(of_val)))
+    return max(guesses, key=lambda guess: guess.quality)
 
 
 FACTOR_RIVALS: dict[str, Callable[[FactorProblem], Guess]] = {
@@ -105,7 +109,7 @@ FACTOR_RIVALS: dict[str, Callable[[FactorProblem], Guess]] = {
 """Name in a plan → a rival that predicts factors from content."""
 
 NEIGHBOURS = 20
-
+"""How many training tracks count for a candidate."""
 
 RIDGE_LAMBDAS = tuple(round(10.0 ** (power / 2), 3) for power in range(-2, 10))
 
@@ -122,13 +126,14 @@ def neighbours(train: Tensor, factors: Tensor, test: Tensor, k: int = NEIGHBOURS
     Returns:
         [M, K].
     """
-    known = F.normalize(train, dim=1)
-    out: list[Tensor] = []
+    unit = F.normalize(train, dim=1)
+    blocks: list[Tensor] = []
     for block in F.normalize(test, dim=1).split(1024):
-        near = (block @ known.T).topk(min(k, len(known)), dim=1)
+        near = (block @ unit.T).topk(min(k, len(unit)), dim=1)
         weights = near.values.clamp_min(0) + 1e-6
-        out.append((weights[:, :, None] * factors[near.indices]).sum(1) / weights.sum(1)[:, None])
-    return torch.cat(out)
+        weighted = weights[:, :, None] * factors[near.indices]
+        blocks.append(weighted.sum(1) / weights.sum(1)[:, None])
+    return torch.cat(blocks)
 
 
 def ridge(
@@ -144,8 +149,8 @@ def ridge(
         train: [N, F] features.
         factors: [N, K].
         others: features [M, F] to predict for; the first is the validation set.
-        quality: predictions for the first → how good they are; higher is better.
-        lambdas: to choose from.
+        quality: of predictions for the first; higher is better.
+        lambdas: the values of λ to choose from.
 
     Returns:
         Predictions [M, K] for each of `others`, and the chosen λ.
@@ -156,10 +161,10 @@ def ridge(
     values, vectors = torch.linalg.eigh(x.T @ x)
     right = vectors.T @ (x.T @ (y - mean_y))
 
-    def fitted(part: Tensor, penalty: float) -> Tensor:
+    def predict(part: Tensor, penalty: float) -> Tensor:
         weights = vectors @ (right / (values.clamp_min(0) + penalty)[:, None])
-        out: Tensor = ((part.double() - mean_x) @ weights + mean_y).float()
-        return out
+        predictions: Tensor = ((part.double() - mean_x) @ weights + mean_y).float()
+        return predictions
 
-    best = max(lambdas, key=lambda penalty: quality(fitted(others[0], penalty)))
-    return [fitted(part, best) for part in others], best
+    best = max(lambdas, key=lambda penalty: quality(predict(others[0], penalty)))
+    return [predict(part, best) for part in others], best

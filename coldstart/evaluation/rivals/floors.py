@@ -1,4 +1,4 @@
-"""The floors that stand beside every figure: random order and popularity."""
+"""The floors beside every figure: random order and popularity."""
 
 from __future__ import annotations
 
@@ -23,42 +23,49 @@ from coldstart.factors.factors import Factors
 
 
 def mixed_floor_lines(task: Task, factors: Factors) -> list[Line]:
-    """Random order, exact (but for Gini), and the popularity of warm tracks, cold ones last.
+    """For mixed candidates: random order, exact (without Gini), and popularity, cold tracks last.
 
-    Equals in popularity, and so all cold tracks, stand in one random order.
+    Tracks of equal popularity, and so all cold ones, stand in one random order.
     """
     assert task.warm is not None
     counts = task.rankable
-    found = torch.from_numpy(np.diff(task.relevant.indptr).astype(np.int64))
-    inside = relevant_by_part(task.relevant, task.part, len(task.parts))
-    parts = torch.stack([expected_at_random(part, counts)[:2] for part in inside])
+    relevant = torch.from_numpy(np.diff(task.relevant.indptr).astype(np.int64))
+    by_part = relevant_by_part(task.relevant, task.part, len(task.parts))
+    parts = torch.stack([expected_at_random(part, counts)[:2] for part in by_part])
     random = Line(
         "random",
         "–",
         None,
-        expected_at_random(found, counts).float(),
-        torch.where(inside[:, None] > 0, parts, torch.nan).float(),
+        expected_at_random(relevant, counts).float(),
+        torch.where(by_part[:, None] > 0, parts, torch.nan).float(),
         Exposure(_expected_coverage(task, counts), None),
     )
-    explicit = factors.about["algorithm"] == "explicit"  # then by how many rated a track
-    level = factors.listens.getnnz(axis=0) if explicit else factors.plays
-    plays = torch.from_numpy(level[~factors.folded].astype(np.float32))[:, None]
-    popular = task._replace(
-        users=torch.ones(len(task.users), 1), warm=task.warm._replace(vectors=plays, length=None)
-    )
+    explicit = factors.about["algorithm"] == "explicit"  # then by how many users rated a track
+    popularity = factors.listens.getnnz(axis=0) if explicit else factors.plays
+    # Vectors of one dimension: the dot product is the popularity.
+    warm = torch.from_numpy(popularity[~factors.folded].astype(np.float32))[:, None]
     cold = torch.zeros(task.counts["cold_candidates"], 1)
-    (scored,) = popular.scored(cold, [torch.arange(len(cold))])
+    by_popularity = task._replace(
+        users=torch.ones(len(task.users), 1), warm=task.warm._replace(vectors=warm, length=None)
+    )
+    (scored,) = by_popularity.scored(cold, [torch.arange(len(cold))])
     return [random, Line.of("popularity", "plays", None, scored)]
 
 
 def _expected_coverage(task: Task, counts: Tensor) -> float | None:
-    """Share of candidates that are to be expected in someone's first k, all orders being equal."""
+    """Expected share of the candidates that are in some user's first k, in random order.
+
+    Args:
+        task: with warm tracks.
+        counts: [U] how many candidates each user has.
+    """
     if task.warm is None or not len(counts):
         return None
-    away = np.log1p(-np.minimum(K / counts.clamp(min=1).double().numpy(), 1 - 1e-15))
-    heard = task.warm.heard.astype(np.float64)
-    nobody = np.exp(away.sum() - heard.T @ away)
-    return float(1 - nobody.mean())
+    # Logarithm of the probability that a candidate is not in a user's first k.
+    log_absent = np.log1p(-np.minimum(K / counts.clamp(min=1).double().numpy(), 1 - 1e-15))
+    listens = task.warm.listens.astype(np.float64)  # who listened to a track can't be shown it
+    in_no_list = np.exp(log_absent.sum() - listens.T @ log_absent)
+    return float(1 - in_no_list.mean())
 
 
 def floor_lines(
@@ -68,12 +75,12 @@ def floor_lines(
     tracks = data.shards.all_tracks()
     artist = {track["track_id"]: track.get("artist_id") for track in tracks}
     training = factors.rows([t["track_id"] for t in tracks if t["split"] == "train"])
-    # Of an order in which everything was factorised first, a test track's own plays don't count.
-    known = [row for row in training if row >= 0 and not factors.folded[row]]
+    # Training tracks alone: where everything was factorised, test tracks have plays, too.
+    rows = [row for row in training if row >= 0 and not factors.folded[row]]
     plays = artist_popularity(
         [artist.get(track) for track in candidates],
-        [artist.get(factors.track_ids[i]) for i in known],
-        factors.plays[known],
+        [artist.get(factors.track_ids[row]) for row in rows],
+        factors.plays[rows],
     )
 
     def floor(method: str, input: str, level: Tensor) -> Line:
@@ -97,7 +104,7 @@ def artist_popularity(
     training: Sequence[str | None],
     plays: np.ndarray[tuple[int], np.dtype[np.float64]],
 ) -> Tensor:
-    """Plays of each candidate's artist's training tracks; 0 for an artist who has none.
+    """Total plays of the training tracks by each candidate's artist; 0 if there are none.
 
     Args:
         candidates: N artist ids.
