@@ -20,7 +20,7 @@ def run_logger(
         root: folder of all of them; its name is the group's.
         name: of the run.
         key: fit and test with one key are one run there.
-        tags: to find it by; repeated ones count once.
+        tags: repeated ones count once.
         mode: offline or online.
         project: of W&B.
     """
@@ -64,7 +64,7 @@ def log_table(
     label, value, title = chart
     name = f"{root.name} table"
     with (
-        _staged_in(root / "wandb"),
+        _staging_folder(root / "wandb"),
         wandb.init(
             project=project,
             group=root.name,
@@ -74,19 +74,19 @@ def log_table(
             reinit="create_new",  # a fit of this process may have left its own run open
         ) as run,
     ):
-        logged = wandb.Table(columns=[*rows[0]], data=[list(row.values()) for row in rows])
-        run.log({key: logged, title: wandb.plot.bar(logged, label, value, title=title)})
+        table = wandb.Table(columns=[*rows[0]], data=[list(row.values()) for row in rows])
+        run.log({key: table, title: wandb.plot.bar(table, label, value, title=title)})
 
 
 @contextmanager
-def _staged_in(folder: Path) -> Iterator[None]:
-    """W&B stages tables here, whatever a fit of this process has set for itself."""
-    before = os.environ.get("WANDB_DATA_DIR")
+def _staging_folder(folder: Path) -> Iterator[None]:
+    """Within the block W&B stages tables here, whatever an earlier fit of this process has set."""
+    earlier = os.environ.get("WANDB_DATA_DIR")
     os.environ["WANDB_DATA_DIR"] = str(folder.absolute())
     try:
         yield
     finally:
-        if before is None:
+        if earlier is None:
             del os.environ["WANDB_DATA_DIR"]
         else:
-            os.environ["WANDB_DATA_DIR"] = before
+            os.environ["WANDB_DATA_DIR"] = earlier

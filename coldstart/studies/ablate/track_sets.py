@@ -1,16 +1,17 @@
 """Sets of tracks for the talk's "more data": SMALL, a sample of all, and LARGE, the most popular.
 
-The split of the shards holds for all sets. So a test track of one set is never a training track of
-another, and the popular tracks have the small set's test tracks kept out, as in the talk.
+One split holds for all sets. So a test track of one set is never a training track of another, and
+the small set's test tracks are no training tracks of the large one, as in the talk.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -19,29 +20,19 @@ from coldstart.commands.factorize import factorize
 from coldstart.errors import Broken, InputError, one_of
 from coldstart.files import StrPath, file_hash, fingerprint, write_json
 from coldstart.shards.reading import Shards
-from coldstart.tables import read_listens, write_table
+from coldstart.studies.ablate.design import TrackSet
+from coldstart.tables import SPLITS, read_listens, write_table
 
+log = logging.getLogger(__name__)
 
-@dataclass(frozen=True)
-class Choice:
-    """Which tracks a set has.
-
-    Attributes:
-        by: `random`: a sample of all tracks; `plays`: the most-played ones.
-        share: of all tracks, above 0 and at most 1.
-        seed: of the sample.
-    """
-
-    by: Literal["random", "plays"]
-    share: float
-    seed: int = 0
+Mask = np.ndarray[tuple[int], np.dtype[np.bool_]]
 
 
 class Cell(NamedTuple):
     """What is trained on, and what is tested on.
 
     Attributes:
-        about: `{"trained on": set}`, or nothing.
+        about: `{"trained_on": set}`, or nothing.
         data: overrides of the data's configuration.
         tests: suffix of the results' name → flags of that test.
     """
@@ -52,16 +43,26 @@ class Cell(NamedTuple):
 
 
 def prepare(
-    sets: Mapping[str, Choice] | None,
+    sets: Mapping[str, TrackSet] | None,
     shards: StrPath,
     listens: StrPath,
     options: Mapping[str, Any],
     root: Path,
 ) -> list[Cell]:
-    """Choose the sets and factorise each; without sets, one cell that changes nothing.
+    """Choose the tracks of each set and factorise its listens.
 
     A set's factors come from its training tracks alone. All sets' test tracks are folded into
     them, so that a model of one set can be measured on the other's.
+
+    Args:
+        sets: name → which tracks.
+        shards: folder; its split is that of all sets.
+        listens: the listening log.
+        options: of `factorize`.
+        root: the ablation's folder.
+
+    Returns:
+        A cell for each set; without sets, one cell that changes nothing.
 
     Raises:
         InputError: a set has no training or no test track.
@@ -69,51 +70,62 @@ def prepare(
     if not sets:
         return [Cell({}, {}, {"": []})]
     tracks = pl.DataFrame(Shards(shards).all_tracks()).select("track_id", "split")
-    log = read_listens(listens, "plays", Broken(False))
-    plays = tracks.join(
-        log.group_by("track_id").agg(pl.col("plays").sum()),
-        on="track_id",
-        how="left",
-        maintain_order="left",
-    )["plays"].fill_null(0)
-    members = {name: _members(name, choice, plays.to_numpy()) for name, choice in sets.items()}
-    tested = np.any(list(members.values()), axis=0) & (tracks["split"] == "test").to_numpy()
-    cells = []
-    for name, mine in members.items():
-        folder = root / "sets" / name
-        own = tracks.filter(mine)
-        counts = {side: int((own["split"] == side).sum()) for side in ("train", "val", "test")}
-        if not counts["train"] or not counts["test"]:
-            raise InputError(f"sets: {name} has {counts}; it needs training and test tracks")
-        key = fingerprint(asdict(sets[name]), own.rows(), file_hash(listens), options)
-        note = folder / "set.json"
-        if not note.is_file() or json.loads(note.read_bytes())["key"] != key:
-            write_table(folder / "tracks.parquet", own.select("track_id"))
-            write_table(folder / "splits.parquet", tracks.filter(mine | tested))
-            factorize(
-                listens,
-                out=folder / "factors",
-                splits=folder / "splits.parquet",
-                **options,
-            )
-            write_json(note, {"key": key, **asdict(sets[name]), **counts})
-        print(f"{name}: " + ", ".join(f"{count:,} {side}" for side, count in counts.items()))
-        tests = {
-            f"-{other}": ["--data.test_tracks", str(root / "sets" / other / "tracks.parquet")]
-            for other in sets
-        }
-        cells.append(Cell({"trained on": name}, {"factors": str(folder / "factors")}, tests))
-    return cells
+    plays = _plays(tracks, listens)
+    masks = {name: _mask(name, track_set, plays) for name, track_set in sets.items()}
+    tested = np.any(list(masks.values()), axis=0) & (tracks["split"] == "test").to_numpy()
+    for name, mask in masks.items():
+        splits = tracks.filter(mask | tested)
+        _prepare_set(name, sets[name], tracks.filter(mask), splits, listens, options, root)
+    tests = {
+        f"-{name}": ["--data.test_tracks", str(root / "sets" / name / "tracks.parquet")]
+        for name in sets
+    }
+    return [
+        Cell({"trained_on": name}, {"factors": str(root / "sets" / name / "factors")}, tests)
+        for name in sets
+    ]
 
 
-def _members(name: str, choice: Choice, plays: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """[N] bool: which tracks are in the set."""
-    one_of(f"sets: {name}: by", choice.by, ("random", "plays"))
-    if not 0 < choice.share <= 1:
-        raise InputError(f"sets: {name}: share is above 0 and at most 1, not {choice.share}")
-    order = np.random.default_rng(choice.seed).permutation(len(plays))
-    if choice.by == "plays":
+def _prepare_set(
+    name: str,
+    track_set: TrackSet,
+    members: pl.DataFrame,
+    splits: pl.DataFrame,
+    listens: StrPath,
+    options: Mapping[str, Any],
+    root: Path,
+) -> None:
+    """Write a set's tracks and factors, unless they exist already."""
+    folder = root / "sets" / name
+    counts = {side: int((members["split"] == side).sum()) for side in SPLITS}
+    if not counts["train"] or not counts["test"]:
+        raise InputError(f"sets: {name} has {counts}; it needs training and test tracks")
+    key = fingerprint(asdict(track_set), members.rows(), file_hash(listens), options)
+    note = folder / "set.json"
+    if not note.is_file() or json.loads(note.read_bytes())["key"] != key:
+        write_table(folder / "tracks.parquet", members.select("track_id"))
+        write_table(folder / "splits.parquet", splits)
+        factorize(listens, out=folder / "factors", splits=folder / "splits.parquet", **options)
+        write_json(note, {"key": key, **asdict(track_set), **counts})
+    log.info(f"{name}: " + ", ".join(f"{count:,} {side}" for side, count in counts.items()))
+
+
+def _plays(tracks: pl.DataFrame, listens: StrPath) -> np.ndarray[Any, Any]:
+    """[N] plays of each track by all users."""
+    played = read_listens(listens, "plays", Broken(False)).group_by("track_id")
+    totals = played.agg(pl.col("plays").sum())
+    joined = tracks.join(totals, on="track_id", how="left", maintain_order="left")
+    return joined["plays"].fill_null(0).to_numpy()
+
+
+def _mask(name: str, track_set: TrackSet, plays: np.ndarray[Any, Any]) -> Mask:
+    """[N] which tracks are in the set."""
+    one_of(f"sets: {name}: by", track_set.by, ("random", "plays"))
+    if not 0 < track_set.share <= 1:
+        raise InputError(f"sets: {name}: share is above 0 and at most 1, not {track_set.share}")
+    order = np.random.default_rng(track_set.seed).permutation(len(plays))
+    if track_set.by == "plays":
         order = order[np.argsort(-plays[order], kind="stable")]
-    mine = np.zeros(len(plays), dtype=bool)
-    mine[order[: round(choice.share * len(plays))]] = True
-    return mine
+    mask = np.zeros(len(plays), dtype=bool)
+    mask[order[: round(track_set.share * len(plays))]] = True
+    return mask

@@ -1,9 +1,8 @@
-"""What a benchmark does for one seed, each step in a process of its own: the data, the rivals."""
+"""What a benchmark does for one seed, each in a process of its own: the data, the rivals."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +15,6 @@ from coldstart.commands.factorize import factorize
 from coldstart.commands.shard import shard
 from coldstart.commands.split import Method, split
 from coldstart.data.datamodule import ColdStartData
-from coldstart.evaluation.evaluate import Candidates
 from coldstart.evaluation.metrics import MAP_K, K
 from coldstart.evaluation.results import Line, by_user_table, part_counts, row_of, write_results
 from coldstart.evaluation.rivals.by_content import (
@@ -29,13 +27,13 @@ from coldstart.evaluation.rivals.by_content import (
 from coldstart.evaluation.rivals.by_factors import (
     FACTOR_RIVALS,
     RIVAL_USERS,
-    Content,
+    ContentBySplit,
     contents,
     factor_problem,
 )
 from coldstart.evaluation.rivals.floors import floor_lines, mixed_floor_lines
 from coldstart.evaluation.rivals.packages import OTHERS
-from coldstart.evaluation.tasks import Task, mixed_task, ranking_task
+from coldstart.evaluation.tasks import Task, TestCandidates, mixed_task, ranking_task
 from coldstart.factors.factors import Factors
 from coldstart.model.net import Net
 from coldstart.targets.track_factors import TrackFactors
@@ -51,7 +49,7 @@ def prepare(
     seed: int,
     out: Path,
 ) -> None:
-    """Split, factorise (each different way once) and shard; what is there already is kept.
+    """Split, factorise (each different way once) and shard; what exists already is kept.
 
     Args:
         tracks: track table.
@@ -72,8 +70,14 @@ def prepare(
     shard(tracks, out=out / "shards", splits=splits, attributes=attributes, seed=seed)
 
 
-class Ranked(NamedTuple):
-    """A rival's line, what validation chose, and how long choosing and fitting took."""
+class RivalResult(NamedTuple):
+    """A rival's figures.
+
+    Attributes:
+        line: its figures for every user.
+        chosen: what validation chose, in a few words.
+        seconds: how long choosing and fitting took.
+    """
 
     line: Line
     chosen: str
@@ -81,7 +85,7 @@ class Ranked(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Setting:
+class RivalSetting:
     """What all rivals of one seed share.
 
     Attributes:
@@ -96,7 +100,7 @@ class Setting:
 
     data: ColdStartData
     factors: list[Factors]
-    content: Content
+    content: ContentBySplit
     input: str
     candidates: list[str]
     mixed: bool
@@ -110,7 +114,7 @@ class Setting:
 
     @cached_property
     def problem(self) -> Problem:
-        """Without any factors."""
+        """The problem of rivals that need no factors."""
         return problem_of(self.factors[0], self.content, self.candidates, RIVAL_USERS, self.mixed)
 
 
@@ -120,7 +124,7 @@ def rivals(
     shards: str,
     factors: list[str],
     content: dict[str, Any],
-    candidates: Candidates,
+    candidates: TestCandidates,
     seed: int,
     out: Path,
 ) -> None:
@@ -137,86 +141,89 @@ def rivals(
     """
     torch.manual_seed(seed)
     data = ColdStartData(shards=shards, factors=factors[0])
-    encoders = {
-        name: registry.load("encoders", about["class_path"])(**about.get("init_args", {}))
-        for name, about in content.items()
-    }
-    model = Net(encoders, target=TrackFactors()).eval()
-    model.build(data.info, data.training_samples)
-    data.lend(model.lend())
-    described = contents(data, lambda batch: model.describe(batch.inputs))
-    setting = Setting(
-        data,
-        [data.known_factors(), *(Factors.load(folder) for folder in factors[1:])],
-        described,
-        "+".join(content),
-        described[2].track_ids,
-        candidates == "mixed",
-        seed,
+    described = _content(data, content)
+    setting = RivalSetting(
+        data=data,
+        factors=[data.known_factors(), *(Factors.load(folder) for folder in factors[1:])],
+        content=described,
+        input="+".join(content),
+        candidates=described[2].track_ids,
+        mixed=candidates == "mixed",
+        seed=seed,
     )
-    ranked = list(_ranked(names, setting))
-    task, made = setting.task(setting.factors[0]), setting.factors[0]
+    results = [_result(name, setting) for name in names]
+    task, first_factors = setting.task(setting.factors[0]), setting.factors[0]
     about = {
         "k": K,
         "map_k": MAP_K,
         **task.counts,
         "parts": part_counts(task),
-        "tracks_with_vector": int((made.rows(setting.candidates) >= 0).sum()),
-        "protocol": made.about["protocol"],
+        "tracks_with_vector": int((first_factors.rows(setting.candidates) >= 0).sum()),
+        "protocol": first_factors.about["protocol"],
         "seed": seed,
-        "seconds": {one.line.method: round(one.seconds, 2) for one in ranked},
-        "chosen": {one.line.method: one.chosen for one in ranked},
+        "seconds": {result.line.method: round(result.seconds, 2) for result in results},
+        "chosen": {result.line.method: result.chosen for result in results},
     }
-    lines = [one.line for one in ranked]
+    lines = [result.line for result in results]
     rows = [row_of(line, task.parts) for line in lines]
     write_results(out, about, rows, by_user=by_user_table(lines, task.user_ids))
 
 
-def _ranked(names: list[str], setting: Setting) -> Iterator[Ranked]:
-    for name in names:
-        if name in FACTOR_RIVALS:
-            yield _by_factors(name, setting)
-        elif name in CONTENT_RIVALS:
-            yield _by_content(*CONTENT_RIVALS[name], setting)
-        elif name in OTHERS:
-            yield _by_content(OTHERS[name].method, OTHERS[name].rival, setting)
-        else:
-            yield _floor(name, setting)
+def _content(data: ColdStartData, encoders: dict[str, Any]) -> ContentBySplit:
+    """The content of all tracks, as encoders that learn nothing describe it."""
+    created = {
+        name: registry.load("encoders", about["class_path"])(**about.get("init_args", {}))
+        for name, about in encoders.items()
+    }
+    net = Net(created, target=TrackFactors()).eval()
+    net.build(data.info, data.training_samples)
+    data.lend(net.lend())
+    return contents(data, lambda batch: net.describe(batch.inputs))
 
 
-def _by_content(method: str, rival: Rival, setting: Setting) -> Ranked:
+def _result(name: str, setting: RivalSetting) -> RivalResult:
+    if name in FACTOR_RIVALS:
+        return _by_factors(name, setting)
+    if name in CONTENT_RIVALS:
+        return _by_content(*CONTENT_RIVALS[name], setting)
+    if name in OTHERS:
+        return _by_content(OTHERS[name].method, OTHERS[name].rival, setting)
+    return _floor(name, setting)
+
+
+def _by_content(method: str, rival: Rival, setting: RivalSetting) -> RivalResult:
     problem, factors = setting.problem, setting.factors[0]
-    began = time.perf_counter()
+    start = time.perf_counter()
     space = rival(problem, setting.seed)
-    seconds = time.perf_counter() - began
+    seconds = time.perf_counter() - start
     scored = space_scored(setting.task(factors), factors, space, setting.seed)
-    return Ranked(Line.of(method, setting.input, None, scored), space.chosen, seconds)
+    return RivalResult(Line.of(method, setting.input, None, scored), space.chosen, seconds)
 
 
-def _by_factors(name: str, setting: Setting) -> Ranked:
+def _by_factors(name: str, setting: RivalSetting) -> RivalResult:
     """With each factorisation; the validation tracks choose one."""
-    began = time.perf_counter()
+    start = time.perf_counter()
     guesses = [
-        (FACTOR_RIVALS[name](factor_problem(made, setting.content, setting.candidates)), made)
-        for made in setting.factors
+        (FACTOR_RIVALS[name](factor_problem(factors, setting.content, setting.candidates)), factors)
+        for factors in setting.factors
     ]
     guess, factors = max(guesses, key=lambda pair: pair[0].quality)
-    seconds = time.perf_counter() - began
-    in_place = torch.arange(len(setting.candidates))
-    (scored,) = setting.task(factors).scored(guess.vectors, [in_place], setting.seed)
-    method, _, said = guess.method.rstrip(")").partition(" (")
-    told = ("factors", "regularization", "iterations", "weighting", "alpha")
-    chosen = ", ".join(f"{key} {factors.about[key]}" for key in told if key in factors.about)
-    line = Line.of(method, setting.input, None, scored)
-    return Ranked(line, f"{said}, {chosen}".removeprefix(", "), seconds)
+    seconds = time.perf_counter() - start
+    in_order = torch.arange(len(setting.candidates))
+    (scored,) = setting.task(factors).scored(guess.vectors, [in_order], setting.seed)
+    method, _, rival_options = guess.method.rstrip(")").partition(" (")
+    keys = ("factors", "regularization", "iterations", "weighting", "alpha")
+    options = [f"{key} {factors.about[key]}" for key in keys if key in factors.about]
+    chosen = ", ".join([rival_options, *options] if rival_options else options)
+    return RivalResult(Line.of(method, setting.input, None, scored), chosen, seconds)
 
 
-def _floor(name: str, setting: Setting) -> Ranked:
-    began, factors = time.perf_counter(), setting.factors[0]
+def _floor(name: str, setting: RivalSetting) -> RivalResult:
+    start, factors = time.perf_counter(), setting.factors[0]
     task = setting.task(factors)
     if setting.mixed:
-        lines = mixed_floor_lines(task, factors)
+        random, popularity = mixed_floor_lines(task, factors)
     else:
-        lines = floor_lines(task, factors, setting.candidates, setting.data)
-    line = lines[0 if name == "random" else 1]
-    return Ranked(line, "", time.perf_counter() - began)
+        random, popularity = floor_lines(task, factors, setting.candidates, setting.data)
+    line = random if name == "random" else popularity
+    return RivalResult(line, "", time.perf_counter() - start)

@@ -19,10 +19,10 @@ from coldstart.errors import InputError
 from coldstart.files import StrPath
 from coldstart.runs.config import find_config
 
-_HOW = "write {choices: [...]}, or {low: 0, high: 1} with log: true and int: true where wanted"
-
+_SYNTAX = "write {choices: [...]}, or {low: 0, high: 1} with log: true and int: true where wanted"
 
 _RESERVED = ("run", "config", "ckpt_path", "seed", "trainer.default_root_dir", "trainer.logger")
+"""Flags that `tune` itself gives to each trial."""
 
 
 class Choices(NamedTuple):
@@ -46,7 +46,7 @@ class Range(NamedTuple):
     Attributes:
         low: the least.
         high: the greatest.
-        log: all factors are as likely as each other, in the place of all differences.
+        log: drawn evenly by its logarithm.
         int: whole numbers only.
     """
 
@@ -61,10 +61,10 @@ class Range(NamedTuple):
         return [self.low, self.high]
 
 
-Space = dict[str, Choices | Range]
+SearchSpace = dict[str, Choices | Range]
 
 
-def read_space(name: StrPath) -> Space:
+def read_space(name: StrPath) -> SearchSpace:
     """Read a search space.
 
     Args:
@@ -83,33 +83,36 @@ def read_space(name: StrPath) -> Space:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not YAML: {error}") from error
     if not isinstance(content, dict) or not content or not isinstance(node, yaml.MappingNode):
-        raise InputError(f"{path}: a search space has lines such as `data.batch_size: ...`; {_HOW}")
-    space: Space = {}
+        raise InputError(
+            f"{path}: a search space has lines such as `data.batch_size: ...`; {_SYNTAX}"
+        )
+    space: SearchSpace = {}
     for key, _ in node.value:
         where = f"{path}, line {key.start_mark.line + 1}, {key.value}"
         if key.value in space:
             raise InputError(f"{where}: is there twice; keep one")
         if key.value in _RESERVED:
             raise InputError(f"{where}: is not for a search to choose; leave it out")
-        # As its own words: YAML would take `1: ...` or `on: ...` for something else.
+        # YAML reads `1: ...` or `on: ...` as a number or a truth value, not as this text.
         if key.value not in content:
             raise InputError(f"{where}: is no fit flag, such as data.batch_size")
         space[key.value] = _dimension(where, content[key.value])
     return space
 
 
-def _dimension(where: str, given: Any) -> Choices | Range:
-    if not isinstance(given, dict):
-        raise InputError(f"{where}: {given!r} is no distribution; {_HOW}")
-    if set(given) == {"choices"}:
-        return Choices(_choices(where, given["choices"]))
-    if not {"low", "high"} <= set(given) <= {"low", "high", "log", "int"}:
-        raise InputError(f"{where}: {given} is no distribution; {_HOW}")
-    flags = {name: given.get(name, False) for name in ("log", "int")}
+def _dimension(where: str, content: Any) -> Choices | Range:
+    if not isinstance(content, dict):
+        raise InputError(f"{where}: {content!r} is no distribution; {_SYNTAX}")
+    if set(content) == {"choices"}:
+        return Choices(_choices(where, content["choices"]))
+    if not {"low", "high"} <= set(content) <= {"low", "high", "log", "int"}:
+        raise InputError(f"{where}: {content} is no distribution; {_SYNTAX}")
+    flags = {name: content.get(name, False) for name in ("log", "int")}
     for name, value in flags.items():
         if not isinstance(value, bool):
             raise InputError(f"{where}: {name} is true or false, not {value!r}")
-    low, high = (_number(where, name, given[name], flags["int"]) for name in ("low", "high"))
+    low = _number(where, "low", content["low"], flags["int"])
+    high = _number(where, "high", content["high"], flags["int"])
     if not low < high:
         raise InputError(f"{where}: low ({low}) must be below high ({high})")
     if flags["log"] and low <= 0:
@@ -117,30 +120,30 @@ def _dimension(where: str, given: Any) -> Choices | Range:
     return Range(low, high, **flags)
 
 
-def _choices(where: str, given: Any) -> list[Any]:
-    if not isinstance(given, list) or not given:
-        raise InputError(f"{where}: choices is a list of at least one value, not {given!r}")
+def _choices(where: str, content: Any) -> list[Any]:
+    if not isinstance(content, list) or not content:
+        raise InputError(f"{where}: choices is a list of at least one value, not {content!r}")
     try:
-        written = [json.dumps(choice, allow_nan=False) for choice in given]
+        texts = [json.dumps(choice, allow_nan=False) for choice in content]
     except (TypeError, ValueError) as error:
         raise InputError(f"{where}: choices has a value that JSON can't hold ({error})") from error
-    if len(set(written)) < len(written):
+    if len(set(texts)) < len(texts):
         raise InputError(f"{where}: choices has a value twice; keep one")
-    return given
+    return content
 
 
-def _number(where: str, name: str, given: Any, whole: bool) -> float:
-    """A number; YAML 1.1 takes `1e-4`, without a point, for a word."""
+def _number(where: str, name: str, content: Any, whole: bool) -> float:
+    """A number; also from text, since YAML 1.1 reads `1e-4`, without a point, as text."""
     try:
-        number = float(given) if not isinstance(given, bool) else math.nan
+        number = float(content) if not isinstance(content, bool) else math.nan
     except (TypeError, ValueError):
         number = math.nan
     if not math.isfinite(number):
-        raise InputError(f"{where}: {name} is a number, not {given!r}")
+        raise InputError(f"{where}: {name} is a number, not {content!r}")
     if not whole:
         return number
     if not number.is_integer():
-        raise InputError(f"{where}: with int, {name} is a whole number, not {given!r}")
+        raise InputError(f"{where}: with int, {name} is a whole number, not {content!r}")
     return int(number)
 
 
@@ -156,19 +159,20 @@ def as_flags(values: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def corners(space: Space) -> list[dict[str, Any]]:
-    """So few settings that each choice, and both ends of each range, are in one of them.
+def corners(space: SearchSpace) -> list[dict[str, Any]]:
+    """A few settings in which each choice, and both ends of each range, occur.
 
     >>> corners({"a": Range(0, 1), "b": Choices(["x", "y", "z"])})
     [{'a': 0, 'b': 'x'}, {'a': 1, 'b': 'y'}, {'a': 1, 'b': 'z'}]
     """
-    most = max(len(dimension.samples) for dimension in space.values())
+    samples = {key: dimension.samples for key, dimension in space.items()}
+    most = max(len(values) for values in samples.values())
     return [
-        {key: d.samples[min(i, len(d.samples) - 1)] for key, d in space.items()}
+        {key: values[min(i, len(values) - 1)] for key, values in samples.items()}
         for i in range(most)
     ]
 
 
-def plain(space: Space) -> dict[str, Any]:
-    """As JSON holds it."""
+def plain(space: SearchSpace) -> dict[str, Any]:
+    """The space as JSON holds it."""
     return {key: dimension._asdict() for key, dimension in space.items()}

@@ -15,14 +15,14 @@ from coldstart.studies.wandb_view import log_table
 from coldstart.tables import write_table
 
 STATES = {"COMPLETE": "complete", "FAIL": "failed"}
-"""Optuna's word → ours; all others are trials that haven't ended."""
-
+"""Optuna's name of a state → ours; all others are trials that haven't ended."""
 
 FACTS = ("epochs", "best_epoch", "parameters", "seconds", "failure")
+"""What is recorded of a trial beside its figure and settings."""
 
 
-def folder(root: Path, number: int) -> Path:
-    """A trial's run."""
+def trial_folder(root: Path, number: int) -> Path:
+    """The folder of a trial's run."""
     return root / "trials" / f"{number:04}"
 
 
@@ -41,39 +41,47 @@ def write(root: Path, study: Any, keys: Sequence[str], about: Mapping[str, Any])
         root: the search's folder.
         study: Optuna's.
         keys: what was chosen.
-        about: whatever tells what the figures mean.
+        about: what the figures must be read with.
 
     Returns:
         What is in results.json: `best` (None without a success), `trials`, and `about`'s.
     """
-    figure, choices = about["figure"], about["space"]
-    trials = []
-    for trial in study.get_trials(deepcopy=False):
-        params = {
-            key: json.loads(trial.params[key]) if "choices" in choices[key] else trial.params[key]
-            for key in keys
-            if key in trial.params
-        }
-        record = {"number": trial.number, "state": STATES.get(trial.state.name, "unfinished")}
-        record |= {figure: trial.value, "params": params}
-        trials.append(record | {key: trial.user_attrs.get(key) for key in FACTS})
-    done = [trial for trial in trials if trial["state"] == "complete"]
+    figure = about["figure"]
+    trials = [_trial_row(trial, keys, about) for trial in study.get_trials(deepcopy=False)]
+    complete = [trial for trial in trials if trial["state"] == "complete"]
     sign = 1 if about["direction"] == "min" else -1
-    best = min(done, key=lambda trial: sign * trial[figure], default=None)
+    best = min(complete, key=lambda trial: sign * trial[figure], default=None)
     content = {**about, "best": best, "trials": trials}
     write_json(root / "results.json", content)
-    rows = [
-        {**trial, **{key: _written(trial["params"].get(key)) for key in keys}} for trial in trials
-    ]
-    if rows:
-        table = pl.DataFrame(rows, infer_schema_length=None, strict=False)
+    if trials:
+        flat = [
+            {**trial, **{key: _plain_cell(trial["params"].get(key)) for key in keys}}
+            for trial in trials
+        ]
+        table = pl.DataFrame(flat, infer_schema_length=None, strict=False)
         columns = ["number", "state", figure, *keys, *FACTS]
         write_table(root / "results.csv", table.select(columns))
     return content
 
 
-def _written(value: Any) -> Any:
-    """A value as a table's cell has it."""
+def _trial_row(trial: Any, keys: Sequence[str], about: Mapping[str, Any]) -> dict[str, Any]:
+    """What results.json has of a trial of Optuna's."""
+    params = {}
+    for key in keys:
+        if key in trial.params:
+            value = trial.params[key]
+            params[key] = json.loads(value) if "choices" in about["space"][key] else value
+    return {
+        "number": trial.number,
+        "state": STATES.get(trial.state.name, "unfinished"),
+        about["figure"]: trial.value,
+        "params": params,
+        **{name: trial.user_attrs.get(name) for name in FACTS},
+    }
+
+
+def _plain_cell(value: Any) -> Any:
+    """A value as a table's cell has it: lists and classes as JSON."""
     return value if isinstance(value, (int, float, str, type(None))) else json.dumps(value)
 
 
@@ -82,7 +90,11 @@ def _ranked(content: Mapping[str, Any]) -> list[dict[str, Any]]:
     figure, sign = content["figure"], 1 if content["direction"] == "min" else -1
     return sorted(
         content["trials"],
-        key=lambda t: (t["state"] != "complete", sign * (t[figure] or 0), t["number"]),
+        key=lambda trial: (
+            trial["state"] != "complete",
+            sign * (trial[figure] or 0),
+            trial["number"],
+        ),
     )
 
 
@@ -94,7 +106,7 @@ def markdown(content: Mapping[str, Any]) -> str:
         [
             trial["number"],
             f"{trial[figure]:.6g}" if trial["state"] == "complete" else trial["state"],
-            *(_shown(trial["params"].get(key)) for key in keys),
+            *(_cell_text(trial["params"].get(key)) for key in keys),
             *("–" if trial[key] is None else trial[key] for key in ("epochs", "seconds")),
         ]
         for trial in _ranked(content)
@@ -104,14 +116,14 @@ def markdown(content: Mapping[str, Any]) -> str:
     failed = [trial for trial in trials if trial["state"] == "failed"]
     ended = len([trial for trial in trials if trial["state"] != "unfinished"])
     limit = budget["timeout_minutes"]
-    within = f", {limit:g} minutes" if limit is not None else ""
-    best = "lowest" if content["direction"] == "min" else "highest"
+    time_limit = f", {limit:g} minutes" if limit is not None else ""
+    order = "lowest" if content["direction"] == "min" else "highest"
     lines.append(
-        f"- {figure} of the validation tracks, {best} first; no test track was read. The best of "
+        f"- {figure} of the validation tracks, {order} first; no test track was read. The best of "
         "many looks better than it is: test it"
     )
     lines.append(
-        f"- {ended} of {budget['trials']} trials ended, {len(failed)} failed{within}; "
+        f"- {ended} of {budget['trials']} trials ended, {len(failed)} failed{time_limit}; "
         f"{budget['wall_seconds']:,.0f} s; sampler {content['sampler']['name']} of Optuna "
         f"{content['sampler']['optuna']}, seed {content['seed']}"
     )
@@ -119,8 +131,8 @@ def markdown(content: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _shown(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(_written(value))
+def _cell_text(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(_plain_cell(value))
 
 
 def to_wandb(
@@ -132,7 +144,7 @@ def to_wandb(
         {
             "trial": f"{trial['number']:04}",
             figure: trial[figure],
-            **{key: str(_written(trial["params"][key])) for key in content["space"]},
+            **{key: str(_plain_cell(trial["params"][key])) for key in content["space"]},
             **{key: trial[key] for key in ("epochs", "parameters", "seconds")},
         }
         for trial in _ranked(content)
