@@ -18,6 +18,7 @@ from lightning.pytorch.loggers import CSVLogger
 from coldstart import registry
 from coldstart.data.datamodule import ColdStartData
 from coldstart.errors import InputError
+from coldstart.files import local
 from coldstart.runs.config import absolute_data, find_configs, read_config
 from coldstart.runs.first_stage import NOTE
 from coldstart.training import flags, preparation, stages
@@ -113,7 +114,7 @@ class _CLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         config = self.config[self.subcommand]
         _must_be_plugins(config.model)
-        root = config.trainer.default_root_dir
+        root = str(local(config.trainer.default_root_dir))
         absolute_data(config.data)
         chosen = config.trainer.logger
         for logger in chosen if isinstance(chosen, list) else [chosen]:
@@ -121,7 +122,7 @@ class _CLI(LightningCLI):
                 logger.init_args["save_dir"] = root
         # W&B stages tables outside the run's folder unless it is told otherwise.
         os.environ.setdefault("WANDB_DATA_DIR", str(Path(root) / "wandb"))
-        if self.stages and not self.stages.own_config:
+        if self.stages:
             self._first_stage(Path(root), self.stages)
 
     def _first_stage(self, run: Path, options: argparse.Namespace) -> None:
@@ -139,7 +140,7 @@ class _CLI(LightningCLI):
             encoders = stages.first_stage(
                 {key: whole[key] for key in _RECIPE if key in whole},
                 run,
-                Path(options.stage_dir) if options.stage_dir else run / "stage1",
+                local(options.stage_dir) if options.stage_dir else run / "stage1",
                 folds=options.stage_folds,
                 vectors=options.stage_vectors,
                 lightning=lightning_cli,

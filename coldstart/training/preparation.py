@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -153,7 +154,7 @@ def _names_encoders(args: Sequence[str]) -> bool:
 def _shards(args: Sequence[str]) -> str | None:
     """The last `--data.shards` of a command line."""
     shards = None
-    for arg, following in zip(args, [*args[1:], ""], strict=True):
+    for arg, following in pairwise([*args, ""]):
         if arg == "--data.shards":
             shards = following
         elif arg.startswith("--data.shards="):

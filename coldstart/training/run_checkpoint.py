@@ -20,7 +20,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
 from coldstart.data import random_state
 from coldstart.errors import InputError, Preempted
-from coldstart.files import atomic
+from coldstart.files import atomic, local
 from coldstart.model.checkpoint import LAST
 from coldstart.sigterm import Sigterm
 from coldstart.training.ranks import gather
@@ -64,7 +64,7 @@ class RunCheckpoint(ModelCheckpoint):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Checkpoints lie in the run's folder, wherever loggers write."""
-        self.dirpath = str(Path(trainer.default_root_dir) / "checkpoints")
+        self.dirpath = str(local(trainer.default_root_dir) / "checkpoints")
         super().setup(trainer, pl_module, stage)
         if stage != "fit":
             return
