@@ -1,6 +1,7 @@
-"""The house: which layer imports which, and what no room may know. docs/architecture.md draws it."""
+"""Which layer imports which, and what no folder may know; docs/architecture.md draws it."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -32,7 +33,7 @@ LAYERS: list[set[str]] = [
     {"commands", "cli"},
     {"studies"},
 ]
-"""From the ground up: folders and flat files of the package. `__init__` and `__main__` stand above."""
+"""From the ground up: folders and flat files; `__init__` and `__main__` stand above all of them."""
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
 
 HEAVY = ("torch", "lightning", "polars")
@@ -54,7 +55,7 @@ def room(module: str) -> str:
     >>> room("coldstart.data.batch"), room("coldstart.files"), room("coldstart")
     ('data', 'files', '')
     """
-    return (module.split(".") + [""])[1]
+    return [*module.split("."), ""][1]
 
 
 def statements(tree: ast.AST, everywhere: bool) -> Iterator[ast.stmt]:
@@ -217,6 +218,19 @@ def test_the_core_names_no_modality(place: str) -> None:
             for name in ("artist", "attributes", "audio", "embedding", "genres", "patches")
         }
         assert not imports(module) & classes, module
+
+
+def test_one_name_stands_for_one_type() -> None:
+    places: dict[str, set[str]] = {}
+    for module in INSIDE:
+        for node in ast.parse(MODULES[module].read_text(encoding="utf-8")).body:
+            target = node.targets[0] if isinstance(node, ast.Assign) else None
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, set()).add(module)
+            elif isinstance(target, ast.Name) and re.fullmatch("[A-Z]+[a-z]+[A-Za-z]*", target.id):
+                places.setdefault(target.id, set()).add(module)  # an alias of a type
+    several = {name: modules for name, modules in places.items() if len(modules) > 1}
+    assert {name: m for name, m in several.items() if not name.startswith("_")} == {}
 
 
 def test_only_commands_and_studies_print() -> None:

@@ -70,11 +70,11 @@ def factorize(
     Returns:
         The factors, as they were saved.
     """
-    from coldstart.factors.build import Settings, factors_of
+    from coldstart.factors.build import FactorizationSettings, factors_of
     from coldstart.tables import write_broken
 
     local(out)
-    settings = Settings(
+    settings = FactorizationSettings(
         strict=strict,
         algorithm=algorithm,
         factors=factors,

@@ -55,14 +55,14 @@ class FullNet(SampleNet):
     BLOCKS = (*[(128, 3, 3)] * 2, *[(256, 3, 3)] * 6, (512, 3, 3))
 
 
-class SmallNet(SampleNet):
+class SmallWaveformNet(SampleNet):
     """For CPUs: a first layer with a large stride replaces the full-size net's first blocks."""
 
     FIRST = (64, 243, 81)
     BLOCKS = ((64, 3, 3), (96, 3, 3), (128, 3, 3))
 
 
-NETS: dict[str, type[SampleNet]] = {"sample": FullNet, "small": SmallNet}
+NETS: dict[str, type[SampleNet]] = {"sample": FullNet, "small": SmallWaveformNet}
 
 
 class Waveform(PatchEncoder):

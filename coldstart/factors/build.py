@@ -18,7 +18,7 @@ from coldstart.files import StrPath
 from coldstart.tables import read_listens, read_listens_before, read_splits
 
 
-class Settings(NamedTuple):
+class FactorizationSettings(NamedTuple):
     """How a log is factorised; the verb `factorize` explains each of them."""
 
     strict: bool
@@ -100,7 +100,7 @@ class Solution(NamedTuple):
 
 
 def factors_of(
-    listens: StrPath, splits: StrPath | None, settings: Settings, broken: Broken
+    listens: StrPath, splits: StrPath | None, settings: FactorizationSettings, broken: Broken
 ) -> Factors:
     """Factorise a log.
 
@@ -133,7 +133,7 @@ def factors_of(
     )
 
 
-def _check(settings: Settings) -> None:
+def _check(settings: FactorizationSettings) -> None:
     """Raise InputError for settings out of range, or that contradict each other."""
     counts = (settings.factors, settings.iterations)
     strengths = (settings.regularization, settings.shrinkage)
@@ -152,7 +152,9 @@ def _check(settings: Settings) -> None:
         raise InputError("hold_out and until keep listens from the factorisation: they need strict")
 
 
-def _read(listens: StrPath, splits: StrPath | None, settings: Settings, broken: Broken) -> Log:
+def _read(
+    listens: StrPath, splits: StrPath | None, settings: FactorizationSettings, broken: Broken
+) -> Log:
     """Read the log, and take out what the factorisation must not see."""
     day = cut_day(settings.until, splits) if settings.until else None
     if day:
@@ -178,7 +180,7 @@ def _read(listens: StrPath, splits: StrPath | None, settings: Settings, broken: 
     return Log(visible, later, sides, unlisted, day)
 
 
-def _matrices(log: Log, splits: StrPath | None, settings: Settings) -> Listens:
+def _matrices(log: Log, splits: StrPath | None, settings: FactorizationSettings) -> Listens:
     """The log as matrices; a share of the training listens is withheld."""
     matrix, user_ids, track_ids = _matrix(log.visible, settings.value)
     split = np.array([log.sides.get(track, "") for track in track_ids])
@@ -219,7 +221,7 @@ def _matrix_of(
     return csr_matrix((amounts, places), shape=(len(row), len(column)))
 
 
-def _solve(listens: Listens, settings: Settings) -> Solution:
+def _solve(listens: Listens, settings: FactorizationSettings) -> Solution:
     """Factorise the warm tracks, then fold in the others."""
     matrix, warm = listens.matrix, listens.warm
     # A listener of held-out tracks alone must not reach the factorisation either: one user more
@@ -246,7 +248,7 @@ def _solve(listens: Listens, settings: Settings) -> Solution:
     return Solution(tracks, users, active, regularization)
 
 
-def _confidence(plays: csr_matrix, settings: Settings) -> csr_matrix:
+def _confidence(plays: csr_matrix, settings: FactorizationSettings) -> csr_matrix:
     """Confidence from plays, [U, N]."""
     confidence = plays.astype(np.float32)
     alpha = np.float32(settings.alpha)
@@ -258,7 +260,11 @@ def _confidence(plays: csr_matrix, settings: Settings) -> csr_matrix:
 
 
 def _about(
-    log: Log, listens: Listens, solution: Solution, has_splits: bool, settings: Settings
+    log: Log,
+    listens: Listens,
+    solution: Solution,
+    has_splits: bool,
+    settings: FactorizationSettings,
 ) -> dict[str, Any]:
     """What factors.json says."""
     about: dict[str, Any] = {
@@ -298,7 +304,7 @@ def _about(
     return about
 
 
-def _protocol(has_splits: bool, day: date | None, settings: Settings) -> str:
+def _protocol(has_splits: bool, day: date | None, settings: FactorizationSettings) -> str:
     """In words, what the factorisation has seen."""
     if not has_splits:
         protocol = "everything factorised, no split given"

@@ -18,13 +18,11 @@ from safetensors.numpy import load_file, save_file
 from scipy.sparse import csr_matrix
 
 from coldstart.errors import InputError
+from coldstart.factors.als import Array
 from coldstart.files import StrPath, atomic, local, write_json
 from coldstart.tables import write_table
 
 VERSION = 1
-
-
-Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True)

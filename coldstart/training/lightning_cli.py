@@ -21,10 +21,10 @@ from coldstart.errors import InputError
 from coldstart.files import local
 from coldstart.runs.config import absolute_data, find_configs, read_config
 from coldstart.runs.first_stage import NOTE
-from coldstart.training import flags, preparation, stages
+from coldstart.training import flags, stages
 from coldstart.training.flags import Verb
 from coldstart.training.lightning_module import ColdStart
-from coldstart.training.preparation import LIGHTNING_S_WORDS
+from coldstart.training.preparation import LIGHTNING_S_WORDS, prepare
 from coldstart.training.run_checkpoint import RunCheckpoint
 
 _RECIPE = (
@@ -57,9 +57,9 @@ def lightning_cli(verb: Verb, args: Sequence[str], extra: Sequence[Callback] = (
     """
     registry.load_all()
     own, rest = flags.parse(verb, args)
-    task = preparation.prepare(verb, own, rest, lightning_cli)
-    root = ["--trainer.default_root_dir", str(task.folder.absolute())]
-    has_root = any(arg.startswith("--trainer.default_root_dir") for arg in task.args)
+    prepared = prepare(verb, own, rest, lightning_cli)
+    root = ["--trainer.default_root_dir", str(prepared.folder.absolute())]
+    has_root = any(arg.startswith("--trainer.default_root_dir") for arg in prepared.args)
     # A test's log takes the place of an earlier test's: figures lie in results.json.
     warnings.filterwarnings("ignore", "Experiment logs directory")
     # It warns that a program's own arguments go elsewhere: they do, on purpose.
@@ -67,14 +67,14 @@ def lightning_cli(verb: Verb, args: Sequence[str], extra: Sequence[Callback] = (
     return _CLI(
         ColdStart,
         ColdStartData,
-        args=[verb, *find_configs(task.args), *([] if has_root else root)],
+        args=[verb, *find_configs(prepared.args), *([] if has_root else root)],
         parser_class=_Parser,
         save_config_callback=_SaveConfig,
         save_config_kwargs={"overwrite": True},
         seed_everything_default=0,
-        trainer_defaults={"callbacks": [*task.callbacks, *extra]},
+        trainer_defaults={"callbacks": [*prepared.callbacks, *extra]},
         parser_kwargs={verb: {"prog": f"coldstart {verb}"}},
-        stages=task.stages,
+        stages=prepared.stages,
     )
 
 

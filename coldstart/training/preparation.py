@@ -23,7 +23,7 @@ LIGHTNING_S_WORDS = ("best", "last", "hpc", "registry")
 """What may stand in the place of a checkpoint's path."""
 
 
-class Task(NamedTuple):
+class Preparation(NamedTuple):
     """What Lightning is to do.
 
     Attributes:
@@ -41,7 +41,7 @@ class Task(NamedTuple):
 
 def prepare(
     verb: Verb, own: argparse.Namespace, rest: Sequence[str], lightning: Callable[..., Any]
-) -> Task:
+) -> Preparation:
     """Check what a verb needs, and say what Lightning is to do.
 
     Args:
@@ -57,15 +57,15 @@ def prepare(
         read_checkpoint(own.ckpt_path)  # says what is wrong, where Lightning's reading would not
     if verb == "fit":
         return _fit(own, list(rest))
-    task = _with_run(own, list(rest), lightning)
+    preparation = _with_run(own, list(rest), lightning)
     if verb == "test":
-        return _test(own, task)
+        return _test(own, preparation)
     if verb == "predict":
         writers: list[Callback] = [PredictionWriter()]
         if own.write:
             writers.append(WriteVectors(own.write, own.what))
-        return task._replace(callbacks=[*task.callbacks, *writers])
-    return task
+        return preparation._replace(callbacks=[*preparation.callbacks, *writers])
+    return preparation
 
 
 def default_run(args: Sequence[str]) -> Path:
@@ -78,7 +78,7 @@ def default_run(args: Sequence[str]) -> Path:
     return Path("runs") / (Path(configs[0]).stem if configs else "run")
 
 
-def _fit(own: argparse.Namespace, rest: list[str]) -> Task:
+def _fit(own: argparse.Namespace, rest: list[str]) -> Preparation:
     folder = local(own.run) if own.run else default_run(rest)
     shows = any(arg.startswith(("--print_config", "--help", "-h")) for arg in rest)
     has_config = any(arg.startswith(("--config", "-c")) for arg in rest)
@@ -102,37 +102,41 @@ def _fit(own: argparse.Namespace, rest: list[str]) -> Task:
         checkpoint = str(last) if last.is_file() else None
     if checkpoint:
         args += ["--ckpt_path", checkpoint]
-    return Task(folder, args, [FitReport()], stages=None if resumed else own)
+    return Preparation(folder, args, [FitReport()], stages=None if resumed else own)
 
 
 # A checkpoint knows the callbacks of its fit, and Lightning warns of one that is missing later:
 # so every verb has the `FitReport`, which does nothing but in a fit.
-def _with_run(own: argparse.Namespace, rest: list[str], lightning: Callable[..., Any]) -> Task:
+def _with_run(
+    own: argparse.Namespace, rest: list[str], lightning: Callable[..., Any]
+) -> Preparation:
     """A verb that measures or uses what was fitted."""
     if not own.run:
         if not any(arg.startswith(("--config", "-c", "--model", "-h", "--help")) for arg in rest):
             raise InputError("which run? Name the folder of a fitted one: --run DIR")
         args = [*rest, *(["--ckpt_path", own.ckpt_path] if own.ckpt_path else [])]
-        return Task(default_run(rest), args, [FitReport()])
+        return Preparation(default_run(rest), args, [FitReport()])
     folder = Path(own.run)
     config = _config_of(folder)
     checkpoint = own.ckpt_path or str(best_checkpoint(folder))
     stages.complete(folder, _shards(rest) or read_config(folder)["data"]["shards"], lightning)
-    return Task(folder, ["--config", str(config), *rest, "--ckpt_path", checkpoint], [FitReport()])
+    return Preparation(
+        folder, ["--config", str(config), *rest, "--ckpt_path", checkpoint], [FitReport()]
+    )
 
 
-def _test(own: argparse.Namespace, task: Task) -> Task:
+def _test(own: argparse.Namespace, preparation: Preparation) -> Preparation:
     if own.lengths and own.candidates == "cold":
         raise InputError("--lengths says what ranks warm beside cold: it needs --candidates mixed")
     report = TestReport(
         rivals=not own.no_rivals,
         name=results_name(own),
-        content=None if own.no_rivals else stages.content_of(task.folder),
+        content=None if own.no_rivals else stages.content_of(preparation.folder),
         candidates=own.candidates,
         lengths=own.lengths,
     )
-    args = [*task.args, *([f"--data.drop=[{own.drop}]"] if own.drop else [])]
-    return task._replace(args=args, callbacks=[*task.callbacks, report])
+    args = [*preparation.args, *([f"--data.drop=[{own.drop}]"] if own.drop else [])]
+    return preparation._replace(args=args, callbacks=[*preparation.callbacks, report])
 
 
 def results_name(own: argparse.Namespace) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 from coldstart.errors import InputError, one_of
 from coldstart.files import local
-from coldstart.studies.ablate.design import Settings, TrackSet, read_design
+from coldstart.studies.ablate.design import AblationSettings, TrackSet, read_design
 from coldstart.studies.job_runner import run_jobs
 from coldstart.studies.wandb_view import Mode
 
@@ -33,8 +33,8 @@ def ablate(
     listeners: dict[str, str] | None = None,
     sets: dict[str, TrackSet] | None = None,
     listens: str | None = None,
-    factorize: Settings | None = None,
-    settings: Settings | None = None,
+    factorize: AblationSettings | None = None,
+    settings: AblationSettings | None = None,
     out: str = "runs/ablation",
     jobs: int = 1,
     wandb: Mode = "off",

@@ -15,7 +15,7 @@ import yaml
 from coldstart.errors import InputError, one_of
 from coldstart.runs.config import find_config, set_flag
 
-Settings = dict[str, Any]
+AblationSettings = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -60,15 +60,15 @@ class Design(NamedTuple):
     """
 
     rows: list[list[str]]
-    configs: dict[str, Settings]
+    configs: dict[str, AblationSettings]
     variants: list[Variant]
     stage_folds: int
-    listeners: dict[str, Settings]
+    listeners: dict[str, AblationSettings]
     seeds: list[int]
     data: dict[int, dict[str, str]]
-    settings: Settings
+    settings: AblationSettings
 
-    def config_of(self, row: Sequence[str]) -> Settings:
+    def config_of(self, row: Sequence[str]) -> AblationSettings:
         """A new config for a subset of the modalities."""
         return merge_configs({name: self.configs[name] for name in row}, self.settings)
 
@@ -85,7 +85,7 @@ def read_design(
     stage_folds: int,
     fusion: list[str] | None,
     listeners: Mapping[str, str] | None,
-    settings: Settings | None,
+    settings: AblationSettings | None,
 ) -> Design:
     """Check the arguments of `ablate` that have these names, and read the configs.
 
@@ -138,19 +138,21 @@ def _subsets(
     return [[name for name in names if name in row] for row in rows]
 
 
-def _read_config(name: str) -> Settings:
+def _read_config(name: str) -> AblationSettings:
     """A config with one encoder, from the current folder or a shipped one."""
     path = Path(find_config(name))
     if not path.is_file():
         raise InputError(f"{name}: there is no such config")
-    config: Settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    config: AblationSettings = yaml.safe_load(path.read_text(encoding="utf-8"))
     encoders = config.get("model", {}).get("encoders", {})
     if len(encoders) != 1:
         raise InputError(f"{name}: a part has one encoder; this config has {len(encoders)}")
     return config
 
 
-def merge_configs(configs: Mapping[str, Settings], settings: Settings) -> Settings:
+def merge_configs(
+    configs: Mapping[str, AblationSettings], settings: AblationSettings
+) -> AblationSettings:
     """A new config: the first one's training, the encoder of each, and the settings.
 
     Args:
