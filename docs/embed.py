@@ -1,9 +1,9 @@
-"""Fill the code blocks of docs/plugins.md from the files that they are made of.
+"""Fill the code blocks of docs/plugins.md from the files that they quote.
 
     python docs/embed.py
 
-A block stands below a comment that names a file, `<!-- FILE -->`, or a part of one, from the first
-line that holds a text up to the next that holds another: `<!-- FILE: from "A" up to "B" -->`.
+A block stands below a comment that names a file, `<!-- FILE -->`, or a part of it, from the first
+line that contains A to the line before the next with B: `<!-- FILE: from "A" up to "B" -->`.
 """
 
 import re
@@ -17,7 +17,7 @@ BLOCK = re.compile(
 
 
 def excerpt(file: str, start: str | None, end: str | None) -> str:
-    """A file, or the part of it."""
+    """A file's text, or a part of it."""
     lines = (ROOT / file).read_text(encoding="utf-8").splitlines()
     if start:
         lines = lines[next(i for i, line in enumerate(lines) if start in line) :]
@@ -27,7 +27,7 @@ def excerpt(file: str, start: str | None, end: str | None) -> str:
 
 
 def filled(page: str) -> str:
-    """The page, its blocks as the files have them now."""
+    """The page with its blocks as the files are now."""
     return BLOCK.sub(lambda m: f"{m[1]}{excerpt(*m.group(2, 3, 4))}\n{m[5]}", page)
 
 
