@@ -9,7 +9,7 @@ demo: .venv/ready
 	$(BIN)/coldstart demo --out runs/demo
 
 test: .venv/ready lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/ready
 	$(BIN)/ruff check .

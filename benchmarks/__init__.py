@@ -1,1 +1,1 @@
-"""How long things take, beside a floor: the bare computation, timed in turn with ours."""
+"""How long each step takes, compared with a floor: the bare computation, timed in turn with it."""

@@ -3,14 +3,13 @@
     python -m benchmarks.bits [--tracks 240] [--seeds 3] [--epochs 24] [--out FOLDER]
 
 The catalogue is invented; the split, the factors and the settings are the same for all. The last
-column is no training: the net trained from FLAC reads the other stores, and the mean cosine between
-what it predicts from them and from FLAC is told.
+column needs no training: the net trained from FLAC reads the other stores, and the column shows the
+mean cosine between what it predicts from them and from FLAC.
 """
 
 import argparse
 import statistics
 import tempfile
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +39,7 @@ STORES: dict[str, tuple[str, dict[str, Any]]] = {
 def figures(
     folder: Path, tracks: int, seeds: range, epochs: int
 ) -> dict[str, list[dict[str, Any]]]:
-    """Store → the model's row of each seed's test."""
+    """Store → the results of each seed's test."""
     table = make_catalogue(folder / "catalogue", tracks=tracks, users=tracks) / "tracks.parquet"
     split(table, out=folder / "splits.parquet")
     factorize(
@@ -58,7 +57,7 @@ def figures(
             shard_size=32,
             **options,
         )
-    found: dict[str, list[dict[str, Any]]] = {name: [] for name in STORES}
+    results: dict[str, list[dict[str, Any]]] = {name: [] for name in STORES}
     for seed in seeds:
         for name, (config, options) in STORES.items():
             overrides = {
@@ -69,54 +68,53 @@ def figures(
                 "trainer.enable_progress_bar": False,
             }
             if not options:
-                given = SPECTROGRAM.items()
-                overrides |= {f"model.encoders.audio.{key}": value for key, value in given}
+                for key, value in SPECTROGRAM.items():
+                    overrides[f"model.encoders.audio.{key}"] = value
             run = fit(config, run=str(folder / "runs" / f"{name}-{seed}"), overrides=overrides)
-            found[name].append(test(run))
-    return found
+            results[name].append(test(run))
+    return results
 
 
 def agreement(folder: Path, store: str, seed: int) -> float:
-    """What a net trained from FLAC predicts from a store, beside what it predicts from FLAC.
-
-    The mean cosine over all tracks.
+    """The mean cosine, over all tracks, of what a net trained from FLAC predicts from a store and
+    from FLAC.
     """
-    heard = load(folder / "runs" / f"FLAC-{seed}")
+    original = load(folder / "runs" / f"FLAC-{seed}")
     config = yaml.safe_load((folder / "runs" / f"uint8-{seed}" / "config.yaml").read_text())
     options = config["model"]["encoders"]["audio"]["init_args"]
-    same = ColdStart({"audio": Spectrogram(**options)}, fusion=Concat())
-    facts = {**heard.facts, "cqt": Shards(folder / store).info("cqt")}
-    same.build(facts.__getitem__)
-    same.load_state_dict(heard.state_dict())
-    from_flac, from_store = heard.embed(folder / "FLAC"), same.eval().embed(folder / store)
+    copy = ColdStart({"audio": Spectrogram(**options)}, fusion=Concat())
+    facts = {**original.facts, "cqt": Shards(folder / store).info("cqt")}
+    copy.build(facts.__getitem__)
+    copy.load_state_dict(original.state_dict())
+    from_flac, from_store = original.embed(folder / "FLAC"), copy.eval().embed(folder / store)
     rows = [from_store.track_ids.index(track) for track in from_flac.track_ids]
     return float(F.cosine_similarity(from_flac.values, from_store.values[rows]).mean())
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--tracks", type=int, default=240)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=24)
     parser.add_argument("--out", type=Path, help="keep everything here")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        folder = given.out or Path(name)
-        seeds = range(given.seeds)
-        found = figures(folder, given.tracks, seeds, given.epochs)
+        folder = arguments.out or Path(name)
+        seeds = range(arguments.seeds)
+        results = figures(folder, arguments.tracks, seeds, arguments.epochs)
         print("\n| store | KB a track | cosine distance | NDCG@20 | with FLAC's weights, cosine |")
         print("|---|---|---|---|---|")
-        for store, tests in found.items():
+        for store, tests in results.items():
             rows = [test["rows"][0] for test in tests]
             files = list((folder / store).glob(f"*/{'audio' if store == 'FLAC' else 'cqt'}/*.tar"))
-            size = sum(file.stat().st_size for file in files) / given.tracks / 1e3
+            size = sum(file.stat().st_size for file in files) / arguments.tracks / 1e3
             cells = []
-            for key in ("cosine distance", "NDCG@20"):
+            for key in ("cosine", "ndcg"):
                 values = [row[key] for row in rows]
                 spread = statistics.stdev(values) if len(values) > 1 else 0.0
                 cells.append(f"{statistics.mean(values):.4f} ± {spread:.4f}")
-            same = [1.0] if store == "FLAC" else map(partial(agreement, folder, store), seeds)
-            cells.append(f"{statistics.mean(same):.5f}")
+            cosines = [1.0] if store == "FLAC" else [agreement(folder, store, s) for s in seeds]
+            cells.append(f"{statistics.mean(cosines):.5f}")
             print(f"| {store} | {size:.0f} | {' | '.join(cells)} |")
 
 

@@ -1,7 +1,7 @@
 """`factorize`: a log of listens, read, checked, factorised, held-out tracks folded in, saved.
 
 Floor: `implicit` called directly, with as many threads and the same settings: a fit on the training
-tracks' matrix, which is there already, and its recalculation of the held-out tracks.
+tracks' matrix, which exists already, and its recalculation of the held-out tracks.
 
     python -m benchmarks.factorisation [--rounds 3]
     LISTENS=10000000 python -m benchmarks.factorisation --rounds 1
@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -25,7 +26,7 @@ from coldstart.commands.factorize import factorize
 
 LISTENS = int(os.environ.get("LISTENS", 1_000_000))
 USERS, TRACKS = LISTENS // 50, LISTENS // 100
-OPTIONS = {"factors": 64, "regularization": 0.05, "iterations": 20}
+OPTIONS: dict[str, Any] = {"factors": 64, "regularization": 0.05, "iterations": 20}
 
 
 def log(folder: Path) -> tuple[Path, Path]:
@@ -54,17 +55,17 @@ def matrices(listens: Path, splits: Path) -> tuple[csr_matrix, csr_matrix]:
     table = pl.read_parquet(listens).join(pl.read_parquet(splits), on="track_id")
     user, track = (table[column].cast(pl.Categorical).to_physical() for column in table.columns[:2])
     confidence = 2 * (1 + np.log1p(table["plays"].to_numpy().astype(np.float32)))
-    whole = csr_matrix((confidence, (user.to_numpy(), track.to_numpy())))
-    trained = np.zeros(whole.shape[1], dtype=bool)
+    plays = csr_matrix((confidence, (user.to_numpy(), track.to_numpy())))
+    trained = np.zeros(plays.shape[1], dtype=bool)
     trained[track.filter(table["split"] == "train").to_numpy()] = True
-    return whole[:, trained].tocsr(), whole[:, ~trained].T.tocsr()
+    return plays[:, trained].tocsr(), plays[:, ~trained].T.tocsr()
 
 
-def bare(train: csr_matrix, held: csr_matrix) -> None:
+def bare(train: csr_matrix, held_out: csr_matrix) -> None:
     with threadpool_limits(1, "blas"):
         model = AlternatingLeastSquares(**OPTIONS, random_state=0)
         model.fit(train, show_progress=False)
-        model.recalculate_item(np.arange(held.shape[0]), held)
+        model.recalculate_item(np.arange(held_out.shape[0]), held_out)
 
 
 def ours(listens: Path, splits: Path, out: Path) -> None:
@@ -74,12 +75,14 @@ def ours(listens: Path, splits: Path, out: Path) -> None:
 def measure(rounds: int = 3) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         listens, splits = log(Path(folder))
-        places = listens, splits, Path(folder) / "factors"
-        made = matrices(listens, splits)
+        out = Path(folder) / "factors"
+        train, held_out = matrices(listens, splits)
         times = in_turn(
-            lambda: clocked(lambda: ours(*places)), lambda: clocked(lambda: bare(*made)), rounds
+            lambda: clocked(lambda: ours(listens, splits, out)),
+            lambda: clocked(lambda: bare(train, held_out)),
+            rounds,
         )
-        peak = apart(ours, *places).peak_mb
+        peak = apart(ours, listens, splits, out).peak_mb
     item = f"factorise {LISTENS:,} listens into 64 factors (peak memory {peak:,.0f} MB)"
     return [times.row(item, "≤ 1.1")]
 

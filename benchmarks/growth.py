@@ -1,8 +1,8 @@
 """Growth: seconds and peak memory of shard, an epoch, test and recommend at 1, 10 and 100 times the
 tracks, each in a process of its own.
 
-There is no floor but ourselves: from 10 to 100 times the tracks, time should grow 10 times at most
-(that is what the column `floor` says), and what is streamed should take no more memory.
+The floor is our own time at a tenth of the tracks: from 10 to 100 times the tracks, time should
+grow 10 times at most (the column `floor`), and what is streamed should take no more memory.
 
     python -m benchmarks.growth
     TRACKS=660 python -m benchmarks.growth     # of the smallest size
@@ -78,20 +78,20 @@ def epoch_streamed(folder: Path) -> None:
     _fit(folder, memory_mb=0)
 
 
-def _opened(folder: Path) -> tuple[ColdStart, ColdStartData]:
+def _model_and_data(folder: Path) -> tuple[ColdStart, ColdStartData]:
     data = ColdStartData(str(folder / "shards"), str(folder / "factors"), 256, workers=0)
     return load(folder / "run"), data
 
 
 def testing(folder: Path) -> None:
-    model, data = _opened(folder)
+    model, data = _model_and_data(folder)
     report = TestReport(rivals=False)
     trainer = Trainer(callbacks=[report], default_root_dir=folder / "run", **trainer_options())
     trainer.test(model, datamodule=data, verbose=False)
 
 
 def testing_with_rivals(folder: Path) -> None:
-    model, data = _opened(folder)
+    model, data = _model_and_data(folder)
     trainer = Trainer(
         callbacks=[TestReport()], default_root_dir=folder / "run", **trainer_options()
     )
@@ -123,7 +123,7 @@ def quiet(work: Callable[[Path], None], folder: Path) -> None:
         work(folder)
 
 
-def measured() -> dict[str, list[Run]]:
+def measurements() -> dict[str, list[Run]]:
     """What → its runs, from the smallest size to the largest."""
     runs: dict[str, list[Run]] = {name: [] for name in WORK}
     for times in TIMES:
@@ -148,15 +148,15 @@ def write(runs: dict[str, list[Run]]) -> None:
             "seconds": round(run.seconds, 3),
             "own_mb": round(run.own_mb),
         }
-        for name, made in runs.items()
-        for size, run in zip(sizes, made, strict=True)
+        for name, measurements in runs.items()
+        for size, run in zip(sizes, measurements, strict=True)
     ]
     pl.DataFrame(rows).write_csv(OUT / "growth.csv")
     figure = Figure(figsize=(9, 4), layout="constrained")
     time, memory = figure.subplots(1, 2)
-    for name, made in runs.items():
-        time.loglog(sizes, [run.seconds for run in made], marker="o", label=name)
-        memory.semilogx(sizes, [run.own_mb for run in made], marker="o", label=name)
+    for name, measurements in runs.items():
+        time.loglog(sizes, [run.seconds for run in measurements], marker="o", label=name)
+        memory.semilogx(sizes, [run.own_mb for run in measurements], marker="o", label=name)
     time.set(xlabel="tracks", ylabel="seconds")
     memory.set(xlabel="tracks", ylabel="peak memory beyond the libraries', MB", ylim=(0, None))
     time.legend(fontsize=8)
@@ -165,7 +165,7 @@ def write(runs: dict[str, list[Run]]) -> None:
 
 def measure(rounds: int = 1) -> list[Row]:
     """One round; a growth of ten times leaves room for noise."""
-    runs = measured()
+    runs = measurements()
     write(runs)
     rows = []
     step = TIMES[-1] // TIMES[-2]

@@ -1,4 +1,4 @@
-"""From FLAC shards to batches of 35 s patches, beside the bare decoder.
+"""From FLAC shards to batches of 35 s patches, compared with the bare decoder.
 
     python -m benchmarks.input_path [--rounds 3] [--tracks 256] [--workers 2]
 
@@ -35,19 +35,19 @@ def flac(seed: int) -> bytes:
 
 
 @cache
-def held(seeds: tuple[int, ...]) -> list[bytes]:
-    """The bytes that a process of the floor decodes, made before it is timed."""
+def contents_of(seeds: tuple[int, ...]) -> list[bytes]:
+    """The bytes that a process of the floor decodes, encoded before it is timed."""
     return [flac(seed) for seed in seeds]
 
 
 def decode(seeds: tuple[int, ...], patches: int) -> int:
     """The bare decoder: windows at random places, and nothing else."""
-    heard, contents = 0, held(seeds)
+    frames, contents = 0, contents_of(seeds)
     for i in range(patches):
         with soundfile.SoundFile(io.BytesIO(contents[i % len(contents)])) as file:
             file.seek(random.randint(0, file.frames - PATCH_SECONDS * RATE))
-            heard += len(file.read(PATCH_SECONDS * RATE, dtype="float32"))
-    return heard
+            frames += len(file.read(PATCH_SECONDS * RATE, dtype="float32"))
+    return frames
 
 
 class Floor:
@@ -77,7 +77,7 @@ def measure(rounds: int = 3, tracks: int = 256, workers: int = 2) -> list[Row]:
     seeds = tuple(range(4))
     with tempfile.TemporaryDirectory() as name:
         shards = dataset(Path(name), tracks, shard_size=32)
-        fill(shards, "audio.flac", held(seeds), "flac", {"sample_rate": RATE})
+        fill(shards, "audio.flac", contents_of(seeds), "flac", {"sample_rate": RATE})
         floor = Floor(seeds, workers)
         loader = Loader(Path(name), Audio(net="small", patch_seconds=PATCH_SECONDS), BATCH, workers)
         loader.rate()
@@ -86,13 +86,13 @@ def measure(rounds: int = 3, tracks: int = 256, workers: int = 2) -> list[Row]:
             ours.append(loader.rate())
             bare.append(floor.rate(tracks))
         floor.close()
-    fast, most = statistics.median(ours), statistics.median(bare)
+    rate, floor_rate = statistics.median(ours), statistics.median(bare)
     return [
         Row(
             f"FLAC shards → 35 s patches, {workers} processes",
-            f"{fast:.0f} patches/s",
-            f"bare decoder: {most:.0f} patches/s",
-            fast / most,
+            f"{rate:.0f} patches/s",
+            f"bare decoder: {floor_rate:.0f} patches/s",
+            rate / floor_rate,
             "≥ 0.8",
         )
     ]

@@ -39,8 +39,8 @@ def _measured(work: Callable[..., object], args: tuple[Any, ...]) -> Run:
 
 
 def _resident(name: str) -> float:
-    """MB, from the kernel; getrusage would count what the parent had, too."""
+    """MB, from the kernel; getrusage would count the memory of the parent process, too."""
     for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) / 1000
-    raise OSError(f"/proc/self/status says nothing of {name}")
+    raise OSError(f"/proc/self/status has no line {name}")

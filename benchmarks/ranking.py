@@ -1,7 +1,6 @@
 """Evaluation: every cold candidate ranked for every user, exactly, in blocks, with all figures.
 
-Floor: the bare matrix product and the best 500, in blocks of the same size; nothing is done with
-them.
+Floor: the bare matrix product and the best 500, in blocks of the same size, without any figures.
 
     python -m benchmarks.ranking [--rounds 3]
     USERS=200000 CANDIDATES=100000 python -m benchmarks.ranking --rounds 1
@@ -27,7 +26,7 @@ FACTORS, RELEVANT = 64, 20
 
 
 def bare(users: torch.Tensor, items: torch.Tensor) -> None:
-    """Blocks of as many users as ours."""
+    """Blocks with as many users as ours."""
     for block in users.split(int(BLOCK_MB * 1e6 / (4 * len(items)))):
         (block @ items.T).topk(min(MAP_K, len(items)), dim=1)
 
@@ -41,28 +40,28 @@ def measure(rounds: int = 3) -> list[Row]:
     played = generator.integers(0, CANDIDATES, USERS * RELEVANT)
     listeners = np.repeat(np.arange(USERS), RELEVANT)
     relevant = csr_matrix((np.ones(len(played), np.int8), (listeners, played)), (USERS, CANDIDATES))
-    deals = [torch.randperm(CANDIDATES) for _ in range(1 + REPEATS)]
+    orders = [torch.randperm(CANDIDATES) for _ in range(1 + REPEATS)]
     scores = dot_scores(users, items)
     part = thirds(np.bincount(relevant.indices, minlength=CANDIDATES))
 
     def floor() -> float:
         return clocked(lambda: bare(users, items))
 
-    own = [torch.arange(CANDIDATES)]
-    one = in_turn(
-        lambda: clocked(lambda: score_parts(scores, relevant, own, part, len(THIRDS))),
+    identity = [torch.arange(CANDIDATES)]
+    single = in_turn(
+        lambda: clocked(lambda: score_parts(scores, relevant, identity, part, len(THIRDS))),
         floor,
         rounds,
     )
     size = f"{CANDIDATES:,} cold tracks for {USERS:,} users"
-    rows = [one.row(f"rank {size}", "≤ 1.5")]
+    rows = [single.row(f"rank {size}", "≤ 1.5")]
     if rounds > 1:
-        dealt = in_turn(
-            lambda: clocked(lambda: score_parts(scores, relevant, deals, part, len(THIRDS))),
+        shuffled = in_turn(
+            lambda: clocked(lambda: score_parts(scores, relevant, orders, part, len(THIRDS))),
             floor,
             rounds,
         )
-        rows.append(dealt.row(f"the same by thirds, and {REPEATS} × shuffled content", "–"))
+        rows.append(shuffled.row(f"the same by thirds, and {REPEATS} × shuffled content", "–"))
     return rows
 
 

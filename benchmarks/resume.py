@@ -1,8 +1,8 @@
-"""What it costs that an interrupted fit goes on exactly, beside an epoch of the same fit.
+"""What it costs that an interrupted fit resumes exactly, compared with an epoch of the same fit.
 
     python -m benchmarks.resume [--rounds 3]
 
-A checkpoint within an epoch, and passing over what an interrupted epoch has had. Audio at
+A checkpoint within an epoch, and skipping the batches that an interrupted epoch has had. Audio at
 22,050 Hz, one loader worker; TRACKS=… scales it.
 """
 
@@ -21,7 +21,7 @@ from coldstart.commands.factorize import factorize
 from coldstart.commands.shard import shard
 from coldstart.commands.split import split
 from coldstart.data.datamodule import ColdStartData
-from coldstart.data.epochs import TrainLoader
+from coldstart.data.epochs import Key, TrainLoader
 from coldstart.datasets.synthetic import make_catalogue
 from coldstart.encoders.audio import Audio
 from coldstart.training.lightning_module import ColdStart
@@ -31,7 +31,7 @@ TRACKS = int(os.environ.get("TRACKS", "200"))
 
 
 class Timed(RunCheckpoint):
-    """Saves after each step, and times it; and what an epoch takes without that."""
+    """Saves after each step and times it; also times each epoch without the saving."""
 
     def __init__(self) -> None:
         super().__init__(minutes=0)
@@ -39,11 +39,11 @@ class Timed(RunCheckpoint):
         self.epochs: list[float] = []
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.began, self.before = time.perf_counter(), sum(self.saving)
+        self.began, self.saving_before = time.perf_counter(), sum(self.saving)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        saved = sum(self.saving) - self.before
-        self.epochs.append(time.perf_counter() - self.began - saved)
+        saving = sum(self.saving) - self.saving_before
+        self.epochs.append(time.perf_counter() - self.began - saving)
         super().on_train_epoch_end(trainer, pl_module)
 
     def _save_last(self, trainer: Trainer) -> None:
@@ -63,20 +63,23 @@ def measure(rounds: int = 3) -> list[Row]:
         shard(tracks, out=root / "s", splits=splits, shard_size=16, workers=1, modalities=["audio"])
         data = ColdStartData(str(root / "s"), str(root / "f"), batch_size=16, workers=1)
         model = ColdStart({"audio": Audio(net="small", patch_seconds=10)})
-        kept = Timed()
+        timed = Timed()
         options = {**trainer_options(), "enable_checkpointing": True, "limit_val_batches": 1.0}
         trainer = Trainer(
-            max_epochs=1 + rounds, default_root_dir=root / "run", callbacks=[kept], **options
+            max_epochs=1 + rounds, default_root_dir=root / "run", callbacks=[timed], **options
         )
         trainer.fit(model, data)
         data.trainer = None
         data.lend(model.lend())
         loader = data.batches(["train"], training=True)
+        assert isinstance(loader, TrainLoader)
         list(loader)  # the worker starts
-        whole, last = (0, 0), (7, len(loader) - 1)
-        times = in_turn(lambda: _loads(loader, last), lambda: _loads(loader, whole), rounds)
+        first, last = (0, 0), (7, len(loader) - 1)
+        times = in_turn(
+            lambda: loading_seconds(loader, last), lambda: loading_seconds(loader, first), rounds
+        )
         size = (root / "run" / "checkpoints" / "last.ckpt").stat().st_size / 1e6
-    saving, epoch = statistics.median(kept.saving), statistics.median(kept.epochs)
+    saving, epoch = statistics.median(timed.saving), statistics.median(timed.epochs)
     minutes = 60 * RunCheckpoint().minutes
     return [
         Row(
@@ -97,9 +100,9 @@ def measure(rounds: int = 3) -> list[Row]:
     ]
 
 
-def _loads(loader: TrainLoader, first: tuple[int, int]) -> float:
+def loading_seconds(loader: TrainLoader, first: Key) -> float:
     """Seconds of loading an epoch from this batch on."""
-    loader.where = lambda: first
+    loader.position = lambda: first
     began = time.perf_counter()  # a worker's time counts too
     list(loader)
     return time.perf_counter() - began

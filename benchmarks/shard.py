@@ -1,6 +1,6 @@
 """`shard` on audio: any files → mono FLACs in tars.
 
-Floor: the bare decoder on the same files with as many processes: read everything, keep nothing.
+Floor: the bare decoder on the same files with as many processes, which keeps nothing.
 
     python -m benchmarks.shard [--rounds 3]
 
@@ -36,12 +36,14 @@ def decode(path: str) -> int:
 def ours(table: Path) -> float:
     """Seconds of the verb."""
     with tempfile.TemporaryDirectory() as out:
-        options = {"out": out, "modalities": ["audio"], "workers": WORKERS, "shard_size": 16}
-        return clocked(lambda: shard(table, **options), time.perf_counter)
+        return clocked(
+            lambda: shard(table, out=out, modalities=["audio"], workers=WORKERS, shard_size=16),
+            time.perf_counter,
+        )
 
 
 def bare(paths: list[str]) -> float:
-    """Seconds; the processes are started beforehand, as they are no decoding."""
+    """Seconds; the processes are started beforehand: their start is not counted."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(WORKERS, mp_context=context) as pool:
         list(pool.map(decode, paths[:WORKERS]))
@@ -50,8 +52,8 @@ def bare(paths: list[str]) -> float:
 
 def measure(rounds: int = 3) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
-        named = os.environ.get("TRACKS")
-        table = Path(named) if named else _invented(Path(folder))
+        path = os.environ.get("TRACKS")
+        table = Path(path) if path else _invented(Path(folder))
         audio = read_tracks(table).drop_nulls("audio")["audio"]
         paths = [str(table.parent / path) for path in audio]
         times = in_turn(lambda: ours(table), lambda: bare(paths), rounds)

@@ -30,16 +30,16 @@ PATCH_SECONDS = 35
 def music(seconds: float, seed: int) -> NDArray[np.float32]:
     """Notes that fade, and noise: FLAC needs about as many bits for it as for records."""
     generator = np.random.default_rng(seed)
-    at = np.arange(int(seconds * RATE)) / RATE
-    wave = 0.01 * generator.standard_normal(len(at))
+    time_s = np.arange(int(seconds * RATE)) / RATE
+    wave = 0.01 * generator.standard_normal(len(time_s))
     for pitch in 110 * 2 ** (generator.integers(0, 48, 6) / 12):
         beat = generator.uniform(0.3, 1.2)
-        wave += 0.12 * np.sin(2 * np.pi * pitch * at) * np.exp(-3 * (at % beat))
+        wave += 0.12 * np.sin(2 * np.pi * pitch * time_s) * np.exp(-3 * (time_s % beat))
     return wave.astype(np.float32)
 
 
 def dataset(folder: Path, tracks: int, shard_size: int) -> Shards:
-    """Training tracks without content, and random factors beside them."""
+    """Training tracks without content, and random factors for them."""
     ids = [f"t{i:05d}" for i in range(tracks)]
     pl.DataFrame({"track_id": ids, "title": ids, "artist": ids}).write_csv(folder / "tracks.csv")
     pl.DataFrame({"track_id": ids, "split": "train"}).write_csv(folder / "splits.csv")
@@ -50,7 +50,7 @@ def dataset(folder: Path, tracks: int, shard_size: int) -> Shards:
         users=np.ones((1, 32), dtype=np.float32),
         folded=np.zeros(tracks, dtype=bool),
         split=np.full(tracks, "train"),
-        listens=csr_matrix((1, tracks), dtype=np.float32),
+        listens=csr_matrix(np.zeros((1, tracks), dtype=np.float32)),
         about={"version": VERSION, "factors": 32, "protocol": "benchmark"},
     ).save(folder / "factors")
     with contextlib.redirect_stdout(io.StringIO()):  # a benchmark prints its rows alone
@@ -66,8 +66,11 @@ def dataset(folder: Path, tracks: int, shard_size: int) -> Shards:
 def fill(
     shards: Shards, field: str, contents: Sequence[bytes], codec: str, facts: Mapping[str, Any]
 ) -> None:
-    """Add a modality that has these contents in turn, since encoding as many would take long."""
-    name, counts = folder_of(field), []
+    """Add a modality in which the tracks have these contents in turn: encoding one for each track
+    would take long.
+    """
+    name = folder_of(field)
+    counts: list[int] = []
     for number in range(len(shards.shard_sizes("train"))):
         tracks = shards.tracks("train", number)
         members = [
@@ -75,8 +78,8 @@ def fill(
             for i, track in enumerate(tracks)
         ]
         counts.append(write_tar(shards.tar(name, "train", number), members))
-    made = {"train": counts, "val": [], "test": []}
-    list_modality(shards, name, {"fields": {field: codec}, "shards": made, "source": "", **facts})
+    sizes = {"train": counts, "val": [], "test": []}
+    list_modality(shards, name, {"fields": {field: codec}, "shards": sizes, "source": "", **facts})
 
 
 class Loader:
@@ -99,9 +102,9 @@ class Loader:
         return patches / (time.perf_counter() - began)
 
 
-def print_rows(measure: Callable[..., list[Row]], about: str, **options: int) -> None:
-    """A benchmark's command line: `--rounds`, and whole numbers of its own with their defaults."""
-    parser = argparse.ArgumentParser(description=about.splitlines()[0])
+def print_rows(measure: Callable[..., list[Row]], about: str | None, **options: int) -> None:
+    """A benchmark's command line: `--rounds`, and its own integers with their defaults."""
+    parser = argparse.ArgumentParser(description=(about or "").splitlines()[0])
     for name, default in {"rounds": 3, **options}.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     print(markdown(measure(**vars(parser.parse_args()))))

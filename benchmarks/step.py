@@ -1,4 +1,4 @@
-"""A training step of the shipped configurations for a CPU, on batches that are there already.
+"""A training step of the shipped configurations for a CPU, on batches that exist already.
 
 Ours: Lightning with the callbacks, the logger and the progress bar of `coldstart fit`. Floor: a
 bare PyTorch step of the same net on the same batch: forward, the same loss, backward, Adam. A few
@@ -22,14 +22,14 @@ import yaml
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import CSVLogger
 from torch.nn import functional as F
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.table import Row, clocked, main, now, summary
 from benchmarks.worlds import FACTORS, World, attribute_world
 from coldstart import ColdStart, ColdStartData, registry
 from coldstart.audio.codec import SAMPLE_RATE
 from coldstart.data.batch import Batch
-from coldstart.encoders.base import Modality
+from coldstart.encoders.base import Encoder, Modality
 from coldstart.training.prediction_writers import PredictionWriter
 from coldstart.training.reports import FitReport, TestReport
 from coldstart.training.run_checkpoint import RunCheckpoint
@@ -39,7 +39,7 @@ CONFIGS = {"mgp": 20, "audio_small": 1}
 
 
 class Interleaved(Callback):
-    """Times every few training steps, and after them as many of the floor's."""
+    """Times every few training steps, and after them as many steps of the floor."""
 
     def __init__(self, floor: Callable[[], object], steps: int) -> None:
         self.floor, self.steps = floor, steps
@@ -57,8 +57,21 @@ class Interleaved(Callback):
             self.began = now()
 
 
-class Premade(ColdStartData):
-    """Gives one batch again and again; there is no sound behind it."""
+class Repeated(Dataset[Batch]):
+    """The same batch, a number of times."""
+
+    def __init__(self, batch: Batch, times: int) -> None:
+        self.batch, self.times = batch, times
+
+    def __len__(self) -> int:
+        return self.times
+
+    def __getitem__(self, number: int) -> Batch:
+        return self.batch
+
+
+class OneBatch(ColdStartData):
+    """Gives one batch again and again; no sound is read for it."""
 
     batch: Batch
     steps: int
@@ -67,10 +80,14 @@ class Premade(ColdStartData):
         return {"sample_rate": SAMPLE_RATE} if folder == "audio" else super().info(folder)
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        return DataLoader([self.batch] * self.steps, batch_size=None, collate_fn=_as_it_is)
+        return DataLoader(
+            Repeated(self.batch, self.steps),
+            batch_size=None,
+            collate_fn=_unchanged,  # type: ignore[arg-type]  # batches come collated
+        )
 
 
-def _as_it_is(batch: Batch) -> Batch:
+def _unchanged(batch: Batch) -> Batch:
     return batch
 
 
@@ -78,20 +95,20 @@ def shipped(name: str) -> tuple[dict[str, Any], int]:
     """A configuration's encoders, and its batch size."""
     text = (Path(__file__).parents[1] / "configs" / f"{name}.yaml").read_text(encoding="utf-8")
     config = yaml.safe_load(text)
-    made = {
+    encoders = {
         key: registry.load("encoders", encoder["class_path"])(**encoder.get("init_args", {}))
         for key, encoder in config["model"]["encoders"].items()
     }
-    return made, config["data"]["batch_size"]
+    return encoders, config["data"]["batch_size"]
 
 
 def own_adam(model: ColdStart) -> torch.optim.Optimizer:
-    """The one that the model is trained by."""
+    """The optimizer that trains the model."""
     return model.configure_optimizers()
 
 
 def default_adam(model: ColdStart) -> torch.optim.Optimizer:
-    """The one that a bare loop would have."""
+    """The optimizer of a plain PyTorch loop."""
     return torch.optim.Adam(model.parameters())
 
 
@@ -110,8 +127,12 @@ def bare(
     values = {name: modality.values for name, modality in batch.inputs.items()}
     present = {name: modality.present for name, modality in batch.inputs.items()}
 
+    encoders = {
+        name: module for name, module in model.encoders.items() if isinstance(module, Encoder)
+    }
+
     def step() -> None:
-        encoded = {name: model.encoders[name].encode(x) for name, x in values.items()}  # type: ignore[operator]
+        encoded = {name: encoders[name].encode(x) for name, x in values.items()}
         predicted = model.fusion(encoded, present)
         loss = (1 - F.cosine_similarity(predicted, batch.target.values, dim=1)).mean()
         optimizer.zero_grad()
@@ -121,15 +142,15 @@ def bare(
     return step
 
 
-def made_batch(data: ColdStartData, model: ColdStart, size: int) -> Batch:
+def noise_batch(data: ColdStartData, model: ColdStart, size: int) -> Batch:
     """Noise in the shapes of the model's inputs."""
-    there = torch.ones(size, dtype=torch.bool)
+    present = torch.ones(size, dtype=torch.bool)
     shapes = {
         name: getattr(encoder, "samples", None) or len(data.info(name)["names"])
         for name, encoder in model.encoders.items()
     }
-    inputs = {name: Modality(torch.randn(size, width), there) for name, width in shapes.items()}
-    return Batch(inputs, Modality(torch.randn(size, FACTORS), there), ["t"] * size)
+    inputs = {name: Modality(torch.randn(size, width), present) for name, width in shapes.items()}
+    return Batch(inputs, Modality(torch.randn(size, FACTORS), present), ["t"] * size)
 
 
 def interleaved(
@@ -143,9 +164,9 @@ def interleaved(
     """Seconds of a configuration's steps and of the floor's, in turn."""
     encoders, size = shipped(name)
     model = ColdStart(encoders, **options.pop("model", {}))
-    data = Premade(str(world.shards), str(world.factors), batch_size=size)
+    data = OneBatch(str(world.shards), str(world.factors), batch_size=size)
     model.build(data.info)
-    data.batch = made_batch(data, model, size)
+    data.batch = noise_batch(data, model, size)
     steps = CONFIGS[name]
     data.steps = (1 + 2 * rounds) * steps
     times = Interleaved(bare(deepcopy(model), data.batch, adam), steps)
@@ -170,8 +191,8 @@ def measure(rounds: int = 3) -> list[Row]:
         world = attribute_world(Path(folder), 600, 400)
         for (name, steps), (floor, adam) in product(CONFIGS.items(), FLOORS.items()):
             times = summary(interleaved(world, name, rounds, Path(folder), adam))
-            what = f"{steps} training steps, {name}.yaml, batch {shipped(name)[1]} (floor: {floor})"
-            rows.append(times.row(what, "≤ 1.1"))
+            item = f"{steps} training steps, {name}.yaml, batch {shipped(name)[1]} (floor: {floor})"
+            rows.append(times.row(item, "≤ 1.1"))
     return rows
 
 

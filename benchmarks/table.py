@@ -43,43 +43,51 @@ class Times(NamedTuple):
 
 
 def in_turn(ours: Callable[[], float], floor: Callable[[], float], rounds: int) -> Times:
-    """Run both in turn, so that whatever else the machine does troubles both alike.
+    """Run both in turn, so that the machine's other work affects both alike.
 
     Args:
         ours: runs once and returns its seconds.
-        floor: the same of the floor.
-        rounds: how often; who comes first changes from round to round.
+        floor: the same for the floor.
+        rounds: how often; which of the two is first changes from round to round.
     """
     pairs: list[tuple[float, float]] = []
     for number in range(rounds):
-        made = {run: run() for run in ((ours, floor) if number % 2 else (floor, ours))}
-        pairs.append((made[ours], made[floor]))
+        if number % 2:
+            own_seconds = ours()
+            floor_seconds = floor()
+        else:
+            floor_seconds = floor()
+            own_seconds = ours()
+        pairs.append((own_seconds, floor_seconds))
     return summary(pairs)
 
 
 def summary(pairs: Sequence[tuple[float, float]]) -> Times:
-    """Of (ours, floor) of each round."""
-    columns = zip(*((a, b, a / b) for a, b in pairs), strict=True)
-    return Times(*(statistics.median(column) for column in columns))
+    """Medians of the (ours, floor) of each round."""
+    return Times(
+        statistics.median(ours for ours, _ in pairs),
+        statistics.median(floor for _, floor in pairs),
+        statistics.median(ours / floor for ours, floor in pairs),
+    )
 
 
 def now() -> float:
     """Seconds by the clock that BENCH_CLOCK names: `wall`, or `cpu` for this process's own time,
-    which other programs on a busy machine trouble less; waiting isn't in it.
+    which other programs on a busy machine affect less; it leaves out waiting.
     """
     cpu = os.environ.get("BENCH_CLOCK", "wall") == "cpu"
     return time.process_time() if cpu else time.perf_counter()
 
 
 def clocked(work: Callable[[], object], clock: Callable[[], float] = now) -> float:
-    """Seconds that it takes. Work in other processes needs `time.perf_counter` for a clock."""
+    """Seconds that the work takes. For work in other processes the clock is `time.perf_counter`."""
     began = clock()
     work()
     return clock() - began
 
 
 def seconds(value: float) -> str:
-    """Three digits, in a unit that suits.
+    """Three digits, in seconds or milliseconds.
 
     >>> seconds(12.345), seconds(0.012345)
     ('12.3 s', '12.3 ms')
@@ -88,7 +96,7 @@ def seconds(value: float) -> str:
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """The one table."""
+    """The rows as a Markdown table."""
     cells = [(*row[:3], f"{row.ratio:.2f}", row.target) for row in rows]
     headers = ["what", "ours", "floor", "ratio", "target"]
     align = ("left", "right", "right", "right", "left")
@@ -96,12 +104,12 @@ def markdown(rows: Sequence[Row]) -> str:
 
 
 def main(measure: Callable[[int], list[Row]]) -> None:
-    """Run one benchmark: print its rows, and write them as JSON if that is wanted."""
+    """Run one benchmark: print its rows, and write them as JSON where `--json` asks for it."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path, help="file to write the rows to")
-    given = parser.parse_args()
-    rows = measure(given.rounds)
-    if given.json:
-        given.json.write_text(json.dumps([row._asdict() for row in rows], ensure_ascii=False))
+    arguments = parser.parse_args()
+    rows = measure(arguments.rounds)
+    if arguments.json:
+        arguments.json.write_text(json.dumps([row._asdict() for row in rows], ensure_ascii=False))
     print(markdown(rows))

@@ -1,4 +1,4 @@
-"""A three-minute mp3 to its factor vector, and a folder of mp3s, beside the parts that it takes.
+"""A three-minute mp3 to its factor vector, and a folder of mp3s, compared with their parts.
 
     python -m benchmarks.whole_track [--rounds 3] [--files 12] [--workers 2]
 
@@ -34,12 +34,13 @@ from coldstart.commands.shard import shard
 from coldstart.data.datamodule import ColdStartData
 from coldstart.encoders.audio import Audio
 from coldstart.retrieval.hearing import WINDOWS, hear
+from coldstart.retrieval.model_methods import embed
 from coldstart.runs.run import Run
 from coldstart.training.lightning_module import ColdStart
 
 SECONDS = 180
 FEW = 8
-"""Files that fill a batch: from here on, memory must not grow."""
+"""Files that fill a batch: with more of them, memory must not grow."""
 
 
 def seconds(task: Callable[[], object]) -> float:
@@ -55,7 +56,7 @@ def mp3(path: Path) -> None:
 
 
 def fitted(folder: Path, content: bytes) -> Run:
-    """A run with a small net, which leaves the least time to hide in; what it predicts is noise."""
+    """A run with a small, untrained net: the smaller the net, the more our own overhead shows."""
     shards = dataset(folder, 4, shard_size=4)
     fill(shards, "audio.flac", [content], "flac", {"sample_rate": RATE})
     data = ColdStartData(str(folder / "shards"), str(folder / "factors"))
@@ -66,13 +67,15 @@ def fitted(folder: Path, content: bytes) -> Run:
 
 
 class Parts:
-    """What one file takes at least, each part alone."""
+    """The least work that one file needs, each part alone."""
 
     def __init__(self, run: Run, content: bytes) -> None:
         pipeline = run.data.pipeline()
         sample = {"track_id": "a", "shard": "no shard", "audio.flac": content}
         values = pipeline.collate(list(pipeline.pieces([sample]))).inputs["audio"].values
-        self.encoder = run.model.encoders["audio"]
+        encoder = run.model.encoders["audio"]
+        assert isinstance(encoder, Audio)
+        self.encoder = encoder
         self.windows = values.split(WINDOWS)
         with torch.inference_mode():
             self.levels = [self.encoder.spectrogram(some) for some in self.windows]
@@ -94,16 +97,16 @@ def embedded(run: Run, table: Path, out: Path, workers: int) -> int:
     """Vectors of all files of a table."""
     quiet = io.StringIO()
     with contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
-        made = shard(table, out=out, workers=workers)
-        found = run.model.embed(made)
+        shards = shard(table, out=out, workers=workers)
+        predictions = embed(run.model, shards)
     shutil.rmtree(out)
-    return len(found.track_ids)
+    return len(predictions.track_ids)
 
 
 def peak() -> float:
     """MB of the largest process so far."""
-    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    return max(resource.getrusage(process).ru_maxrss for process in who) / 1e3
+    processes = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return max(resource.getrusage(process).ru_maxrss for process in processes) / 1e3
 
 
 def folder_of(folder: Path, source: Path, files: int) -> Path:
@@ -139,31 +142,31 @@ def measure(rounds: int = 3, files: int = 12, workers: int = 2) -> list[Row]:
         many = folder_of(folder / "many", source, files)
         embedded(run, few, folder / "out", workers)
         before = peak()
-        took = seconds(lambda: embedded(run, many, folder / "out", workers))
+        folder_seconds = seconds(lambda: embedded(run, many, folder / "out", workers))
         after = peak()
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(workers, mp_context=context) as pool:
             list(pool.map(decode, [str(source)] * workers))
             least = seconds(lambda: list(pool.map(decode, [str(source)] * files)))
         least += seconds(lambda: [parts.seconds() for _ in range(files)])
-    one, parts_of_one = statistics.median(ours), statistics.median(floor)
+    file_seconds, parts_seconds = statistics.median(ours), statistics.median(floor)
     return [
         Row(
             "3-minute mp3 → vector",
-            f"{one:.2f} s",
-            f"decode + transform + net: {parts_of_one:.2f} s",
-            one / parts_of_one,
+            f"{file_seconds:.2f} s",
+            f"decode + transform + net: {parts_seconds:.2f} s",
+            file_seconds / parts_seconds,
             "≤ 1.5",
         ),
         Row(
             f"folder of {files} such files → vectors, {workers} processes",
-            f"{took / files:.2f} s/file",
+            f"{folder_seconds / files:.2f} s/file",
             f"the same parts: {least / files:.2f} s/file",
-            took / least,
+            folder_seconds / least,
             "≤ 1.5",
         ),
         Row(
-            f"largest process, {files} files beside {FEW}",
+            f"largest process, {files} files (floor: {FEW} files)",
             f"{after:.0f} MB",
             f"{before:.0f} MB",
             after / before,

@@ -39,13 +39,13 @@ def random_factors(folder: Path, splits: list[str], users: int = 1) -> Path:
     """Random vectors of tracks t0000000 … with these splits, and 20 listens a user."""
     generator = np.random.default_rng(1)
     tracks = len(splits)
-    warm_first = np.argsort(np.array(splits) != "train", kind="stable")
-    sides = np.array(splits)[warm_first]
+    order = np.argsort(np.array(splits) != "train", kind="stable")
+    sides = np.array(splits)[order]  # warm tracks first
     listens = random_array(
         (users, tracks), density=min(1, 20 / tracks), dtype=np.float32, rng=generator
     )
     Factors(
-        track_ids=[f"t{i:07d}" for i in warm_first],
+        track_ids=[f"t{i:07d}" for i in order],
         user_ids=[f"u{i}" for i in range(users)],
         tracks=generator.normal(size=(tracks, FACTORS)).astype(np.float32),
         users=generator.normal(size=(users, FACTORS)).astype(np.float32),

@@ -3,8 +3,8 @@
     python compute.py tracks.parquet mert.parquet --net mert
 
 Each track is heard in windows of 10 s; a window's vector is the net's mean over time, the track's
-is the mean over its windows. What is done is kept in PARQUET.parts/, so that a run which was
-stopped goes on; sound that can't be read is left out, and listed in PARQUET.broken.csv.
+is the mean over its windows. Finished tracks are written to PARQUET.parts/, so that an interrupted
+run can be resumed; sound that can't be read is left out, and listed in PARQUET.broken.csv.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from coldstart.files import atomic
 from coldstart.tables import read_tracks
 
 Net = Callable[[Tensor], Tensor]
-"""[T] mono sound, at the net's own rate → [D]."""
+"""[T] mono sound, at the net's own rate → [D] vector."""
 WINDOW_SECONDS = 10
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -35,8 +35,8 @@ def mfcc() -> Net:
     transform = torchaudio.transforms.MFCC(22_050, n_mfcc=20, melkwargs={"n_mels": 64})
 
     def net(sound: Tensor) -> Tensor:
-        found = transform(sound)
-        return torch.cat([found.mean(1), found.std(1)])
+        coefficients = transform(sound)
+        return torch.cat([coefficients.mean(1), coefficients.std(1)])
 
     return net
 
@@ -69,8 +69,9 @@ def clap() -> Net:
     extract = AutoFeatureExtractor.from_pretrained(name)
 
     def net(sound: Tensor) -> Tensor:
-        read = extract(sound.numpy(), sampling_rate=48_000, return_tensors="pt").to(DEVICE)
-        return model.get_audio_features(**read)[0]
+        inputs = extract(sound.numpy(), sampling_rate=48_000, return_tensors="pt").to(DEVICE)
+        vector: Tensor = model.get_audio_features(**inputs)[0]
+        return vector
 
     return net
 
@@ -102,23 +103,22 @@ NETS: dict[str, tuple[int, Callable[[], Net]]] = {
     "muq": (24_000, muq),
     "musicnn": (16_000, musicnn),
 }
-"""Name → the rate that it hears at, and what loads it."""
+"""Name → the sample rate of its input, and the function that loads it."""
 
-
-SCHEMA = {"track_id": pl.String, "vector": pl.List(pl.Float32), "reason": pl.String}
+SCHEMA = pl.Schema({"track_id": pl.String(), "vector": pl.List(pl.Float32), "reason": pl.String()})
 
 
 def windows(path: Path, rate: int) -> Iterator[Tensor]:
     """Mono windows of a file; the last one only if it is the first or at least half a window."""
-    size, kept = WINDOW_SECONDS * rate, np.zeros(0, np.float32)
+    size, rest = WINDOW_SECONDS * rate, np.zeros(0, np.float32)
     first = True
     for block in blocks(path, rate):
-        kept = np.concatenate([kept, block])
-        while len(kept) >= size:
-            yield torch.from_numpy(kept[:size].copy())
-            kept, first = kept[size:], False
-    if len(kept) >= size // 2 or (first and len(kept)):
-        yield torch.from_numpy(kept)
+        rest = np.concatenate([rest, block])
+        while len(rest) >= size:
+            yield torch.from_numpy(rest[:size].copy())
+            rest, first = rest[size:], False
+    if len(rest) >= size // 2 or (first and len(rest)):
+        yield torch.from_numpy(rest)
 
 
 def vector_of(path: Path, net: Net, rate: int) -> list[float]:
@@ -131,8 +131,8 @@ def compute(tracks: Path, out: Path, name: str, each: int = 200) -> None:
     """Write `track_id` and `vector` of each track that has sound."""
     rate, load = NETS[name]
     parts = Path(f"{out}.parts")
-    read = [pl.read_parquet(part) for part in sorted(parts.glob("*.parquet"))]
-    done = {track for part in read for track in part["track_id"]}
+    frames = [pl.read_parquet(part) for part in sorted(parts.glob("*.parquet"))]
+    done = {track for frame in frames for track in frame["track_id"]}
     table = read_tracks(tracks).drop_nulls("audio").select("track_id", "audio")
     waiting = [row for row in table.iter_rows() if row[0] not in done]
     net = load()
@@ -145,13 +145,13 @@ def compute(tracks: Path, out: Path, name: str, each: int = 200) -> None:
                 except AudioError as error:
                     rows.append((track, None, str(error)))
                 bar.update()
-            read.append(pl.DataFrame(rows, SCHEMA, orient="row"))
-            with atomic(parts / f"{len(read):06d}.parquet") as temporary:
-                read[-1].write_parquet(temporary)
-    found = pl.concat(read) if read else pl.DataFrame(schema=SCHEMA)
+            frames.append(pl.DataFrame(rows, SCHEMA, orient="row"))
+            with atomic(parts / f"{len(frames):06d}.parquet") as temporary:
+                frames[-1].write_parquet(temporary)
+    vectors = pl.concat(frames) if frames else pl.DataFrame(schema=SCHEMA)
     with atomic(out) as temporary:
-        found.drop_nulls("vector").select("track_id", "vector").write_parquet(temporary)
-    broken = found.drop_nulls("reason").select("track_id", "reason")
+        vectors.drop_nulls("vector").select("track_id", "vector").write_parquet(temporary)
+    broken = vectors.drop_nulls("reason").select("track_id", "reason")
     if len(broken):
         broken.write_csv(f"{out}.broken.csv")
         print(f"{len(broken):,} tracks can't be heard: {out}.broken.csv says why", file=sys.stderr)
@@ -164,5 +164,5 @@ if __name__ == "__main__":
     parser.add_argument("tracks", type=Path, help="table of tracks with a column audio")
     parser.add_argument("out", type=Path, help="Parquet file to write")
     parser.add_argument("--net", choices=NETS, default="mert")
-    given = parser.parse_args()
-    compute(given.tracks, given.out, given.net)
+    arguments = parser.parse_args()
+    compute(arguments.tracks, arguments.out, arguments.net)

@@ -18,9 +18,9 @@ from coldstart.errors import InputError
 from coldstart.sample import Sample, malformed
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
-"""Others aren't opened: Pillow would hand some of them to another program."""
+"""Other formats are refused: Pillow would open some of them with another program."""
 MOST_PIXELS = 50_000_000
-"""A small file may say that it holds a huge image."""
+"""The largest image that is decoded: a small file may claim to hold a huge one."""
 GRID = 8
 
 
@@ -57,7 +57,7 @@ class Cover(Encoder):
 
     interface = 1
     fields: tuple[str, ...] = ("cover.bin",)
-    # The pixels of many tracks would fit into memory, but the files that they are made of may not,
+    # The pixels of many tracks would fit into memory, but the files that they come from may not,
     # and decoding takes longer than the net: the loader's workers do it, batch by batch.
     streamed = True
 
@@ -69,7 +69,7 @@ class Cover(Encoder):
         dropout: float = 0.5,
         modality: str = "cover",
     ) -> None:
-        """Convolutions, each of which halves the image, and a dense layer that fusion gets.
+        """Convolutions, each of which halves the image, and a dense layer, which feeds fusion.
 
         Args:
             size: height and width in pixels that images are brought to, at least 8.
@@ -89,7 +89,7 @@ class Cover(Encoder):
         self.fields = (f"{modality}.bin",)
 
     def build(self, info: Mapping[str, Any]) -> None:
-        """Make the layers; they don't hang on the data."""
+        """Make the layers; they don't depend on the data."""
         layers: list[nn.Module] = []
         for before, after in pairwise((3, *self.channels)):
             # Over one image: a batch's statistics would count the zeros of tracks without one.

@@ -1,4 +1,4 @@
-"""The contract that every encoder keeps, and what is this one's own."""
+"""The contract that every encoder keeps, and what is special about covers."""
 
 import io
 

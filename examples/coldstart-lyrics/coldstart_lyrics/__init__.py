@@ -41,7 +41,7 @@ class TextReader(WholeTrack):
     def __call__(self, samples: Sequence[Sample]) -> Modality:
         """Collate to values [B, V].
 
-        A text without any known word counts as present: that is known of the track.
+        A text without any word of the vocabulary counts as present: the track has a text.
         """
         values = torch.zeros(len(samples), self.width)
         present = torch.tensor([self.field in sample for sample in samples], dtype=torch.bool)

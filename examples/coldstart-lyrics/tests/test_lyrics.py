@@ -1,4 +1,4 @@
-"""The contract that every encoder keeps, and what is this one's own."""
+"""The contract that every encoder keeps, and what is special about lyrics."""
 
 import pytest
 import torch
@@ -18,8 +18,8 @@ class TestLyrics(EncoderContract):
         return Lyrics(hidden=(8,))
 
 
-def started(**arguments: int) -> Lyrics:
-    encoder = Lyrics(hidden=(8,), **arguments)
+def started(max_words: int = 5000) -> Lyrics:
+    encoder = Lyrics(hidden=(8,), max_words=max_words)
     samples = [{"track_id": "a", "shard": "s", **content} for content in (ROSE, VIOLET, ROSE)]
     encoder.start(encoder.learn(samples))
     return encoder
