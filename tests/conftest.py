@@ -2,43 +2,61 @@
 
 import gc
 import os
-import re
-import subprocess
 import sys
 import venv
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # One thread for each of pytest-xdist's workers, or they would fight for the cores; the numeric
+    # libraries read it when they are imported.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import polars as pl
 import pytest
+import torch
+from filelock import FileLock
+from helpers import (
+    PLUGINS,
+    ROOT,
+    SMALL_AUDIO,
+    Fitted,
+    Log,
+    PythonRun,
+    World,
+    data_flags,
+    new_model,
+    new_trainer,
+    run,
+)
 
+import coldstart as cs
+from coldstart.cli import main
 from coldstart.commands.factorize import factorize
 from coldstart.commands.shard import shard
 from coldstart.commands.split import split
 from coldstart.datasets.synthetic import make_catalogue
+from coldstart.tables import read_splits
 
 # pytest parses every test file (and hypothesis) while it collects. CPython 3.11's parser fails now
 # and then when a garbage collection inside it runs code that parses (gh-106905): collect first.
 gc.disable()
 
+collect_ignore = ["helpers.py", "originals.py", "working_tree.py"]
+"""They hold no doctests, and would be imported a second time."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.import_plugin("working_tree")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest: at the end, one of two workers would wait for the other."""
+    items.sort(key=lambda item: "end_to_end" not in item.path.parts)
+
 
 def pytest_collection_finish() -> None:
     gc.enable()
-
-
-ROOT = Path(__file__).parents[1]
-PLUGINS = sorted(path.parent for path in ROOT.glob("examples/*/pyproject.toml"))
-"""The example packages."""
-
-
-class World(NamedTuple):
-    """Paths of a tiny world: 60 tracks, 40 listeners, audio at 8 kHz."""
-
-    root: Path
-    catalogue: Path
-    splits: Path
-    factors: Path
-    shards: Path
 
 
 @pytest.fixture(scope="session")
@@ -67,24 +85,10 @@ def tiny_world(tmp_path_factory: pytest.TempPathFactory) -> World:
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Real listening data and real audio, in development only."""
-    folder = Path(__file__).parents[2] / "shared" / "data"
+    folder = ROOT.parent / "shared" / "data"
     if not folder.is_dir():
         pytest.skip("the real data is not here")
     return folder
-
-
-SMALL_AUDIO = {
-    f"model.encoders.audio.{key}": value
-    for key, value in {
-        "net": "small",
-        "patch_seconds": 4,
-        "bins": 36,
-        "fmin": 110,
-        "frame_hop": 256,
-        "dim": 16,
-        "hop": 1.0,
-    }.items()
-}
 
 
 @pytest.fixture(scope="session")
@@ -92,30 +96,14 @@ def tiny_audio_run(tiny_world: World) -> Path:
     """An audio model, barely trained, on the tiny world."""
     from coldstart.commands.fit import fit
 
-    overrides = {"data.shards": tiny_world.shards, "data.factors": tiny_world.factors}
-    overrides |= {"trainer.max_epochs": 2, "data.workers": 0, **SMALL_AUDIO}
+    overrides = {
+        "data.shards": tiny_world.shards,
+        "data.factors": tiny_world.factors,
+        "trainer.max_epochs": 2,
+        "data.workers": 0,
+        **SMALL_AUDIO,
+    }
     return fit("audio.yaml", run=str(tiny_world.root / "runs" / "tiny_audio"), overrides=overrides)
-
-
-def run(*command: str | Path, cwd: Path) -> str:
-    """Run a command, and show what it said if it fails. It sees no source of ours."""
-    keep = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
-    done = subprocess.run(command, cwd=cwd, env=keep, capture_output=True, text=True)
-    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
-
-
-def commands(readme: Path, more: Mapping[str, Sequence[str]]) -> list[list[str]]:
-    """A README's commands: of each the verb and its arguments, and `more` of them to be quick."""
-    block = re.findall(r"```\n(coldstart .*?)```", readme.read_text(encoding="utf-8"), re.DOTALL)[0]
-    lines = [line.split()[1:] for line in block.splitlines()]
-    return [[*words, *more.get(words[0], [])] for words in lines]
-
-
-def run_in_one(python: Path, verbs: list[list[str]], cwd: Path) -> str:
-    """Run coldstart's verbs in one process: each would need seconds to import torch."""
-    code = f"from coldstart.cli import main\nfor words in {verbs}: assert main(words) == 0, words"
-    return run(python, "-c", code, cwd=cwd)
 
 
 @pytest.fixture(scope="session")
@@ -123,8 +111,20 @@ def outside(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The `bin` of an environment into which only our wheels were installed.
 
     Everybody else's packages come from the environment that the tests run in; no network is used.
+    pytest-xdist's workers share it.
     """
-    folder = tmp_path_factory.mktemp("outside")
+    shared = tmp_path_factory.getbasetemp()
+    shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
+    folder = shared / "outside"
+    with FileLock(shared / "outside.lock"):
+        if not (folder / "ready").exists():
+            _install_outside(folder)
+            (folder / "ready").touch()
+    return folder / "venv" / "bin"
+
+
+def _install_outside(folder: Path) -> None:
+    folder.mkdir()
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check")
     offline = ("--no-deps", "--no-index")
     wheels = folder / "wheels"
@@ -137,4 +137,38 @@ def outside(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (mine,) = (folder / "venv" / "lib").glob("python*/site-packages")
     theirs = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
     (mine / "theirs.pth").write_text("\n".join(theirs), encoding="utf-8")
-    return python.parent
+
+
+@pytest.fixture
+def tiny_log(tiny_world: World) -> Log:
+    """The tiny world's log, its splits, and the ids of its held-out tracks."""
+    sides = read_splits(tiny_world.splits)
+    held = sides.filter(pl.col("split") != "train")["track_id"].to_list()
+    return pl.read_parquet(tiny_world.catalogue / "listens.parquet"), tiny_world.splits, held
+
+
+@pytest.fixture(scope="session")
+def mgp_genres(tiny_world: World) -> Fitted:
+    """A model of attributes and genres, barely trained, on the tiny world."""
+    run = tiny_world.root / "runs" / "mgp_genres"
+    args = ["fit", "--config", "mgp_genres.yaml", "--run", str(run), *data_flags(tiny_world)]
+    quick = ["--trainer.max_epochs=2", "--trainer.enable_progress_bar=false", "--data.workers=0"]
+    assert main([*args, *quick, "--stages=1"]) == 0
+    return Fitted(run, tiny_world)
+
+
+@pytest.fixture
+def audio(tiny_audio_run: Path, tiny_world: World) -> Fitted:
+    return Fitted(tiny_audio_run, tiny_world)
+
+
+@pytest.fixture(scope="session")
+def python_run(tiny_world: World) -> PythonRun:
+    """The same by a plain trainer in Python, fitted and tested."""
+    torch.manual_seed(0)
+    run = tiny_world.root / "runs" / "in_python"
+    model, data = new_model(), cs.ColdStartData(str(tiny_world.shards), str(tiny_world.factors))
+    trainer = new_trainer(run, callbacks=[cs.RunCheckpoint(), cs.TestReport()])
+    trainer.fit(model, data)
+    trainer.test(model, data, ckpt_path="best")
+    return PythonRun(run, tiny_world, cs.load(run))

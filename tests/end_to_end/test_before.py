@@ -1,4 +1,4 @@
-"""What version 0.1 wrote still opens: shards, factors, runs, checkpoints, results, exported models."""
+"""What version 0.1 wrote still opens: shards, factors, runs, results, exported models."""
 
 import json
 import shutil

@@ -1,0 +1,115 @@
+"""The verb `recommend`: like a track, for a user, for a file."""
+
+import json
+import shutil
+from pathlib import Path
+
+import polars as pl
+import pytest
+from helpers import Fitted
+
+import coldstart
+from coldstart.cli import main
+from coldstart.factors.factors import Factors
+from coldstart.shards.reading import Shards
+
+
+def recommended(capsys: pytest.CaptureFixture[str], *args: str) -> list[dict[str, object]]:
+    capsys.readouterr()
+    assert main(["recommend", *args, "--json"]) == 0
+    rows: list[dict[str, object]] = json.loads(capsys.readouterr().out)
+    return rows
+
+
+def test_recommend_like_a_track_names_cold_tracks_best_first(
+    mgp_genres: Fitted, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = Factors.load(mgp_genres.world.factors)
+    warm = {t for t, folded in zip(made.track_ids, made.folded, strict=True) if not folded}
+    rows = recommended(
+        capsys, "--run", str(mgp_genres.run), "--like", made.track_ids[0], "--k", "4"
+    )
+    similarities = [row["similarity"] for row in rows]
+    assert [row["rank"] for row in rows] == [1, 2, 3, 4]
+    assert similarities == sorted(similarities, reverse=True)  # type: ignore[type-var]
+    assert not {row["track_id"] for row in rows} & warm
+    assert set(rows[0]) == {"rank", "track_id", "title", "artist", "plays", "similarity"}
+
+
+def test_recommend_for_a_user_leaves_out_what_they_have_played(
+    mgp_genres: Fitted, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = Factors.load(mgp_genres.world.factors)
+    played = {made.track_ids[i] for i in made.listens[0].indices if not made.folded[i]}
+    args = ["--run", str(mgp_genres.run), "--user", made.user_ids[0], "--k", "100"]
+    rows = recommended(capsys, *args, "--candidates", "all")
+    assert rows
+    assert not {row["track_id"] for row in rows} & played
+
+
+def test_recommend_for_a_file_that_is_in_no_dataset(
+    audio: Fitted, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = next((audio.world.catalogue / "audio").glob("*.flac"))
+    copy = tmp_path / "a demo (final) é.flac"
+    shutil.copy(source, copy)
+    by_file = recommended(capsys, "--run", str(audio.run), "--audio", str(copy), "--k", "60")
+    assert len(by_file) >= 6
+
+
+def test_a_file_sounds_like_itself(audio: Fitted, capsys: pytest.CaptureFixture[str]) -> None:
+    made = Factors.load(audio.world.factors)
+    cold = next(
+        t["track_id"]
+        for t in Shards(audio.world.shards).all_tracks(["test"])
+        if t["track_id"] in made.row or True
+    )
+    path = audio.world.catalogue / "audio" / f"{cold}.flac"
+    rows = recommended(capsys, "--run", str(audio.run), "--audio", str(path), "--k", "3")
+    assert rows[0]["track_id"] == cold
+    assert rows[0]["similarity"] == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ([], "name one query"),
+        (["--like", "a", "--user", "b"], "name one query"),
+        (["--like", "no such track"], "no track 'no such track'"),
+        (["--user", "nobody"], "no user 'nobody'"),
+        (["--audio", "x.flac"], "hears nothing"),
+    ],
+)
+def test_recommend_says_what_is_wrong(
+    args: list[str], message: str, mgp_genres: Fitted, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["recommend", "--run", str(mgp_genres.run), *args]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+
+
+def test_a_track_without_any_input_gets_no_answer_and_is_none(
+    audio: Fitted, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = pl.read_parquet(audio.world.catalogue / "tracks.parquet").head(4)
+    paths = [str(audio.world.catalogue / path) for path in table["audio"]]
+    paths[1] = None  # type: ignore[call-overload]
+    table.with_columns(audio=pl.Series(paths)).write_parquet(tmp_path / "tracks.parquet")
+    shards = tmp_path / "more"
+    made_from = tmp_path / "tracks.parquet"
+    splits = audio.world.splits
+    coldstart.shard(made_from, out=shards, splits=splits, sample_rate=8000, workers=1)
+    silent = table["track_id"][1]
+    where = ["--run", str(audio.run), "--shards", str(shards)]
+    found = recommended(capsys, *where, "--like", table["track_id"][0], "--candidates", "all")
+    warm = set(Factors.load(audio.world.factors).track_ids)
+    assert silent in warm or silent not in {row["track_id"] for row in found}
+    before = (audio.run / "predictions").exists()
+    other = ["--data.shards", str(shards), "--data.factors", "null"]
+    assert main(["predict", "--run", str(audio.run), *other]) == 0
+    assert "nothing is known of 1 tracks" in capsys.readouterr().out
+    assert (audio.run / "predictions").exists() == before
+    made = pl.read_parquet(audio.run / "predictions_more" / "tracks.parquet")
+    assert silent not in made["track_id"]
+    assert len(made) == 3

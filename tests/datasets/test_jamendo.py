@@ -1,0 +1,53 @@
+"""MTG-Jamendo, in its original format."""
+
+from pathlib import Path
+
+import pytest
+from originals import Made, zipped
+
+from coldstart.datasets import jamendo
+from coldstart.errors import InputError
+from coldstart.tables import read_attributes, read_splits, read_tracks
+
+
+def jam(folder: Path) -> dict[str, str]:
+    head = "TRACK_ID\tARTIST_ID\tALBUM_ID\tPATH\tDURATION\tTAGS\n"
+    one = "track_0000214\tartist_000014\talbum_000031\t14/214.mp3\t124.6\tgenre---punkrock\t"
+    name = "data/splits/split-0/autotagging-{}.tsv".format
+    return {
+        name("train"): head + one + "mood/theme---dark\n",
+        name("validation"): head + "track_2\tartist_2\talbum_2\t02/2.mp3\t90.0\tgenre---pop\n",
+        name("test"): head + "track_3\tartist_3\talbum_3\t03/3.mp3\t90.0\tinstrument---piano\n",
+        "data/raw.meta.tsv": "\t".join(jamendo.META_COLUMNS)
+        + '\ntrack_0000214\tartist_000014\talbum_000031\tA "quote\tThe Band\tX\t2004-12-28\tu\n'
+        + "track_2\tartist_2\talbum_2\tTwo\t\tBand 2\tX\t0000-00-00\tu\n",
+    }
+
+
+def test_mtg_jamendo(made: Made, tmp_path: Path) -> None:
+    archive = zipped(
+        tmp_path / "clone.zip", {f"repo-master/{k}": v for k, v in jam(tmp_path).items()}
+    )
+    sound = tmp_path / "sound" / "14"
+    sound.mkdir(parents=True)
+    (sound / "214.low.mp3").write_bytes(b"")
+    got = made("mtg-jamendo", archive, audio=str(tmp_path / "sound"))
+    assert got["tracks"].select("track_id", "title", "artist", "artist_id", "genres").rows() == [
+        ("track_0000214", 'A "quote', "The Band", "artist_000014", ["punkrock"]),
+        ("track_2", "Two", "Band 2", "artist_2", ["pop"]),
+        ("track_3", "track_3", "artist_3", "artist_3", []),
+    ]
+    assert [str(day) for day in got["tracks"]["release_date"]] == ["2004-12-28", "None", "None"]
+    assert got["tracks"]["audio"].to_list() == [str(sound / "214.low.mp3"), None, None]
+    names = ["genre---pop", "genre---punkrock", "instrument---piano", "mood/theme---dark"]
+    assert got["tags"].columns == ["track_id", *names]
+    assert [row[1:] for row in got["tags"].rows()] == [(0, 1, 0, 1), (1, 0, 0, 0), (0, 0, 1, 0)]
+    assert got["splits"].rows() == [
+        *[("track_0000214", "train"), ("track_2", "val"), ("track_3", "test")]
+    ]
+    assert "listens" not in got
+    read_tracks(tmp_path / "tables" / "tracks.parquet")
+    read_attributes(tmp_path / "tables" / "tags.parquet")
+    read_splits(tmp_path / "tables" / "splits.parquet")
+    with pytest.raises(InputError, match=r"no file data/splits/split-1/autotagging-train\.tsv"):
+        made("mtg-jamendo", archive, split=1)
