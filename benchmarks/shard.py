@@ -22,7 +22,7 @@ import soundfile
 from benchmarks.table import Row, clocked, in_turn, main
 from coldstart.commands.shard import shard
 from coldstart.datasets.synthetic import make_catalogue
-from coldstart.tables import read_tracks
+from coldstart.tables.tracks import read_tracks
 
 TRACKS, WORKERS = 200, 2
 

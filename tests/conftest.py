@@ -36,7 +36,7 @@ from coldstart.commands.factorize import factorize
 from coldstart.commands.shard import shard
 from coldstart.commands.split import split
 from coldstart.datasets.synthetic import make_catalogue
-from coldstart.tables import read_splits
+from coldstart.tables.splits import read_splits
 
 # pytest parses every test file (and hypothesis) while it collects. CPython 3.11's parser fails now
 # and then when a garbage collection inside it runs code that parses (gh-106905): collect first.

@@ -26,7 +26,7 @@ from coldstart.files import (
     local,
     write_json,
 )
-from coldstart.tables import write_table
+from coldstart.tables.table import write_table
 
 SCHEMES = ["s3", "S3", "gs", "http", "https", "file", "hf", "abfs", "git+ssh"]
 REFUSED = "x.csv: an address can't be written to; write to a local path"

@@ -71,7 +71,7 @@ def factorize(
         The factors, as they were saved.
     """
     from coldstart.factors.build import FactorizationSettings, factors_of
-    from coldstart.tables import write_broken
+    from coldstart.tables.table import write_broken
 
     local(out)
     settings = FactorizationSettings(

@@ -85,7 +85,8 @@ def shard(
     from coldstart.audio.storage import store_facts
     from coldstart.shards.build import place_tracks
     from coldstart.shards.sources import sources_of
-    from coldstart.tables import read_tracks, write_broken
+    from coldstart.tables.table import write_broken
+    from coldstart.tables.tracks import read_tracks
 
     out = local(out)
     sample_rate = sample_rate or _sample_rate_of(out)

@@ -48,7 +48,9 @@ def split(
     """
     import polars as pl
 
-    from coldstart.tables import SPLITS, read_tracks, write_broken, write_table
+    from coldstart.tables.splits import SPLITS
+    from coldstart.tables.table import write_broken, write_table
+    from coldstart.tables.tracks import read_tracks
 
     local(out)
     broken = Broken(skip_broken)
@@ -92,7 +94,7 @@ def assign(table: pl.DataFrame, method: Method, fractions: Sequence[float], seed
     import numpy as np
     import polars as pl
 
-    from coldstart.tables import SPLITS
+    from coldstart.tables.splits import SPLITS
 
     if len(fractions) != 3 or min(fractions) < 0 or not abs(sum(fractions) - 1) < 1e-6:  # or NaN
         raise InputError(f"fractions: {tuple(fractions)} are not three shares that add up to 1")

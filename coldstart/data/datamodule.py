@@ -23,7 +23,7 @@ from coldstart.errors import InputError, one_of
 from coldstart.factors.factors import Factors
 from coldstart.sample import Sample, folder_of
 from coldstart.shards.reading import Shards
-from coldstart.tables import SPLITS, read_ids
+from coldstart.tables.splits import SPLITS, read_ids
 from coldstart.targets.track_factors import FACTORS
 
 

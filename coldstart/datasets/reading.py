@@ -18,7 +18,7 @@ from coldstart.datasets.originals import About, Original
 from coldstart.datasets.summary import Summary
 from coldstart.errors import Broken, Fault, InputError
 from coldstart.files import StrPath, atomic, local
-from coldstart.tables import MAX_NUMBER, Checker, write_broken, write_table
+from coldstart.tables.table import MAX_NUMBER, Checker, write_broken, write_table
 
 PIECE = 16 << 20
 """Bytes of text read at a time."""

@@ -18,7 +18,7 @@ from coldstart.evaluation.exposure import Exposure, exposure
 from coldstart.evaluation.metrics import MAP_K, K, Scored, means, relevant_by_part
 from coldstart.evaluation.tasks import Task
 from coldstart.files import StrPath, write_json
-from coldstart.tables import write_table
+from coldstart.tables.table import write_table
 
 REPEATS = 5
 """Shuffled content is a mean over this many draws."""

@@ -15,7 +15,8 @@ from coldstart.factors.als import explicit_als, fold_in, implicit_als, in_score_
 from coldstart.factors.factors import VERSION, Factors
 from coldstart.factors.withholding import cut_day, withhold
 from coldstart.files import StrPath
-from coldstart.tables import read_listens, read_listens_before, read_splits
+from coldstart.tables.listens import read_listens, read_listens_before
+from coldstart.tables.splits import read_splits
 
 
 class FactorizationSettings(NamedTuple):

@@ -20,7 +20,7 @@ from scipy.sparse import csr_matrix
 from coldstart.errors import InputError
 from coldstart.factors.als import Array
 from coldstart.files import StrPath, atomic, local, write_json
-from coldstart.tables import write_table
+from coldstart.tables.table import write_table
 
 VERSION = 1
 

@@ -15,7 +15,7 @@ from scipy.sparse import csr_matrix
 
 from coldstart.errors import InputError
 from coldstart.files import StrPath
-from coldstart.tables import read_splits
+from coldstart.tables.splits import read_splits
 
 AUTO = "auto"
 

@@ -19,7 +19,7 @@ from coldstart.data.batch import Batch
 from coldstart.errors import InputError
 from coldstart.files import StrPath, atomic_folder
 from coldstart.model.net import Net
-from coldstart.tables import write_table
+from coldstart.tables.table import write_table
 
 NO_TRACKS = "no track of these shards has any of what the model reads"
 

@@ -13,7 +13,7 @@ from coldstart.model.net import Net
 from coldstart.model.predictions import Predictions, predict_batches
 from coldstart.retrieval.query import Candidates, Recommendation, Vector, answer
 from coldstart.shards.reading import Shards
-from coldstart.tables import SPLITS
+from coldstart.tables.splits import SPLITS
 
 
 def embed(

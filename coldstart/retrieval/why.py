@@ -15,7 +15,7 @@ from coldstart.model.explain import (
 from coldstart.model.net import Net, load
 from coldstart.runs.first_stage import first_stage_of
 from coldstart.runs.run import Run, open_run
-from coldstart.tables import SPLITS
+from coldstart.tables.splits import SPLITS
 
 
 def explain_tracks(

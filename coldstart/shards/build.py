@@ -24,7 +24,7 @@ from coldstart.shards.format import VERSION
 from coldstart.shards.reading import Shards
 from coldstart.shards.sources import Source
 from coldstart.shards.writing import list_modality, vector_statistics, write_dataset, write_tar
-from coldstart.tables import SPLITS, read_splits
+from coldstart.tables.splits import SPLITS, read_splits
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from coldstart.files import StrPath, is_remote
 from coldstart.sample import Sample, folder_of
 from coldstart.shards import remote
 from coldstart.shards.format import MAPPED, VERSION, track_of
-from coldstart.tables import SPLITS
+from coldstart.tables.splits import SPLITS
 
 
 class Shards:

@@ -17,7 +17,8 @@ from coldstart.errors import Broken, InputError, ItemError
 from coldstart.files import file_hash, fingerprint
 from coldstart.sample import folder_of
 from coldstart.shards.writing import npy_bytes
-from coldstart.tables import read_attributes, read_column, read_vectors
+from coldstart.tables.attributes import read_attributes, read_column
+from coldstart.tables.vectors import read_vectors
 
 log = logging.getLogger(__name__)
 

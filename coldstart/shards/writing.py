@@ -15,7 +15,7 @@ from webdataset.writer import TarWriter
 from coldstart.files import StrPath, atomic, write_json
 from coldstart.shards.format import key_of
 from coldstart.shards.reading import Shards
-from coldstart.tables import SPLITS
+from coldstart.tables.splits import SPLITS
 
 
 def write_tar(path: Path, members: Iterable[tuple[str, Mapping[str, bytes]]]) -> int:

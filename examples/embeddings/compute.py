@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from coldstart.audio.codec import AudioError, blocks
 from coldstart.files import atomic
-from coldstart.tables import read_tracks
+from coldstart.tables.tracks import read_tracks
 
 Net = Callable[[Tensor], Tensor]
 """[T] mono sound, at the net's own rate → [D] vector."""

@@ -8,7 +8,8 @@ from helpers import Log, cosines, made_from, vectors
 
 from coldstart.commands.factorize import factorize
 from coldstart.errors import InputError
-from coldstart.tables import read_listens, read_splits
+from coldstart.tables.listens import read_listens
+from coldstart.tables.splits import read_splits
 
 ALGORITHMS = ["implicit", "explicit"]
 CHANGES = ["deleted", "multiplied", "given to everybody", "played by new listeners too"]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from coldstart.commands.split import assign, split
 from coldstart.errors import InputError
-from coldstart.tables import SPLITS, read_splits
+from coldstart.tables.splits import SPLITS, read_splits
 
 FRACTIONS = st.tuples(st.integers(0, 10), st.integers(0, 10), st.integers(0, 10)).filter(any)
 

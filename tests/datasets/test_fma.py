@@ -7,7 +7,7 @@ import pytest
 from originals import Made, same, table, write, zipped
 
 from coldstart.errors import InputError
-from coldstart.tables import read_vectors
+from coldstart.tables.vectors import read_vectors
 
 
 def fma_files() -> dict[str, str]:

@@ -7,7 +7,9 @@ from originals import Made, zipped
 
 from coldstart.datasets import jamendo
 from coldstart.errors import InputError
-from coldstart.tables import read_attributes, read_splits, read_tracks
+from coldstart.tables.attributes import read_attributes
+from coldstart.tables.splits import read_splits
+from coldstart.tables.tracks import read_tracks
 
 
 def jam(folder: Path) -> dict[str, str]:

@@ -9,7 +9,7 @@ import pytest
 from originals import Made, write
 
 from coldstart.errors import InputError
-from coldstart.tables import read_vectors
+from coldstart.tables.vectors import read_vectors
 
 
 def tarred(path: Path, members: dict[str, bytes]) -> Path:

@@ -8,7 +8,8 @@ import pytest
 from originals import Made, same, table
 
 from coldstart.errors import InputError
-from coldstart.tables import read_listens, read_vectors
+from coldstart.tables.listens import read_listens
+from coldstart.tables.vectors import read_vectors
 
 
 def onion(folder: Path) -> Path:

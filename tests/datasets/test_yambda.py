@@ -8,7 +8,8 @@ from originals import Made, table
 
 from coldstart.datasets import yambda
 from coldstart.errors import InputError
-from coldstart.tables import read_tracks, read_vectors
+from coldstart.tables.tracks import read_tracks
+from coldstart.tables.vectors import read_vectors
 
 
 def yandex(folder: Path) -> Path:

@@ -17,7 +17,8 @@ from coldstart.commands.split import split
 from coldstart.errors import Broken, InputError
 from coldstart.factors.factors import Factors
 from coldstart.factors.withholding import cut_day, withhold
-from coldstart.tables import read_listens_before, read_splits
+from coldstart.tables.listens import read_listens_before
+from coldstart.tables.splits import read_splits
 
 
 def pairs(made: Factors, matrix: csr_matrix) -> set[tuple[str, str, float]]:

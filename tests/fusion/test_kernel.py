@@ -19,7 +19,7 @@ from coldstart.errors import InputError
 from coldstart.fusion.base import Solvable
 from coldstart.fusion.kernel import PENALTIES, Kernel
 from coldstart.fusion.ridge import ridge
-from coldstart.tables import read_splits
+from coldstart.tables.splits import read_splits
 from coldstart.training.solve import groups_of
 
 

@@ -14,7 +14,8 @@ from coldstart.cli import main
 from coldstart.commands.shard import shard
 from coldstart.errors import InputError
 from coldstart.shards.reading import Shards
-from coldstart.tables import read_column, read_vectors
+from coldstart.tables.attributes import read_column
+from coldstart.tables.vectors import read_vectors
 
 IDS = ["a", "b/ü", "c.d", "e"]
 

@@ -26,7 +26,7 @@ from coldstart.studies.ablate.rows import (
 )
 from coldstart.studies.jobs import FitJob
 from coldstart.studies.wandb_view import log_table
-from coldstart.tables import write_table
+from coldstart.tables.table import write_table
 
 NDCG = HEADERS["ndcg"]
 

@@ -21,7 +21,9 @@ from coldstart.errors import Broken, InputError, one_of
 from coldstart.files import StrPath, file_hash, fingerprint, write_json
 from coldstart.shards.reading import Shards
 from coldstart.studies.ablate.design import TrackSet
-from coldstart.tables import SPLITS, read_listens, write_table
+from coldstart.tables.listens import read_listens
+from coldstart.tables.splits import SPLITS
+from coldstart.tables.table import write_table
 
 log = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ from coldstart.studies.benchmark.rows import (
 )
 from coldstart.studies.jobs import FitJob, FunctionJob
 from coldstart.studies.wandb_view import log_table
-from coldstart.tables import write_table
+from coldstart.tables.table import write_table
 
 NDCG = HEADERS["ndcg"]
 

@@ -12,7 +12,7 @@ from tabulate import tabulate
 
 from coldstart.files import write_json
 from coldstart.studies.wandb_view import log_table
-from coldstart.tables import write_table
+from coldstart.tables.table import write_table
 
 STATES = {"COMPLETE": "complete", "FAIL": "failed"}
 """Optuna's name of a state → ours; all others are trials that haven't ended."""

@@ -11,14 +11,11 @@ from hypothesis import strategies as st
 from coldstart.commands.factorize import factorize
 from coldstart.errors import Broken, InputError
 from coldstart.factors.factors import Factors
-from coldstart.tables import (
-    read_attributes,
-    read_listens,
-    read_splits,
-    read_table,
-    read_tracks,
-    write_table,
-)
+from coldstart.tables.attributes import read_attributes
+from coldstart.tables.listens import read_listens
+from coldstart.tables.splits import read_splits
+from coldstart.tables.table import read_table, write_table
+from coldstart.tables.tracks import read_tracks
 
 STRANGE_IDS = [
     "007",

@@ -1,0 +1,1 @@
+"""The tables that people bring: read, check, and name what is wrong."""
