@@ -9,7 +9,7 @@ import polars as pl
 
 from coldstart.errors import Broken, InputError
 from coldstart.files import StrPath
-from coldstart.tables.table import Checker, _places, read_table
+from coldstart.tables.table import Checker, read_table
 
 MAX_PLAYS = 10_000_000
 """More plays than this of one track by one listener is a broken counter: 3 minutes each would
@@ -107,3 +107,8 @@ def _pairs(path: StrPath, log: pl.DataFrame, value: str) -> pl.DataFrame:
         tracks.gather(listens["pair"] % len(tracks)),
         value,
     )
+
+
+def _places(column: pl.Series, names: pl.Series) -> pl.Series:
+    """Position of each text in `names`, which are sorted and unique."""
+    return column.cast(pl.Enum(names)).to_physical().cast(pl.Int64)

@@ -141,8 +141,3 @@ class Checker:
         if self.table.is_empty():
             raise InputError(f"{self.path}: no usable rows are left")
         return self.table.drop("__row")
-
-
-def _places(column: pl.Series, names: pl.Series) -> pl.Series:
-    """Position of each text in `names`, which are sorted and unique."""
-    return column.cast(pl.Enum(names)).to_physical().cast(pl.Int64)
