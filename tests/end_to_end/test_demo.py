@@ -13,6 +13,8 @@ def test_a_small_demo_ends_with_a_table_and_recommendations(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(demo.SMALL, "trainer.max_epochs", 1)
+    # Many short fits: starting loader processes for each would cost more than they save.
+    monkeypatch.setitem(demo.SMALL, "data.workers", 0)
     monkeypatch.chdir(tmp_path)
     args = ["demo", "--out", "runs/demo", "--tracks", "60", "--users", "40"]
     assert main(args) == 0
