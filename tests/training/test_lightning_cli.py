@@ -127,7 +127,7 @@ def test_a_folder_that_is_no_run_is_refused(
 def test_training_goes_on_from_a_checkpoint(mgp_genres: Fitted, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(mgp_genres.run, run)
-    args = ["fit", "--config", str(run / "config.yaml"), "--run", str(run), *QUICK]
+    args = ["fit", "--config", str(run / "config.yaml"), "--run", str(run), *QUICK[1:]]
     checkpoint = run / "checkpoints" / "last.ckpt"
     assert main([*args, "--trainer.max_epochs=4", "--ckpt_path", str(checkpoint)]) == 0
     assert torch.load(checkpoint, weights_only=True)["epoch"] == 3
@@ -206,6 +206,7 @@ def test_every_verb_is_a_function_of_the_package() -> None:
         function = verb.replace("-", "_")
         module = importlib.import_module(f"coldstart.{entry.module}")
         assert callable(getattr(module, entry.function))
-        assert entry.function == function or entry.several  # a verb with verbs of its own
+        # Lightning's verbs take all arguments; another has verbs of its own.
+        assert entry.function in (function, "main") or entry.several
         assert callable(getattr(coldstart, function))
         assert function in dir(coldstart)
