@@ -116,8 +116,8 @@ def test_a_predict_that_was_killed_goes_on(
     process.communicate()
     assert not (run / "predictions").exists()
     assert main(predict) == 0
-    (there,) = re.findall(r"(\d+) tracks are there already", capsys.readouterr().out)
-    assert 5 <= int(there) < 60
+    (finished,) = re.findall(r"(\d+) tracks are finished already", capsys.readouterr().err)
+    assert 5 <= int(finished) < 60
     made = dict(zip(*Predictions.load(run / "predictions"), strict=True))
     assert not (run / ".parts").exists()
     shutil.rmtree(run / "predictions")
