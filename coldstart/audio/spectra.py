@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from coldstart.audio.codec import Buffer, Samples, usable
+from coldstart.audio.codec import Buffer
+from coldstart.audio.mono import Finding, encoded
+from coldstart.audio.sound import Samples
 from coldstart.errors import InputError
 from coldstart.files import StrPath
 
@@ -197,10 +199,19 @@ def to_spectrogram(path: StrPath, settings: Settings, dtype: str) -> bytes:
     """Decode and transform a file block by block → .npy of [frames, bins].
 
     Raises:
-        AudioError: as in `usable`.
+        AudioError: as in `to_flac`.
     """
+    return spectrogram_of(path, settings, dtype)[0]
+
+
+def spectrogram_of(path: StrPath, settings: Settings, dtype: str) -> tuple[bytes, Finding]:
+    """As `to_spectrogram`, and what the file is like."""
+    return encoded(path, settings.sample_rate, functools.partial(_encode, settings, dtype))
+
+
+def _encode(settings: Settings, dtype: str, blocks: Iterator[Samples]) -> bytes:
     decibels = _decibels(settings)
-    pieces = _pieces(usable(path, settings.sample_rate), decibels)
+    pieces = _pieces(blocks, decibels)
     level = np.concatenate(
         [decibels(torch.from_numpy(piece)[None], pad=False)[0].T.numpy() for piece in pieces]
     )

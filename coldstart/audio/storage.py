@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from coldstart.audio.codec import to_flac
-from coldstart.audio.spectra import STEPS, TRANSFORMS, Settings, check_settings, to_spectrogram
+from coldstart.audio.codec import flac_of
+from coldstart.audio.mono import Finding
+from coldstart.audio.spectra import STEPS, TRANSFORMS, Settings, check_settings, spectrogram_of
 from coldstart.errors import InputError, one_of
 from coldstart.files import StrPath
+
+log = logging.getLogger(__name__)
 
 Store = Literal["flac", "cqt", "mel"]
 
@@ -47,12 +51,24 @@ def field_of(facts: Mapping[str, Any]) -> str:
 
 
 def content_of(path: StrPath, facts: Mapping[str, Any]) -> bytes:
-    """The bytes of this file's tar member in a store with these facts.
+    """The bytes of this file's tar member in a store with these facts; warns of what is doubtful.
+
+    Raises:
+        AudioError: the file can't be used.
+    """
+    content, finding = content_and_finding(path, facts)
+    if finding.text:
+        log.warning(f"{path}: {finding.text}")
+    return content
+
+
+def content_and_finding(path: StrPath, facts: Mapping[str, Any]) -> tuple[bytes, Finding]:
+    """The bytes of this file's tar member in a store with these facts, and what the file is like.
 
     Raises:
         AudioError: the file can't be used.
     """
     if "transform" not in facts:
-        return to_flac(path, facts["sample_rate"])
+        return flac_of(path, facts["sample_rate"])
     settings = Settings(*(facts[key] for key in Settings._fields))
-    return to_spectrogram(path, settings, facts["dtype"])
+    return spectrogram_of(path, settings, facts["dtype"])

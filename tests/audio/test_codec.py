@@ -61,7 +61,7 @@ def broken_files(folder: Path) -> dict[str, str]:
         content = whole.read_bytes()
         if ending != "ogg":  # a shorter Ogg stream is a whole one
             (folder / f"half.{ending}").write_bytes(content[: len(content) // 2])
-            reasons[f"half.{ending}"] = "truncated: |not audio that can be decoded"
+            reasons[f"half.{ending}"] = "truncated: |not audio that can be decoded|damaged: "
         (folder / f"stub.{ending}").write_bytes(content[:40])
         reasons[f"stub.{ending}"] = "not audio that can be decoded|only 0"
     soundfile.write(folder / "silent.wav", np.zeros(30_000), 8000)
