@@ -5,14 +5,14 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from coldstart.encoders.base import Encoder, Modality, WholeTrack, dense
-from coldstart.errors import InputError
+from coldstart.errors import InputError, one_of
 from coldstart.sample import Sample, malformed
 
 
@@ -47,30 +47,34 @@ class VectorReader(WholeTrack):
         return np.asarray(values)
 
 
+Scale = Literal["units", "common", "each"]
+
+
 class _Attributes(Encoder):
-    """Scaled attributes through a dense net; the two subclasses differ in `fields`."""
+    """Scaled attributes through a dense net; the two subclasses differ in `modality`'s default."""
 
     interface = 1
+    log: Tensor | None
 
     def __init__(
         self,
-        hidden: Sequence[int] = (512, 512),
-        dropout: float = 0.5,
-        scale: Literal["common", "each"] = "common",
+        hidden: Sequence[int],
+        dropout: float,
+        scale: Scale,
+        modality: str,
     ) -> None:
-        """Dense layers of these widths; the last one is what fusion gets.
-
-        Args:
-            hidden: widths of the layers; none: fusion gets the scaled attributes themselves.
-            dropout: share of units dropped after each layer while training.
-            scale: `common`: centred, then divided by one spread for all, for grades on one scale;
-                rare attributes keep small values. `each`: every attribute by its own spread, for
-                columns in different units.
-        """
+        """As in `MGP`."""
         super().__init__()
         if min(hidden, default=1) < 1:
             raise InputError(f"hidden: {list(hidden)} are not widths of at least 1")
+        one_of(f"{type(self).__name__}: scale", scale, get_args(Scale))
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", modality):
+            raise InputError(
+                f"{type(self).__name__}: modality {modality!r} is not a name of letters, digits, "
+                "_ and -"
+            )
         self.hidden, self.dropout, self.scale = tuple(hidden), dropout, scale
+        self.fields = (f"{modality}.npy",)
 
     def has_layers(self) -> bool:
         """Unless `hidden` is empty."""
@@ -85,12 +89,22 @@ class _Attributes(Encoder):
             )
         self.names: list[str] = list(info["names"])
         self.width = len(self.names)
+        # Columns in another unit than the table's, if it has any: see coldstart/shards/units.py.
+        units: Mapping[str, Any] = info.get("units", {}) if self.scale == "units" else {}
+        mean = torch.tensor(info["mean"], dtype=torch.float32)
         spread = torch.tensor(info["std"], dtype=torch.float32)
-        if self.scale == "common":
-            spread = spread.square().mean().sqrt()
+        if self.scale != "each":
+            own = torch.tensor([name in units for name in self.names])
+            common = spread[~own].square().mean().sqrt()
+            spread = torch.where(own, spread, common) if units else common
+        for name, unit in units.items():
+            column = self.names.index(name)
+            mean[column], spread[column] = unit["mean"], unit["spread"]
         spread = torch.where(spread > 0, spread, 1.0)  # a constant attribute becomes 0
-        self.register_buffer("mean", torch.tensor(info["mean"], dtype=torch.float32))
+        self.register_buffer("mean", mean)
         self.register_buffer("spread", spread)
+        log = torch.tensor([name in units and units[name]["log"] for name in self.names])
+        self.register_buffer("log", log if log.any() else None, persistent=False)
         self.net = dense((self.width, *self.hidden), self.dropout)
         self.dim = (self.width, *self.hidden)[-1]
 
@@ -110,6 +124,8 @@ class _Attributes(Encoder):
 
     def describe(self, values: Tensor) -> Tensor:
         """The scaled attributes. [B, width] → [B, width]."""
+        if self.log is not None:  # clamped: a test track's value may be below all training tracks'
+            values = torch.where(self.log, values.clamp_min(0).log1p(), values)
         return (values - self.get_buffer("mean")) / self.get_buffer("spread")
 
     def feature_names(self) -> list[str]:
@@ -117,8 +133,9 @@ class _Attributes(Encoder):
         return self.names
 
     def feature_baseline(self) -> Tensor:
-        """Their mean over the training tracks. [width]."""
-        return self.get_buffer("mean")
+        """Their mean over the training tracks, for counts in logarithms that of these. [width]."""
+        mean = self.get_buffer("mean")
+        return mean if self.log is None else torch.where(self.log, mean.expm1(), mean)
 
     def encode(self, values: Tensor) -> Tensor:
         """[B, width] → [B, dim]."""
@@ -131,6 +148,26 @@ class MGP(_Attributes):
 
     fields: tuple[str, ...] = ("mgp.npy",)
 
+    def __init__(
+        self,
+        hidden: Sequence[int] = (512, 512),
+        dropout: float = 0.5,
+        scale: Scale = "units",
+        modality: str = "mgp",
+    ) -> None:
+        """Dense layers of these widths; the last one is what fusion gets.
+
+        Args:
+            hidden: widths of the layers; none: fusion gets the scaled attributes themselves.
+            dropout: share of units dropped after each layer while training.
+            scale: `common`: centred, then divided by one spread for all, for grades on one scale;
+                rare attributes keep small values. `each`: every attribute by its own spread.
+                `units`: as `common`, but each column that `shard` has found to be in another unit
+                by its own spread, counts with a heavy tail in logarithms.
+            modality: folder of the shards that holds the attributes.
+        """
+        super().__init__(hidden, dropout, scale, modality)
+
 
 class MachineListened(_Attributes):
     """The same attributes as a trained listener estimates them from audio (row 7 of the talk)."""
@@ -141,7 +178,7 @@ class MachineListened(_Attributes):
         self,
         hidden: Sequence[int] = (512, 512),
         dropout: float = 0.5,
-        scale: Literal["common", "each"] = "common",
+        scale: Scale = "units",
         modality: str = "mlg",
     ) -> None:
         """Dense layers, as in `MGP`.
@@ -149,12 +186,7 @@ class MachineListened(_Attributes):
         Args:
             hidden: widths of the layers; none: fusion gets the scaled attributes themselves.
             dropout: share of units dropped after each layer while training.
-            scale: `common` or `each`, as in `MGP`.
+            scale: `units`, `common` or `each`, as in `MGP`.
             modality: folder of the shards that a listener has written.
         """
-        super().__init__(hidden, dropout, scale)
-        if not re.fullmatch(r"[A-Za-z0-9_-]+", modality):
-            raise InputError(
-                f"MachineListened: modality {modality!r} is not a name of letters, digits, _ and -"
-            )
-        self.fields = (f"{modality}.npy",)
+        super().__init__(hidden, dropout, scale, modality)

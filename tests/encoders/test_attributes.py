@@ -71,6 +71,61 @@ def test_scaling_centres_and_divides_by_one_spread_or_by_each() -> None:
     torch.testing.assert_close(common.describe(values), centred / std.square().mean().sqrt())
 
 
+def test_columns_in_other_units_are_scaled_by_themselves_and_the_rest_in_common() -> None:
+    units = {
+        "b": {"log": False, "mean": 300.0, "spread": 50.0},
+        "c": {"log": True, "mean": 4.0, "spread": 2.0},
+    }
+    facts = {**ATTRIBUTES, "mean": [0.5, 300.0, 900.0], "std": [0.1, 50.0, 2000.0], "units": units}
+    values = torch.tensor([[0.6, 350.0, 0.0], [0.5, 300.0, 1e6]])
+    encoder, common, each = (MGP(hidden=(), scale=scale) for scale in ("units", "common", "each"))
+    for part in (encoder, common, each):
+        part.start(facts)
+    counts = (values[:, 2].log1p() - 4) / 2
+    expected = torch.stack([torch.tensor([1.0, 0.0]), torch.tensor([1.0, 0.0]), counts], dim=1)
+    torch.testing.assert_close(encoder.describe(values), expected)
+    baseline = torch.tensor([0.5, 300.0, float(np.expm1(4.0))])
+    torch.testing.assert_close(encoder.feature_baseline(), baseline)
+    spread = torch.tensor(facts["std"]).square().mean().sqrt()
+    centred = values - torch.tensor(facts["mean"])
+    torch.testing.assert_close(common.describe(values), centred / spread)
+    torch.testing.assert_close(each.describe(values), centred / torch.tensor(facts["std"]))
+    assert set(encoder.state_dict()) == {"mean", "spread", "absent"}
+
+
+def test_without_other_units_the_default_is_the_common_scale_bit_for_bit() -> None:
+    values = torch.rand(20, 3)
+    default, common = MGP(hidden=()), MGP(hidden=(), scale="common")
+    for encoder in (default, common):
+        encoder.start(ATTRIBUTES)
+    assert torch.equal(default.describe(values), common.describe(values))
+    assert torch.equal(default.get_buffer("spread"), common.get_buffer("spread"))
+
+
+@pytest.mark.parametrize("kind", [MGP, MachineListened])
+def test_any_folder_of_attributes_can_be_read(kind: type[MGP] | type[MachineListened]) -> None:
+    tags = kind(hidden=(4,), modality="tags")
+    tags.start(ATTRIBUTES)
+    sample: Sample = {"track_id": "a", "shard": "s", "tags.npy": VECTORS[0][:0]}
+    with pytest.raises(InputError, match=r"tags\.npy"):
+        tags.reader()([sample])
+    assert (tags.fields, kind().fields) == (
+        ("tags.npy",),
+        ("mgp.npy" if kind is MGP else "mlg.npy",),
+    )
+    assert tags.recipe()["init_args"]["modality"] == "tags"
+    with pytest.raises(InputError, match="modality 'a/b' is not a name"):
+        kind(modality="a/b")
+    with pytest.raises(InputError, match="scale: 'all' is none of units, common, each"):
+        kind(scale="all")  # type: ignore[arg-type]
+
+
+def test_a_recipe_of_an_earlier_version_still_makes_its_encoder() -> None:
+    old = MGP(**{"hidden": [4], "dropout": 0.5, "scale": "common"})  # type: ignore[arg-type]
+    old.start(ATTRIBUTES)
+    assert old.fields == ("mgp.npy",)
+
+
 def test_a_constant_attribute_stays_finite() -> None:
     encoder = MGP(hidden=(4,), scale="each")
     encoder.start({"names": ["a"], "mean": [0.3], "std": [1.0]})

@@ -78,6 +78,18 @@ class TestMGPByEach(TestMGP):
         return MGP(hidden=(8,), scale="each")
 
 
+class TestMGPOfAnotherFolderAndOfSeveralUnits(TestMGP):
+    field = "tags.npy"
+    tracks = tuple({"tags.npy": vector} for vector in VECTORS)
+    facts: ClassVar[dict[str, Any]] = {
+        **ATTRIBUTES,
+        "units": {"c": {"log": True, "mean": 0.3, "spread": 0.4}},
+    }
+
+    def encoder(self) -> Encoder:
+        return MGP(hidden=(8,), modality="tags")
+
+
 class TestMachineListened(_Contract):
     field = "mlg.npy"
     tracks = tuple({"mlg.npy": vector} for vector in VECTORS)
