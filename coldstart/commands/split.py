@@ -98,6 +98,8 @@ def assign(table: pl.DataFrame, method: Method, fractions: Sequence[float], seed
 
     if len(fractions) != 3 or min(fractions) < 0 or not abs(sum(fractions) - 1) < 1e-6:  # or NaN
         raise InputError(f"fractions: {tuple(fractions)} are not three shares that add up to 1")
+    if seed < 0:
+        raise InputError(f"seed is a whole number from 0 on, not {seed}")
     n = len(table)
     one_of("method", method, get_args(Method))
     generator = np.random.default_rng(seed)

@@ -5,6 +5,7 @@ k, the candidate set and what happens to users without a relevant track stand be
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from coldstart.data.batch import Batch
 from coldstart.data.datamodule import ColdStartData
+from coldstart.errors import InputError
 from coldstart.evaluation import uncertainty
 from coldstart.evaluation.metrics import MAP_K, K
 from coldstart.evaluation.results import (
@@ -37,6 +39,8 @@ from coldstart.evaluation.tasks import Lengths, Task, TestCandidates, mixed_task
 from coldstart.factors.factors import Factors
 from coldstart.model.predictions import Predictions
 from coldstart.targets.track_factors import cosine_distance
+
+log = logging.getLogger(__name__)
 
 OURS, PATCHES = "coldstart", "coldstart, single patches"
 """Methods: the model, and the same weights with one patch of each track in place of all."""
@@ -92,9 +96,13 @@ def evaluate(
         seed: of the random rows and of ties.
         candidates: `cold`: the test tracks; `mixed`: these among all factorised tracks.
         lengths: for mixed candidates, what ranks; see `mixed_task`.
+
+    Raises:
+        InputError: nobody has listened to anything that could be found.
     """
     factors, track_ids, mixed = data.known_factors(), predictions.track_ids, candidates == "mixed"
     task = mixed_task(factors, track_ids, lengths) if mixed else ranking_task(factors, track_ids)
+    _check(task, factors, track_ids)
     distance = _distance_to_factors(factors, track_ids)
     in_order = torch.arange(len(track_ids))
 
@@ -134,19 +142,38 @@ def evaluate(
     return Evaluation(about, rows, by_user_table(lines, task.user_ids))
 
 
-def _distance_to_factors(factors: Factors, track_ids: list[str]) -> Callable[[Tensor], float]:
+def _check(task: Task, factors: Factors, track_ids: list[str]) -> None:
+    """Raise InputError if there is nothing to measure; warn if nobody's ranking can be."""
+    played = int((factors.rows(track_ids) >= 0).sum())
+    if not played and not task.user_ids:
+        raise InputError(
+            f"none of the {len(track_ids):,} test tracks was played, so there is nothing to "
+            "measure; factorise a log that has listens of them, with these splits"
+        )
+    if not task.user_ids:
+        log.warning(
+            f"nothing could be ranked: of the listeners of the {played:,} test tracks that were "
+            "played, none has a training listen"
+        )
+
+
+def _distance_to_factors(
+    factors: Factors, track_ids: list[str]
+) -> Callable[[Tensor], float | None]:
     """[N, K] vectors of these tracks → mean cosine distance to their factors.
 
-    Tracks without factors, which nobody played, don't count.
+    Tracks without factors, which nobody played, don't count; None if there are no others.
     """
     rows = factors.rows(track_ids)
     has_vector = torch.from_numpy(rows >= 0)
     truth = torch.from_numpy(factors.tracks[rows[rows >= 0]])
+    if not has_vector.any():
+        return lambda vectors: None
     return lambda vectors: float(cosine_distance(vectors[has_vector], truth).mean())
 
 
 def _own_and_shuffled(
-    values: Tensor, task: Task, distance: Callable[[Tensor], float], name: str, seed: int
+    values: Tensor, task: Task, distance: Callable[[Tensor], float | None], name: str, seed: int
 ) -> tuple[Line, Line]:
     """The model's line, and the mean line of its vectors assigned to other tracks at random.
 

@@ -233,7 +233,7 @@ def by_user_table(lines: list[Line], user_ids: list[str]) -> pl.DataFrame:
 
 
 def row_of(line: Line, parts: tuple[str, ...]) -> Row:
-    """Means over the users; in a part, over those who have something relevant there."""
+    """Means over the users, None of nobody; in a part, over those with something relevant there."""
     of_parts = line.parts.double().nanmean(2).tolist()
     inside = {
         f"{figure}_{part}": value if value == value else None  # NaN: nobody
@@ -241,7 +241,8 @@ def row_of(line: Line, parts: tuple[str, ...]) -> Row:
         for figure, value in zip(("recall", "ndcg"), values, strict=True)
     }
     others: dict[str, Any] = {**inside, **line.exposure._asdict()}
-    return Row(line.method, line.input, line.cosine, *means(line.by_user), **others)
+    of_users = [value if value == value else None for value in means(line.by_user)]
+    return Row(line.method, line.input, line.cosine, *of_users, **others)
 
 
 MAIN = ("method", "input", "cosine", "recall", "ndcg", "map")

@@ -13,10 +13,19 @@ from scipy.sparse import csr_matrix
 from coldstart.errors import Broken, InputError, one_of
 from coldstart.factors.als import explicit_als, fold_in, implicit_als, in_score_axes, noise_level
 from coldstart.factors.factors import VERSION, Factors
+from coldstart.factors.sparsity import (
+    warn_of_nothing_withheld,
+    warn_of_sparsity,
+    warn_of_the_cut,
+    warn_of_unplayed_sides,
+)
 from coldstart.factors.withholding import cut_day, withhold
 from coldstart.files import StrPath
 from coldstart.tables.listens import read_listens, read_listens_before
 from coldstart.tables.splits import read_splits
+
+MAX_FACTORS = 10_000
+"""A system of K × K numbers is solved for each user and track; this many factors take 400 MB."""
 
 
 class FactorizationSettings(NamedTuple):
@@ -142,6 +151,10 @@ def _check(settings: FactorizationSettings) -> None:
         raise InputError(
             "factors and iterations are at least 1, regularization and shrinkage ≥ 0, alpha > 0"
         )
+    if settings.factors > MAX_FACTORS:
+        raise InputError(f"factors are at most {MAX_FACTORS:,}, not {settings.factors:,}")
+    if settings.seed < 0:
+        raise InputError(f"seed is a whole number from 0 on, not {settings.seed}")
     one_of("algorithm", settings.algorithm, ("implicit", "explicit"))
     one_of("axes", settings.axes, ("als", "scores"))
     if settings.shrinkage and settings.algorithm == "explicit":
@@ -169,7 +182,11 @@ def _read(
         listed = log.filter(pl.col("track_id").is_in(list(sides)))
         unlisted = len(log) - len(listed)
         if listed.is_empty():
-            raise InputError(f"{listens}: no listen is of a track that {splits} lists")
+            here, there = log["track_id"][0], next(iter(sides))
+            raise InputError(
+                f"{listens}: no listen is of a track that {splits} lists; ids are such as {here!r} "
+                f"here, {there!r} there"
+            )
         log = listed
     if not day:
         return Log(log, None, sides, unlisted, None)
@@ -187,16 +204,35 @@ def _matrices(log: Log, splits: StrPath | None, settings: FactorizationSettings)
     split = np.array([log.sides.get(track, "") for track in track_ids])
     folded = np.isin(split, ["val", "test"]) & settings.strict
     if folded.all():
+        when = f" before {log.day}" if log.day else ""
         raise InputError(
-            f"{splits}: no training track was played, so there is nothing to factorise"
+            f"{splits}: no training track was played{when}, so there is nothing to factorise"
         )
+    warn_of_unplayed_sides(log.sides.values(), split)
     order = np.argsort(folded, kind="stable")
     track_ids = [track_ids[i] for i in order]
     warm = int((~folded).sum())
     matrix, withheld = withhold(matrix[:, order].tocsr(), settings.hold_out, settings.seed, warm)
+    if settings.hold_out and not withheld.nnz:
+        warn_of_nothing_withheld(settings.hold_out)
     if log.later is not None:
-        withheld = withheld + _matrix_of(log.later, settings.value, user_ids, track_ids)
+        later = _matrix_of(log.later, settings.value, user_ids, track_ids)
+        withheld = withheld + later
+        _warn_of_the_cut(log, later.nnz)
     return Listens(matrix, withheld, user_ids, track_ids, split[order], folded[order])
+
+
+def _warn_of_the_cut(log: Log, withheld: int) -> None:
+    """Say which training tracks and listeners have later listens alone."""
+    assert log.later is not None
+    assert log.day is not None
+    cold = [track for track, side in log.sides.items() if side != "train"]
+    early = log.visible.filter(~pl.col("track_id").is_in(cold))
+    tracks, users = (
+        len(set(log.later[column].unique()) - set(early[column].unique()))
+        for column in ("track_id", "user_id")
+    )
+    warn_of_the_cut(log.day, tracks, users, withheld)
 
 
 def _matrix(log: pl.DataFrame, value: str) -> tuple[csr_matrix, list[str], list[str]]:
@@ -225,6 +261,7 @@ def _matrix_of(
 def _solve(listens: Listens, settings: FactorizationSettings) -> Solution:
     """Factorise the warm tracks, then fold in the others."""
     matrix, warm = listens.matrix, listens.warm
+    warn_of_sparsity(matrix, warm, settings.factors)
     # A listener of held-out tracks alone must not reach the factorisation either: one user more
     # is another random start. There is nothing to know them by, so their vector is zero.
     active = np.diff(matrix[:, :warm].indptr) > 0
@@ -235,14 +272,22 @@ def _solve(listens: Listens, settings: FactorizationSettings) -> Solution:
         if settings.shrinkage:
             regularization = settings.shrinkage * noise_level(strength[active, :warm])
     als = implicit_als if settings.algorithm == "implicit" else explicit_als
-    factorised, users[active] = als(
-        strength[active, :warm],
-        factors=settings.factors,
-        regularization=regularization,
-        iterations=settings.iterations,
-        seed=settings.seed,
-    )
-    folded = fold_in(strength[:, warm:].T.tocsr(), users, regularization, settings.algorithm)
+    try:
+        factorised, users[active] = als(
+            strength[active, :warm],
+            factors=settings.factors,
+            regularization=regularization,
+            iterations=settings.iterations,
+            seed=settings.seed,
+        )
+        folded = fold_in(strength[:, warm:].T.tocsr(), users, regularization, settings.algorithm)
+    except ValueError as error:  # of LAPACK, through the library
+        if "posv" not in str(error):
+            raise
+        raise InputError(
+            f"with regularization {regularization:g} the listens don't determine "
+            f"{settings.factors} factors; raise --regularization, or take fewer --factors"
+        ) from error
     tracks = np.concatenate([factorised, folded])
     if settings.axes == "scores":
         tracks, users[active] = in_score_axes(tracks, users[active])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import UTC, date, datetime, time
 
 import polars as pl
 
 from coldstart.errors import Broken, InputError
 from coldstart.files import StrPath
 from coldstart.tables.table import Checker, read_table
+from coldstart.tables.times import instants
 
 MAX_PLAYS = 10_000_000
 """More plays than this of one track by one listener is a broken counter: 3 minutes each would
@@ -38,7 +39,7 @@ def read_listens_before(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Read a log with a column `timestamp`: all of it, and what is from before a day (in UTC).
 
-    A timestamp is a date, a date with a time, or a number of seconds since 1970 (from 1973 on).
+    A timestamp is whatever `coldstart.tables.times.instants` reads.
 
     Returns:
         Two tables as `read_listens` gives; the second is of the rows before `day` alone.
@@ -47,7 +48,8 @@ def read_listens_before(
         InputError: as `read_listens`; no column `timestamp`, or no listen before the day.
     """
     log = _listens(path, value, broken, ("timestamp",))
-    before = log.filter(pl.col("timestamp") < day)
+    midnight = datetime.combine(day, time(), UTC)
+    before = log.filter(pl.col("timestamp") < midnight)
     if before.is_empty():
         raise InputError(f"{path}: no listen is from before {day}")
     return _pairs(path, log, value), _pairs(path, before, value)
@@ -67,27 +69,17 @@ def _listens(
         check.rule(value, pl.col(value) < 0, "is negative")
         check.rule(value, pl.col(value) > MAX_PLAYS, f"is absurd (more than {MAX_PLAYS:,} plays)")
     if "timestamp" in more:
-        _days(check)
+        _times(check)
     return check.result()
 
 
-def _days(check: Checker) -> None:
-    """Make `timestamp` a day."""
-    dtype, column = check.table.schema["timestamp"], pl.col("timestamp")
-    if isinstance(dtype, pl.Datetime):
-        day = (column.dt.convert_time_zone("UTC") if dtype.time_zone else column).dt.date()
-    elif dtype == pl.Date:
-        day = column
-    else:
-        check.text("timestamp")
-        text = column.str.strip_chars()
-        seconds = text.str.extract(r"^(\d{9,11})(?:\.\d*)?$").cast(pl.Int64)
-        iso = text.str.extract(r"^(\d{4}-\d\d-\d\d)(?:[T ].*)?$")
-        day = pl.coalesce(
-            iso.str.to_date("%Y-%m-%d", strict=False), pl.from_epoch(seconds).dt.date()
-        )
-    check.rule("timestamp", day.is_null(), "is no time (YYYY-MM-DD, or seconds since 1970)")
-    check.table = check.table.with_columns(timestamp=day)
+def _times(check: Checker) -> None:
+    """Make `timestamp` an instant in UTC."""
+    place = f"{check.path}: column 'timestamp'"
+    check.table = check.table.with_columns(__time=instants(check.table["timestamp"], place))
+    reason = "is no time (YYYY-MM-DD, with a time of day and an offset if need be)"
+    check.rule("timestamp", pl.col("__time").is_null(), reason)
+    check.table = check.table.drop("timestamp").rename({"__time": "timestamp"})
 
 
 def _pairs(path: StrPath, log: pl.DataFrame, value: str) -> pl.DataFrame:

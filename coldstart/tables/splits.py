@@ -26,4 +26,7 @@ def read_splits(path: StrPath) -> pl.DataFrame:
 
 def read_ids(path: StrPath) -> list[str]:
     """Read the track_id column of a table."""
-    return read_table(path, ["track_id"])["track_id"].cast(pl.String).drop_nulls().to_list()
+    broken = Broken(remedy="Mend it, or leave these rows out of the table.")
+    check = Checker(path, read_table(path, ["track_id"]), broken, "track_id")
+    check.ids("track_id")
+    return check.result()["track_id"].to_list()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import difflib
+import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,8 @@ import polars as pl
 
 from coldstart.errors import Broken, Fault, InputError
 from coldstart.files import StrPath, atomic
+
+log = logging.getLogger(__name__)
 
 MAX_NUMBER = 1e18
 """Attributes and ratings beyond it are broken; the square of a larger one overflows float32."""
@@ -105,7 +108,9 @@ class Checker:
     def text(self, *columns: str) -> None:
         """Convert to text."""
         for column in columns:
-            self.kind(column, not self.table.schema[column].is_nested(), "not text")
+            dtype = self.table.schema[column]
+            good = not dtype.is_nested() and dtype not in (pl.Binary, pl.Object)
+            self.kind(column, good, "not text")
         self.table = self.table.with_columns(pl.col(columns).cast(pl.String))
 
     def kind(self, column: str, good: bool, reason: str) -> None:
@@ -125,6 +130,13 @@ class Checker:
             pl.col(column).is_null() | (pl.col(column).str.strip_chars() == ""),
             "is no id: it is empty",
         )
+        spaced = self.table[column].filter(self.table[column].str.contains(r"^\s|\s$"))
+        if len(spaced):
+            log.warning(
+                f"{self.path}: {spaced.n_unique():,} ids of column '{column}' begin or end with "
+                f"a space, such as {spaced[0]!r}; they stay as they are, and are other ids than "
+                "those without it"
+            )
 
     def numbers(self, column: str) -> None:
         """Convert to float64; what is no number, and NaN and infinities, are faults."""

@@ -6,22 +6,29 @@ import polars as pl
 
 from coldstart.errors import Broken
 from coldstart.files import StrPath
+from coldstart.tables.genres import split_genres, warn_of_unsplit_lists
 from coldstart.tables.table import Checker, read_table
-
-GENRE_SEPARATOR = "|"
-"""Separates several genres in one CSV cell: `rock|indie pop`."""
+from coldstart.tables.times import days
 
 
-def read_tracks(path: StrPath, broken: Broken | None = None) -> pl.DataFrame:
+def read_tracks(
+    path: StrPath, broken: Broken | None = None, genre_separator: str | None = None
+) -> pl.DataFrame:
     """Read a track table: `track_id`, `title`, `artist`, and whichever it has of `artist_id`,
     `audio`, `genres`, `release_date`.
 
-    `audio` is a path, relative to the table's own folder. `genres` is a list, or in CSV a cell
-    such as `rock|indie pop`. `release_date` is a date, in CSV `YYYY-MM-DD` or `YYYY`.
-    `artist_id` is `artist` where the table has none. Rows keep their order.
+    `audio` is a path, relative to the table's own folder. `genres` is a list, or a text such as
+    `rock|indie pop` (see `coldstart.tables.genres`). `release_date` is a date or a year (see
+    `coldstart.tables.times`). `artist_id` is `artist` where the table has none. Rows keep their
+    order.
+
+    Args:
+        path: Parquet or CSV.
+        broken: collects broken rows.
+        genre_separator: between the genres in a text; None: `|`, or what the column shows.
 
     Raises:
-        InputError: missing columns, empty or duplicate ids, unreadable dates.
+        InputError: missing columns, empty or duplicate ids, unreadable dates or lists.
     """
     check = Checker(
         path, read_table(path, ["track_id", "title", "artist"]), broken or Broken(), "track_id"
@@ -34,30 +41,42 @@ def read_tracks(path: StrPath, broken: Broken | None = None) -> pl.DataFrame:
     if "artist_id" not in columns:
         check.table = check.table.with_columns(artist_id=pl.col("artist"))
     if "genres" in columns:
-        _split_genres(check)
-    if "release_date" in columns and check.table.schema["release_date"] != pl.Date:
-        check.text("release_date")
-        text = pl.col("release_date").str.strip_chars()
-        # A year may have become a float, and a date may be followed by a time.
-        year = text.str.extract(r"^(\d{4})(?:\.0)?$")
-        day = pl.coalesce(year + "-01-01", text.str.extract(r"^(\d{4}-\d\d-\d\d)(?:[T ].*)?$"))
-        date = day.str.to_date("%Y-%m-%d", strict=False)
-        present = text.is_not_null() & (text != "")
-        check.rule("release_date", present & date.is_null(), "is not a date (YYYY-MM-DD or YYYY)")
-        check.table = check.table.with_columns(release_date=date)
+        _split_genres(check, genre_separator)
+    if "release_date" in columns:
+        _make_dates(check)
     return check.result()
 
 
-def _split_genres(check: Checker) -> None:
+def _make_dates(check: Checker) -> None:
+    """Make `release_date` a date; an empty cell is none."""
+    column = check.table["release_date"]
+    table = check.table.with_columns(__day=days(column, f"{check.path}: column 'release_date'"))
+    present = pl.col("release_date").is_not_null()
+    if column.dtype in (pl.String, pl.Categorical, pl.Enum):
+        present &= pl.col("release_date").cast(pl.String).str.strip_chars() != ""
+    elif column.dtype.is_float():
+        present &= pl.col("release_date").is_not_nan()
+    check.table = table
+    reason = "is not a date (YYYY-MM-DD or YYYY)"
+    check.rule("release_date", present & pl.col("__day").is_null(), reason)
+    check.table = check.table.with_columns(release_date=pl.col("__day")).drop("__day")
+
+
+def _split_genres(check: Checker, separator: str | None) -> None:
     """Make `genres` a list of names: stripped, none of them empty."""
-    kind = check.table.schema["genres"]
-    if isinstance(kind, pl.List | pl.Array):
-        assert kind.inner is not None
-        check.kind("genres", not kind.inner.is_nested(), "not a list of names")
-        genres = pl.col("genres")
-    else:
+    dtype, place = check.table.schema["genres"], f"{check.path}: column 'genres'"
+    if not isinstance(dtype, pl.List | pl.Array):
         check.text("genres")
-        genres = pl.col("genres").str.split(GENRE_SEPARATOR)
+        genres = split_genres(check.table["genres"], separator, place)
+        check.table = check.table.with_columns(genres=genres)
+        return
+    inner = dtype.inner
+    assert isinstance(inner, pl.DataType)
+    good = not inner.is_nested() and inner not in (pl.Binary, pl.Object)
+    check.kind("genres", good, "not a list of names")
+    lists = pl.col("genres").cast(pl.List(pl.String))
+    if separator:
+        lists = lists.list.eval(pl.element().str.split(separator).explode())
     name = pl.element().str.strip_chars()
-    genres = genres.cast(pl.List(pl.String)).list.eval(name.filter(name != ""))
-    check.table = check.table.with_columns(genres=genres)
+    check.table = check.table.with_columns(genres=lists.list.eval(name.filter(name != "")))
+    warn_of_unsplit_lists(check.table["genres"], place)

@@ -10,6 +10,7 @@ from helpers import World, data_for
 
 from coldstart.commands.factorize import factorize
 from coldstart.encoders.attributes import MGP
+from coldstart.errors import InputError
 from coldstart.evaluation.evaluate import evaluate
 from coldstart.evaluation.metrics import rank_and_score
 from coldstart.evaluation.results import caption, spread_caption, spread_table, write_results
@@ -71,6 +72,18 @@ def test_artists_of_one_track_are_no_better_than_random(
     figures = {row.method: row.ndcg for row in rows}
     # Neither one lucky order for all users nor the test tracks' own plays: those are off by more.
     assert figures["artist's popularity"] == pytest.approx(figures["random"], abs=0.03)
+
+
+def test_test_tracks_of_which_none_was_played_are_refused(
+    tiny_world: World, perfect: Predictions, tmp_path: Path
+) -> None:
+    log = pl.read_parquet(tiny_world.catalogue / "listens.parquet")
+    log = log.filter(~pl.col("track_id").is_in(perfect.track_ids))
+    log.write_parquet(tmp_path / "log.parquet")
+    factorize(tmp_path / "log.parquet", out=tmp_path / "f", splits=tiny_world.splits, factors=8)
+    data = data_for(tiny_world._replace(factors=tmp_path / "f"), {"mgp": MGP(hidden=(4,))})
+    with pytest.raises(InputError, match=r"none of the .* test tracks was played"):
+        evaluate(perfect, None, lambda batch: batch.target.values, data, "truth", False)
 
 
 def test_users_are_counted_whether_or_not_they_can_be_ranked(tiny_world: World) -> None:

@@ -6,9 +6,19 @@ from typing import Any
 
 import polars as pl
 import pytest
+import torch
 
 from coldstart.errors import InputError
-from coldstart.evaluation.results import HEADERS, Row, read_results, table, write_results
+from coldstart.evaluation.exposure import Exposure
+from coldstart.evaluation.results import (
+    HEADERS,
+    Line,
+    Row,
+    read_results,
+    row_of,
+    table,
+    write_results,
+)
 
 
 def test_results_are_written_with_everything_they_must_be_read_with(tmp_path: Path) -> None:
@@ -48,3 +58,13 @@ def test_a_file_without_results_is_refused(text: str, tmp_path: Path) -> None:
 
 def test_the_columns_are_the_rows_fields() -> None:
     assert tuple(HEADERS) == Row._fields
+
+
+def test_figures_of_nobody_are_none_and_fit_into_json() -> None:
+    nobody = Line(
+        "ridge", "mgp", None, torch.zeros(3, 0), torch.zeros(2, 2, 0), Exposure(None, None)
+    )
+    row = row_of(nobody, ("cold", "warm"))
+    assert (row.recall, row.ndcg, row.map, row.ndcg_cold) == (None, None, None, None)
+    json.dumps(row._asdict(), allow_nan=False)
+    assert "ridge" in table([row])
