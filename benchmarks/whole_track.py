@@ -63,7 +63,8 @@ def fitted(folder: Path, content: bytes) -> Run:
     model = ColdStart({"audio": Audio(net="small")})
     model.build(data.info)
     data.lend(model.lend())
-    return Run(folder, model.eval(), data, True)
+    places: dict[str, str | None] = {"shards": str(folder / "shards"), "factors": None}
+    return Run(folder, model.eval(), data, True, places)
 
 
 class Parts:

@@ -16,7 +16,9 @@ from importlib.metadata import version
 from typing import Any, NamedTuple, get_type_hints
 
 from coldstart.errors import InputError, Preempted
+from coldstart.literal_text import LiteralText
 from coldstart.reporting.log import shown
+from coldstart.reporting.terminal import write_plainly
 from coldstart.runs.config import find_configs
 from coldstart.training.flags import Verb, help_text
 
@@ -107,6 +109,7 @@ def main(args: Sequence[str] | None = None) -> int:
         Exit status: 0; 2 for wrong input (one message on stderr, no traceback); 143 after a
         SIGTERM, when what is needed to resume has been saved.
     """
+    write_plainly()
     try:
         with shown():
             status = _run(list(sys.argv[1:] if args is None else args))
@@ -158,14 +161,20 @@ def _function(verb: str) -> Any:
     return getattr(importlib.import_module(f"coldstart.{entry.module}"), entry.function)
 
 
-def _typed(function: Callable[..., Any]) -> Callable[..., Any]:
+def _typed(function: Callable[..., Any], texts: LiteralText | None = None) -> Callable[..., Any]:
     """The function with its arguments' types resolved, and without that of its result.
 
     The parser would resolve all names of the module, and so import torch.
+
+    Args:
+        function: a verb's.
+        texts: puts the text of arguments back in.
     """
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
+        if texts is not None:
+            args, kwargs = tuple(map(texts.restored, args)), texts.restored(kwargs)
         return function(*args, **kwargs)
 
     call.__annotations__ = {k: v for k, v in function.__annotations__.items() if k != "return"}
@@ -197,11 +206,11 @@ def _call(verb: str, args: list[str]) -> None:
     """Call a verb's function with arguments made from its signature and docstring."""
     from jsonargparse import auto_cli
 
-    target = _function(verb)
+    target, texts = _function(verb), LiteralText()
     components: Any = (
-        {name: _typed(each) for name, each in target().items()}
+        {name: _typed(each, texts) for name, each in target().items()}
         if VERBS[verb].several
-        else _typed(target)
+        else _typed(target, texts)
     )
     functions = list(components.values()) if isinstance(components, dict) else [components]
     parameters = [each for one in functions for each in inspect.signature(one).parameters.values()]
@@ -209,7 +218,10 @@ def _call(verb: str, args: list[str]) -> None:
     if any(each.name == "overrides" for each in parameters):
         _call_with_fit_flags(verb, _typed(target), args)
     else:
-        auto_cli(components, args=find_configs(_as_python(args, flags)), prog=f"coldstart {verb}")
+        literal = texts.protected(
+            find_configs(_as_python(args, flags)), parameters, positionals=not VERBS[verb].several
+        )
+        auto_cli(components, args=literal, prog=f"coldstart {verb}")
 
 
 def _call_with_fit_flags(verb: str, function: Callable[..., Any], args: list[str]) -> None:

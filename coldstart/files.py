@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import logging
 import os
 import re
 import shutil
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,12 @@ from platformdirs import user_cache_path
 
 from coldstart.errors import InputError
 
+log = logging.getLogger(__name__)
+
 StrPath = str | os.PathLike[str]
+
+_HELD: set[Path] = set()
+"""Folders that this process has reserved: of one process, the system refuses no second lock."""
 
 
 def is_remote(place: StrPath) -> bool:
@@ -87,6 +95,81 @@ def atomic_folder(path: StrPath) -> Iterator[Path]:
         new.replace(path)
     finally:
         shutil.rmtree(new, ignore_errors=True)
+
+
+def is_writable(folder: StrPath) -> bool:
+    """Whether files can be written into a folder; if it doesn't exist, into the one it will be in.
+
+    >>> import tempfile
+    >>> is_writable(tempfile.gettempdir())
+    True
+    """
+    path = Path(folder).absolute()
+    existing = next(place for place in (path, *path.parents) if place.exists())
+    return os.access(existing, os.W_OK)
+
+
+def is_write_refused(error: OSError) -> bool:
+    """Whether the reason is that the place is read-only, for everybody or for this user."""
+    return error.errno in (errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+@contextmanager
+def reserved(folder: StrPath, refusal: str) -> Iterator[None]:
+    """Reserve a folder for this process; the system ends it with the process, however that ends.
+
+    A file `.lock` stays in the folder, which says nothing once nobody holds it.
+
+    Args:
+        folder: made if it doesn't exist.
+        refusal: the message if another process, or another thread, has reserved it.
+
+    Raises:
+        InputError: it is reserved already, or the folder is an address.
+    """
+    path = local(folder).absolute()
+    new = [place for place in (path, *path.parents) if not place.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    if path in _HELD:
+        raise InputError(refusal)
+    with (path / ".lock").open("a+b") as file:
+        if not _lock(file.fileno()):
+            raise InputError(refusal)
+        _HELD.add(path)
+        try:
+            yield
+        finally:
+            _HELD.discard(path)
+            if new and [each.name for each in path.iterdir()] == [".lock"]:  # nothing came of it
+                (path / ".lock").unlink()
+                with suppress(OSError):  # one that isn't empty
+                    for place in new:
+                        place.rmdir()
+
+
+def _lock(descriptor: int) -> bool:
+    """Whether this process has got the lock; released when the file is closed.
+
+    Not `flock`, as filelock's: loader workers, which are forked, would hold it too, for some
+    seconds after their trainer was killed.
+    """
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
+            return False
+        log.warning(
+            f"this file system has no locks ({error}): nothing keeps a second fit from writing "
+            "into the same folder"
+        )
+    return True
 
 
 def write_json(path: StrPath, content: Any) -> None:

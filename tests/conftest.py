@@ -23,6 +23,7 @@ from helpers import (
     Fitted,
     Log,
     PythonRun,
+    Table,
     World,
     data_flags,
     new_model,
@@ -172,3 +173,15 @@ def python_run(tiny_world: World) -> PythonRun:
     trainer.fit(model, data)
     trainer.test(model, data, ckpt_path="best")
     return PythonRun(run, tiny_world, cs.load(run))
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Table:
+    """Write lines as a CSV and give its path."""
+
+    def write(*lines: str) -> Path:
+        path = tmp_path / "table.csv"
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return path
+
+    return write

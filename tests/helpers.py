@@ -323,3 +323,21 @@ def new_trainer(folder: Path, **options: Any) -> Trainer:
         "enable_model_summary": False,
     }
     return Trainer(default_root_dir=folder, max_epochs=2, accelerator="cpu", **quiet, **options)
+
+
+STRANGE_IDS = [
+    *("007", "AC/DC", "a.b", "two words", " led", "a ", "中文", "é", "😀", "a,b", 'say "hi"', "-"),
+    *("#1", "~", "null", "Null", "NA", "nan", "None", "1e5", "0x10", "yes", "true", "1_000"),
+    *("1.0", "-1", "+1", "inf", "2020-01-01", "[1]", "{}", "'", '""', "=1+1", "a\tb", "a\nb"),
+]
+"""Ids that a parser may take for something else."""
+
+Table = Callable[..., Path]
+"""Writes lines as a CSV and gives its path: the fixture `table`."""
+
+
+def parquet(folder: Path, **columns: object) -> Path:
+    """Write a table of these columns."""
+    path = folder / "table.parquet"
+    pl.DataFrame(columns).write_parquet(path)
+    return path

@@ -19,7 +19,7 @@ MODULES = {
 }
 
 LAYERS: list[set[str]] = [
-    {"errors", "components", "ranking", "sigterm"},
+    {"errors", "components", "literal_text", "processes", "ranking", "sigterm"},
     {"files"},
     {"audio", "reporting", "tables", "sample", "registry"},
     {"encoders", "factors", "shards", "datasets"},

@@ -24,6 +24,7 @@ from coldstart.files import (
     cache_folder,
     is_remote,
     local,
+    reserved,
     write_json,
 )
 from coldstart.tables.table import write_table
@@ -129,3 +130,16 @@ def test_an_interrupted_write_leaves_what_was_there(tmp_path: Path) -> None:
     with atomic_folder(folder) as new:
         (new / "b").write_text("whole")
     assert [path.name for path in folder.iterdir()] == ["b"]
+
+
+def test_a_folder_is_reserved_once(tmp_path: Path) -> None:
+    with reserved(tmp_path / "a", "taken"):
+        with pytest.raises(InputError, match="taken"), reserved(tmp_path / "a", "taken"):
+            pass
+        with reserved(tmp_path / "b", "taken"):  # another folder
+            (tmp_path / "b" / "x").touch()
+        with pytest.raises(InputError, match="taken"), reserved(tmp_path / "a", "taken"):
+            pass  # still
+    with reserved(tmp_path / "b", "taken"):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]  # of a, nothing came

@@ -6,7 +6,6 @@ whether plays pull towards the popular while content finds the long tail.
 
 from __future__ import annotations
 
-import json as json_format
 import re
 import textwrap
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from coldstart.errors import InputError
 from coldstart.files import StrPath, local
+from coldstart.reporting.terminal import json_line
 from coldstart.reporting.text import clean, cut, side_by_side, width
 
 if TYPE_CHECKING:
@@ -71,12 +71,12 @@ def neighbours(
     if picture is not None:
         picture_format(local(picture))
     if shards is not None:
-        complete(Path(run), shards, lightning_cli)
+        complete(Path(run), shards, lightning_cli, factors)
     opened = open_run(run, shards, factors)
     result = neighbours_of(opened, like, shown_ranks, attributes)
     if picture is not None:
         _draw(picture, result, tracks_by_id(opened.data.shards, opened.data.known_factors()))
-    print(json_format.dumps(_as_json(result), ensure_ascii=False) if json else _as_text(result))
+    print(json_line(_as_json(result)) if json else _as_text(result))
     if picture is not None and not json:
         print(f"wrote {picture}")
     return result

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_format
 import sys
 from functools import partial
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from coldstart.errors import InputError
 from coldstart.files import StrPath
+from coldstart.reporting.terminal import json_line
 from coldstart.reporting.text import clean
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def recommend(
     if sum(query is not None for query in (like, audio, user)) != 1:
         raise InputError("name one query: --like TRACK_ID, --audio FILE or --user USER_ID")
     if shards is not None:
-        complete(Path(run), shards, lightning_cli)
+        complete(Path(run), shards, lightning_cli, factors)
     opened = open_run(run, shards, factors)
     rows = answer(
         opened.model,
@@ -94,7 +94,7 @@ def _show(rows: list[Recommendation], json: bool) -> None:
     from tabulate import tabulate
 
     if json:
-        print(json_format.dumps([_plain(row) for row in rows], ensure_ascii=False))
+        print(json_line([_plain(row) for row in rows]))
         return
     cells = [
         (r.rank, clean(r.title), clean(r.artist), r.plays, r.similarity, clean(r.track_id))

@@ -32,7 +32,10 @@ def shard(
     embeddings: dict[str, str] | None = None,
     texts: dict[str, str] | None = None,
     files: dict[str, str] | None = None,
+    drop_columns: str | list[str] | None = None,
+    keep_columns: str | list[str] | None = None,
     modalities: list[str] | None = None,
+    genre_separator: str | None = None,
     sample_rate: int | None = None,
     store: Literal["flac", "cqt", "mel"] = "flac",
     bits: Literal[8, 16] = 8,
@@ -62,8 +65,13 @@ def shard(
         texts: tables of track_id and text: `--texts.lyrics lyrics.parquet`.
         files: tables of track_id and path, relative to the table's folder, whose files are stored
             as they are: `--files.cover covers.csv`.
+        drop_columns: columns of attributes or embeddings that are no attributes, such as ids:
+            `--drop-columns NAME,NAME`, or a list of names.
+        keep_columns: columns that are attributes although they look like ids, row numbers or times.
         modalities: which of the table's columns to shard; by default `audio` and `genres` where
             it has them.
+        genre_separator: what separates genres in a text, such as ";". By default `|`; a semicolon,
+            comma or slash where the column shows that it does; and the texts of lists are read.
         sample_rate: Hz of the stored audio; by default what the dataset has, else 22,050.
         store: how audio is kept: `flac`, in the folder `audio`; or `cqt` or `mel`, spectrograms in
             a folder of that name, with which training needs no decoding and no transform.
@@ -85,6 +93,7 @@ def shard(
     from coldstart.audio.storage import store_facts
     from coldstart.shards.build import place_tracks
     from coldstart.shards.sources import sources_of
+    from coldstart.tables.columns import column_choice
     from coldstart.tables.table import write_broken
     from coldstart.tables.tracks import read_tracks
 
@@ -94,14 +103,16 @@ def shard(
         raise InputError("shard_size is at least 1, sample_rate 1,000 to 192,000 Hz")
     audio = store_facts(store, sample_rate, frame_hop, bins, fmin, bits)
     broken = Broken(skip_broken)
-    table = read_tracks(tracks, broken)
+    table = read_tracks(tracks, broken, genre_separator)
     tables = {
         "attributes": attributes or {},
         "embeddings": embeddings or {},
         "texts": texts or {},
         "files": files or {},
     }
-    sources = sources_of(table, Path(tracks), modalities, tables, audio, broken)
+    files_with_columns = [*tables["attributes"].values(), *tables["embeddings"].values()]
+    choice = column_choice(drop_columns, keep_columns, files_with_columns)
+    sources = sources_of(table, Path(tracks), modalities, tables, audio, broken, choice)
     shard_size = shard_size or min(256, max(16, len(table) // 64))
     dataset = place_tracks(table, splits, out, shard_size, seed)
     dataset = _write_modalities(dataset, sources, len(table), overwrite, workers, broken)
@@ -136,16 +147,25 @@ def _write_modalities(
     Raises:
         InputError: it has one from another source, and isn't to be overwritten.
     """
+    from coldstart.audio.report import lacked_decoder
     from coldstart.shards.build import statistics, write_modality
     from coldstart.shards.reading import Shards
+    from coldstart.shards.writing import list_modality
 
     training = {track["track_id"] for track in dataset.all_tracks(["train"])}
     for name, source in sources.items():
         existing = dataset.modalities.get(name)
-        if existing and existing["source"] == source.fingerprint:
+        same = existing is not None and existing["source"] == source.fingerprint
+        if same and not lacked_decoder(dataset.folder, name):
+            if existing and overwrite and "names" in source.facts:  # facts of an earlier version
+                facts = {**existing, **source.facts, **statistics(source, training)}
+                list_modality(dataset, name, facts)
+                dataset = Shards(dataset.folder)
             print(f"{name}: already there, from the same source")
             continue
-        if existing and not overwrite:
+        if same:
+            print(f"{name}: written anew, for FFmpeg is installed now, which some files need")
+        elif existing and not overwrite:
             raise InputError(
                 f"{dataset.folder}: modality '{name}' is already there, made from something else; "
                 "pass --overwrite to write it anew"
@@ -155,6 +175,9 @@ def _write_modalities(
         dataset = Shards(dataset.folder)
         counts = dataset.modalities[name]["shards"]
         print(f"{name}: {sum(map(sum, counts.values())):,} of {tracks:,} tracks have it")
+        if vocabulary := facts.get("vocabulary"):
+            names = ", ".join(vocabulary[:8]) + (", …" if len(vocabulary) > 8 else "")
+            print(f"{name}: {len(vocabulary):,} names in the training tracks: {names}")
     return dataset
 
 

@@ -13,7 +13,6 @@ import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +36,7 @@ from coldstart.datasets.synthetic_world import (
 )
 from coldstart.errors import InputError
 from coldstart.files import StrPath, atomic, local, write_json
+from coldstart.processes import OwnContext
 
 LAST_RELEASE = np.datetime64("2025-12-31", "D")
 
@@ -112,7 +112,7 @@ def _render(out: Path, world: World, ids: list[str], seed: int, workers: int) ->
                 render_file(job)
                 bar.update()
             return
-        with ProcessPoolExecutor(workers, get_context("spawn"), follow_parent) as pool:
+        with ProcessPoolExecutor(workers, OwnContext(), follow_parent) as pool:
             for _ in pool.map(render_file, jobs, chunksize=4):
                 bar.update()
 
@@ -128,8 +128,7 @@ def make_catalogue(
 ) -> Path:
     """Make an invented catalogue with a known truth; a second call continues an interrupted one.
 
-    On one machine the files depend on the options alone, byte by byte, not on `workers`. With
-    several workers the caller's main module needs the usual `if __name__ == "__main__":`.
+    On one machine the files depend on the options alone, byte by byte, not on `workers`.
 
     Args:
         out: folder to write to. Its ABOUT.md describes the files.

@@ -17,7 +17,7 @@ from coldstart.errors import InputError
 from coldstart.files import StrPath
 from coldstart.model.predictions import by_track
 from coldstart.runs.first_stage import Vectors, first_stage_of
-from coldstart.runs.run import Run, open_run
+from coldstart.runs.run import Run, open_net
 from coldstart.sample import Sample, folder_of
 from coldstart.shards.writing import npy_bytes
 
@@ -65,7 +65,7 @@ def hear(run: Run, path: StrPath) -> Tensor:
 def _nets(run: Run, encoder: str) -> list[Run]:
     """The runs that read this encoder's content: those of the first stage, or the run itself."""
     stage = first_stage_of(run.folder).get(encoder)
-    return [open_run(folder) for folder in stage.runs] if stage else [run]
+    return [open_net(run, folder) for folder in stage.runs] if stage else [run]
 
 
 def _store_of(run: Run, encoder: str) -> Mapping[str, Any]:

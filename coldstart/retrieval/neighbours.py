@@ -133,7 +133,9 @@ def _played(factors: Factors, like: str) -> _Vectors | str:
 
 
 def _attributes(shards: Shards, name: str, like: str) -> _Vectors | str:
-    """The attributes as the encoder MGP describes them: centred, on one common scale."""
+    """The attributes as the encoder MGP describes them: centred, on one common scale, but for
+    columns in another unit.
+    """
     if name not in shards.modalities:
         return f"the shards have no '{name}'; they have: {', '.join(sorted(shards.modalities))}"
     info, field = shards.info(name), f"{name}.npy"
@@ -149,8 +151,8 @@ def _attributes(shards: Shards, name: str, like: str) -> _Vectors | str:
     ids = [sample["track_id"] for sample in have]
     if like not in ids:
         return f"it has no '{name}'"
-    encoder = MGP(hidden=(1,), scale="common")
-    encoder.build({fact: info[fact] for fact in ("names", "mean", "std")})
+    encoder = MGP(hidden=(1,))
+    encoder.build({fact: info[fact] for fact in ("names", "mean", "std", "units") if fact in info})
     values = encoder.describe(VectorReader(field, encoder.width)(have).values)
     if not values[ids.index(like)].any():
         return "it is average in every attribute, so it lies in no direction"

@@ -192,16 +192,18 @@ def _place_of(places: TrackPlaces, like: str, model: Net, data: ColdStartData) -
 
 
 def _taste(user: str, factors: Factors | None) -> tuple[Tensor, set[str]]:
-    """A listener's vector, and what they have played."""
+    """A listener's vector, and all that they have played: held-out and withheld tracks, too."""
     if factors is None or user not in factors.user_ids:
         raise InputError(f"there is no user {user!r} in the factors")
     row = factors.user_ids.index(user)
-    listens = factors.listens[row]
-    played = {factors.track_ids[i] for i in listens.indices if not factors.folded[i]}
-    if not played:
+    listens = factors.listens[row].indices
+    if not len(listens) or factors.folded[listens].all():
         raise InputError(
             f"user {user!r} has no training listens, so nothing is known of their taste"
         )
+    played = {factors.track_ids[i] for i in listens}
+    if factors.withheld is not None:
+        played |= {factors.track_ids[i] for i in factors.withheld[row].indices}
     return torch.from_numpy(factors.users[row]), played
 
 

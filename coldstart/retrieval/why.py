@@ -14,7 +14,7 @@ from coldstart.model.explain import (
 )
 from coldstart.model.net import Net, load
 from coldstart.runs.first_stage import first_stage_of
-from coldstart.runs.run import Run, open_run
+from coldstart.runs.run import Run, open_net
 from coldstart.tables.splits import SPLITS
 
 
@@ -37,7 +37,7 @@ def explain_tracks(
     for name, stage in first_stage_of(run.folder).items():
         if name not in encoders_with_names(load(stage.runs[0], Net)):
             continue  # sound, which need not be decoded again
-        nets = [open_run(folder, shards, factors) for folder in stage.runs]
+        nets = [open_net(run, folder, shards, factors) for folder in stage.runs]
         read = [collect(net.model, net.data.batches(SPLITS, only=ids)) for net in nets]
         for track in tracks:
             if tracks[track].present[name].any():

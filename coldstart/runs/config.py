@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import re
 from collections.abc import Sequence
+from locale import getpreferredencoding as system_encoding
 from pathlib import Path
 from typing import Any
 
@@ -69,12 +71,17 @@ def find_config(name: str) -> str:
 def readable(path: str) -> str:
     """The path of a config; or, where it names classes by paths of before, its text with today's.
 
-    The parser takes either.
+    The parser takes either. It reads files in the system's encoding, but ours are UTF-8: where
+    that differs, it gets the text, in ASCII.
     """
     if not Path(path).is_file():
         return path
     text = Path(path).read_text(encoding="utf-8")
-    return _with_todays_paths(text) if any(old in text for old in MOVED) else path
+    if any(old in text for old in MOVED):
+        text = _with_todays_paths(text)
+    elif text.isascii() or codecs.lookup(system_encoding(False)).name.startswith("utf"):
+        return path
+    return text if text.isascii() else yaml.safe_dump(yaml.safe_load(text), sort_keys=False)
 
 
 def _with_todays_paths(text: str) -> str:
@@ -117,6 +124,6 @@ def set_flag(config: dict[str, Any], flag: str, value: Any) -> None:
 
 def absolute_data(data: Any) -> None:
     """A run must find its data from whatever folder it is opened: make its paths absolute."""
-    for key in ("shards", "factors"):
+    for key in ("shards", "factors", "test_tracks"):
         if data[key] is not None and not is_remote(data[key]):
             data[key] = str(Path(data[key]).absolute())

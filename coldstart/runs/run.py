@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 from coldstart.data.datamodule import ColdStartData
-from coldstart.files import StrPath, atomic
-from coldstart.model.checkpoint import LAST, best_checkpoint
-from coldstart.model.net import Net, load
+from coldstart.factors.factors import Factors
+from coldstart.files import (
+    StrPath,
+    atomic,
+    cache_folder,
+    fingerprint,
+    is_remote,
+    is_write_refused,
+)
+from coldstart.model.checkpoint import LAST, best_checkpoint, weights_id
+from coldstart.model.net import FACTORS_FOLDER, Net, load
 from coldstart.model.predictions import Predictions, predict_batches
 from coldstart.runs.config import read_config
+from coldstart.runs.places import data_places, lost_places, must_be_named, remember
 from coldstart.shards.reading import Shards
+
+log = logging.getLogger(__name__)
 
 
 class Run(NamedTuple):
@@ -25,45 +38,128 @@ class Run(NamedTuple):
         model: on the CPU, in eval mode.
         data: with the model's readers lent.
         own_shards: whether the data is what the run was fitted on.
+        places: where the shards and the factors were read from.
     """
 
     folder: Path
     model: Net
     data: ColdStartData
     own_shards: bool
+    places: dict[str, str | None]
 
 
 def open_run(folder: StrPath, shards: str | None = None, factors: str | None = None) -> Run:
-    """Load a run's best model, and its data (or other shards and factors in their place)."""
-    config = read_config(folder)["data"]
-    replaced = {"shards": shards, "factors": factors}
-    config |= {key: path for key, path in replaced.items() if path is not None}
+    """Load a run's best model, and its data (or other shards and factors in their place).
+
+    Raises:
+        InputError: it is no run; or its data has gone from where it lay, and isn't named.
+    """
+    lost, named = lost_places(folder), {"shards": shards, "factors": factors}
+    named = {key: path for key, path in named.items() if path is not None}
+    needed = [key for key in lost if key != "test_tracks"]
+    must_be_named(folder, needed, named, "--{}")
+    places = {key: None if key in lost else path for key, path in data_places(folder).items()}
+    config = read_config(folder)["data"] | places | named
     model, data = load(best_checkpoint(folder), Net), ColdStartData(**config)
     model.check(data.info, data.has)
     data.lend(model.lend())
-    return Run(Path(folder), model, data, own_shards=shards is None)
+    own = remember_own(folder, model.facts, named)
+    is_own = shards is None or "shards" in own
+    return Run(Path(folder), model, data, is_own, {k: config[k] for k in ("shards", "factors")})
+
+
+def open_net(
+    run: Run, folder: StrPath, shards: str | None = None, factors: str | None = None
+) -> Run:
+    """Open a net of a run's first stage; data that has gone from where it lay is the run's."""
+    lost = set(lost_places(folder))
+    return open_run(
+        folder,
+        shards or (run.places["shards"] if "shards" in lost else None),
+        factors or (run.places["factors"] if "factors" in lost else None),
+    )
+
+
+def remember_own(
+    folder: StrPath, facts: Mapping[str, Mapping[str, Any]], named: Mapping[str, str | None]
+) -> dict[str, str]:
+    """Remember data that was named, if it is the run's own, which has gone from where it lay.
+
+    Args:
+        folder: the run's.
+        facts: of its model: what it learnt of the shards and the factors.
+        named: `shards` and `factors`, as far as they were named.
+
+    Returns:
+        What is remembered.
+    """
+    new = {key: named.get(key) for key in lost_places(folder)}
+    own: dict[str, str] = {}
+    shards, factors = new.get("shards"), new.get("factors")
+    if shards is not None and not is_remote(shards) and _is_own(Shards(shards), facts):
+        own["shards"] = shards
+    space = facts.get(FACTORS_FOLDER, {}).get("id")
+    if factors is not None and space is not None and Factors.about_of(factors)["id"] == space:
+        own["factors"] = factors
+    if own:
+        remember(folder, own)
+    return own
+
+
+def _is_own(shards: Shards, facts: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether a model was fitted on these shards: not on others with the same modalities."""
+    names = [name for name in facts if name in shards.modalities]
+    return bool(names) and all(
+        shards.info(name).get(key) == value for name in names for key, value in facts[name].items()
+    )
 
 
 def predictions_of(run: Run) -> Predictions:
     """Predicted vectors of all tracks: read, or computed and (for the run's own shards) kept.
 
-    They are computed anew when the model or the shards are newer.
+    They are computed anew when the model or the shards are newer. Where the run can't be written
+    to, they are kept in this user's cache.
     """
     if not run.own_shards:
         return predict_tracks(run)
     folder = run.folder / "predictions"
     made_from = [best_checkpoint(run.folder), run.data.shards.folder / "dataset.json"]
-    vectors = folder / "vectors.safetensors"
-    if vectors.is_file() and all(
-        path.stat().st_mtime <= vectors.stat().st_mtime for path in made_from
-    ):
-        predictions = Predictions.load(folder)
-        tracks = {track["track_id"] for track in run.data.shards.all_tracks()}
-        if tracks >= set(predictions.track_ids):
-            return predictions
-    predictions = predict_tracks(run)
-    predictions.save(folder, run.data.shards.all_tracks())
+    stored = _stored(run, folder, made_from)
+    if stored is not None:
+        return stored
+    copy = _copy_of_predictions(run)
+    stored = _stored(run, copy, [])
+    if stored is not None:
+        return stored
+    predictions, tracks = predict_tracks(run), run.data.shards.all_tracks()
+    for place in (folder, copy):
+        try:
+            predictions.save(place, tracks)
+            break
+        except OSError as error:
+            if not is_write_refused(error):
+                raise
+            log.info(f"{place}: can't be written to")
     return predictions
+
+
+def _stored(run: Run, folder: Path, made_from: Sequence[Path]) -> Predictions | None:
+    """Predictions in a folder, unless they are older than what they were made from."""
+    vectors = folder / "vectors.safetensors"
+    if not vectors.is_file():
+        return None
+    if any(path.stat().st_mtime > vectors.stat().st_mtime for path in made_from):
+        return None
+    predictions = Predictions.load(folder)
+    tracks = {track["track_id"] for track in run.data.shards.all_tracks()}
+    return predictions if tracks >= set(predictions.track_ids) else None
+
+
+def _copy_of_predictions(run: Run) -> Path:
+    """Where a run's predictions lie that can't lie in it; the name says what they depend on."""
+    settings = [run.data.missing, sorted(run.data.drop), run.data.shards.about]
+    key = fingerprint(run.model.recipe(), weights_id(run.model), settings)
+    return cache_folder() / "predictions" / key
 
 
 def predict_tracks(run: Run) -> Predictions:
@@ -96,5 +192,5 @@ def begin(run: StrPath, key: str, main: bool = True) -> list[str]:
 def vectors_folder(run: Path, shards: Shards) -> Path:
     """Where predictions for a dataset lie; other shards' must not take the place of the run's."""
     is_run = (run / "config.yaml").is_file()
-    own = not is_run or read_config(run)["data"]["shards"] == shards.place
+    own = not is_run or data_places(run)["shards"] == shards.place
     return run / ("predictions" if own else f"predictions_{shards.folder.name}")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
-import multiprocessing
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,15 +17,27 @@ import polars as pl
 import torch
 from tqdm import tqdm
 
+from coldstart.audio import report
 from coldstart.errors import Broken, Fault, InputError, ItemError
 from coldstart.files import StrPath, fingerprint, write_json
+from coldstart.processes import OwnContext
 from coldstart.shards.format import VERSION
 from coldstart.shards.reading import Shards
 from coldstart.shards.sources import Source
-from coldstart.shards.writing import list_modality, vector_statistics, write_dataset, write_tar
+from coldstart.shards.units import dominant_columns, small_columns
+from coldstart.shards.writing import (
+    changing,
+    list_modality,
+    vector_statistics,
+    write_dataset,
+    write_tar,
+)
 from coldstart.tables.splits import SPLITS, read_splits
 
 log = logging.getLogger(__name__)
+
+REMARKS = 10
+"""Files that are named on the terminal; the report has all of them."""
 
 
 def place_tracks(
@@ -115,21 +126,23 @@ class _Task(NamedTuple):
     tar: Path
     note: Path
     field: str
-    encode: Callable[[Any], bytes]
+    encode: Callable[[Any], bytes | tuple[bytes, Any]]
     items: list[tuple[str, Any]]
     skip: bool
+    reported: bool
 
 
 _Place = tuple[str, int]
 """Split and number of a shard."""
 
 _Note = dict[str, Any]
-"""Of a tar: how many `tracks` it has, and the `broken` ones with the reasons."""
+"""Of a tar: how many `tracks` it has, the `broken` ones with reasons, and a `report`'s rows."""
 
 
 def _write_shard(task: _Task) -> _Note:
     """Write one tar and its note (runs in a worker process)."""
     broken: list[tuple[str, str]] = []
+    rows: list[dict[str, Any]] = []
 
     def members() -> Iterator[tuple[str, dict[str, bytes]]]:
         for track, item in task.items:
@@ -139,14 +152,21 @@ def _write_shard(task: _Task) -> _Note:
                 broken.append((track, f"{Path(item).name}: {error}"))
                 if not task.skip:
                     raise
+                if task.reported:
+                    rows.append(report.row_of(track, Path(item).name, None, str(error)))
                 continue
+            if isinstance(content, tuple):
+                content, finding = content
+                rows.append(report.row_of(track, Path(item).name, finding))
             yield track, {task.field: content}
 
     try:
         count = write_tar(task.tar, members())
     except ItemError:
         return {"broken": broken}
-    note = {"tracks": count, "broken": broken}
+    note: _Note = {"tracks": count, "broken": broken}
+    if task.reported:
+        note["report"] = rows
     write_json(task.note, note)
     return note
 
@@ -174,6 +194,7 @@ def write_modality(
         if other != progress:  # its tars are about to be overwritten
             shutil.rmtree(other)
     tasks = _tasks(dataset, name, source, progress, broken.skip)
+    places = list(tasks)
     notes = _notes({place: task for place, task in tasks.items() if _is_written(task)})
     for note in notes.values():
         broken.add(_faults(source, name, note))
@@ -192,6 +213,8 @@ def write_modality(
         split: [notes[split, number]["tracks"] for number in range(len(dataset.shard_sizes(split)))]
         for split in SPLITS
     }
+    if source.reported:
+        _write_report(dataset, name, [row for place in places for row in notes[place]["report"]])
     fields = {source.field: source.codec}
     about = {"fields": fields, "shards": counts, "source": source.fingerprint, **facts}
     list_modality(dataset, name, about)
@@ -209,12 +232,29 @@ def _tasks(
             ids = [track["track_id"] for track in dataset.tracks(split, number)]
             items = [(track, source.items[track]) for track in ids if track in source.items]
             tar = dataset.tar(name, split, number)
-            tasks[split, number] = _Task(tar, note, source.field, source.encode, items, skip)
+            tasks[split, number] = _Task(
+                tar, note, source.field, source.encode, items, skip, source.reported
+            )
     return tasks
 
 
 def _is_written(task: _Task) -> bool:
-    return task.note.is_file() and task.tar.is_file()
+    """Whether tar and note exist; a note of an earlier version has no rows of a report."""
+    if not (task.note.is_file() and task.tar.is_file()):
+        return False
+    return not task.reported or "report" in json.loads(task.note.read_text(encoding="utf-8"))
+
+
+def _write_report(dataset: Shards, name: str, rows: list[dict[str, Any]]) -> None:
+    """Write what was found in files of sound, and warn of what isn't ordinary."""
+    remarks = report.remarks(rows)
+    for remark in remarks[:REMARKS]:
+        log.warning(f"{name}: {remark}")
+    if len(remarks) > REMARKS:
+        log.warning(f"{name}: and {len(remarks) - REMARKS:,} more files like these")
+    with changing(dataset):  # another process may be adding a modality
+        report.write_report(dataset.folder, name, rows)
+    log.info(report.summary(name, rows))
 
 
 def _notes(tasks: Mapping[_Place, _Task]) -> dict[_Place, _Note]:
@@ -239,10 +279,8 @@ def _run(tasks: Mapping[_Place, _Task], workers: int | None) -> Iterator[tuple[_
     if workers <= 1:
         yield from ((place, _write_shard(task)) for place, task in tasks.items())
         return
-    # Spawned, not forked: the table library's threads don't survive a fork.
-    context = multiprocessing.get_context("spawn")
     # One thread each, as there is a process for each core.
-    with ProcessPoolExecutor(workers, context, torch.set_num_threads, (1,)) as pool:
+    with ProcessPoolExecutor(workers, OwnContext(), torch.set_num_threads, (1,)) as pool:
         futures = {pool.submit(_write_shard, task): place for place, task in tasks.items()}
         try:
             for future in as_completed(futures):
@@ -255,9 +293,45 @@ def statistics(source: Source, training: set[str]) -> dict[str, Any]:
     """What the encoders need to know, from training tracks only."""
     items = [item for track, item in source.items.items() if track in training]
     if source.codec == "npy":
-        return vector_statistics(items or list(source.items.values()))
+        vectors, names = items or list(source.items.values()), source.facts.get("names")
+        facts = vector_statistics(vectors, names)
+        if names:
+            _warn_of_units(source.file, names, vectors, facts.get("units", {}))
+        elif large := dominant_columns(vectors):
+            log.warning(
+                f"{source.file}: {len(large)} of {len(vectors[0])} columns have a spread of more "
+                f"than 100 times the typical one (the first is number {large[0] + 1}), so the "
+                "others hardly count. Are these columns in different units? Then give them as "
+                "--attributes.NAME, which scales such columns by themselves"
+            )
+        return facts
     if source.codec == "json":
         names, counts = np.unique([name for item in items for name in item], return_counts=True)
         order = np.argsort(-counts, kind="stable")
         return {"vocabulary": [str(names[i]) for i in order]}
     return {}
+
+
+def _warn_of_units(
+    file: str,
+    names: Sequence[str],
+    vectors: Sequence[np.ndarray[Any, Any]],
+    units: Mapping[str, Mapping[str, Any]],
+) -> None:
+    """Say which columns are in another unit, what is done, and which may be in a smaller one."""
+    if units:
+        scaled = ", ".join(
+            f"{name} (counts with a heavy tail: log(1 + count))" if unit["log"] else name
+            for name, unit in units.items()
+        )
+        log.warning(
+            f"{file}: in another unit than the other columns, and so each scaled by itself, by its "
+            f"spread over the training tracks: {scaled}. (`scale: common` of MGP and "
+            "MachineListened doesn't do so; `scale: each` does so with all columns)"
+        )
+    if small := small_columns(names, np.stack(vectors), list(units)):
+        log.warning(
+            f"{file}: the spread of {', '.join(small[:10])} is less than a tenth of the other "
+            "columns'. Rare attributes are meant to be small; if it is the unit that differs, "
+            "multiply these columns, or use scale: each"
+        )

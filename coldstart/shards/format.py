@@ -9,6 +9,7 @@
       train/genres/000000.tar        <key>.genres.json    list of names
       train/mlg/000000.tar           <key>.mlg.npy        written later, by a trained listener
       val/…  test/…
+      audio_report.parquet           what the files of sound were like; for people, read by no run
 
 Each tar alone is an ordinary WebDataset tar. Shard 000007 holds the same tracks in the same order
 in every folder, and a track without that modality is not in that folder's tar: no filler value
@@ -25,6 +26,7 @@ pickle is ever read or written.
                "shards": {"train": [256, 220], …},   members per shard
                "source": "…",                        fingerprint of what it was made from
                "names": […], "mean": […], "std": […]}}}   facts, over the training tracks
+                                                    (units: columns that are scaled by themselves)
 """
 
 from __future__ import annotations

@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from coldstart.audio.storage import content_of, field_of
+from coldstart.audio.storage import content_and_finding, field_of
 from coldstart.errors import Broken, InputError, ItemError
 from coldstart.files import file_hash, fingerprint
 from coldstart.sample import folder_of
 from coldstart.shards.writing import npy_bytes
 from coldstart.tables.attributes import read_attributes, read_column
+from coldstart.tables.columns import ColumnChoice
 from coldstart.tables.vectors import read_vectors
 
 log = logging.getLogger(__name__)
@@ -28,23 +29,26 @@ class Source(NamedTuple):
 
     Attributes:
         field: tar member to write, such as `mgp.npy`.
-        encode: top-level function, item → bytes; raises ItemError for a broken item.
+        encode: top-level function, item → bytes, or bytes and what a report is to say of the
+            item; raises ItemError for a broken item.
         items: track id → item; a track that isn't in it lacks the modality.
         facts: what dataset.json says of it beside fields and counts.
         fingerprint: of everything that the bytes depend on.
         file: name of the table, for messages.
         costly: whether encoding is worth several processes.
         reader: codec that reads the field's bytes; its ending by default.
+        reported: whether `encode` says something of each item for a report.
     """
 
     field: str
-    encode: Callable[[Any], bytes]
+    encode: Callable[[Any], bytes | tuple[bytes, Any]]
     items: Mapping[str, Any]
     facts: Mapping[str, Any]
     fingerprint: str
     file: str
     costly: bool = False
     reader: str = ""
+    reported: bool = False
 
     @property
     def codec(self) -> str:
@@ -59,6 +63,7 @@ def sources_of(
     tables: Mapping[str, Mapping[str, str]],
     audio: Mapping[str, Any],
     broken: Broken,
+    choice: ColumnChoice | None = None,
 ) -> dict[str, Source]:
     """Modality name → what it is made from.
 
@@ -69,6 +74,7 @@ def sources_of(
         tables: kind (`attributes`, `embeddings`, `texts`, `files`) → modality name → file.
         audio: how sound is stored: the facts of its store.
         broken: collects broken rows.
+        choice: of the columns of attributes and embeddings.
     """
     columns: dict[str, Callable[[pl.DataFrame, Path], Source]] = {
         "audio": partial(_audio_source, audio),
@@ -86,13 +92,19 @@ def sources_of(
         source = columns[name](table, path)
         sources[folder_of(source.field)] = source
     ids = table["track_id"].to_list()
+    kinds: dict[str, Callable[[str, Path, Sequence[str], Broken], Source]] = {
+        "attributes": partial(_attribute_source, choice or ColumnChoice()),
+        "embeddings": partial(_embedding_source, choice or ColumnChoice()),
+        "texts": _text_source,
+        "files": _file_source,
+    }
     for kind, files in tables.items():
         for name, file in files.items():
             if name in (*columns, "tracks", "factors", "artist") or not name.isidentifier():
                 raise InputError(f"{kind}: '{name}' can't be the name of a modality here")
             if name in sources:
                 raise InputError(f"{kind}: there are two sources for a modality '{name}'")
-            sources[name] = KINDS[kind](name, Path(file), ids, broken)
+            sources[name] = kinds[kind](name, Path(file), ids, broken)
     return sources
 
 
@@ -104,13 +116,14 @@ def _audio_source(facts: Mapping[str, Any], table: pl.DataFrame, path: Path) -> 
     stats = _stats(path, files)
     return Source(
         field=field_of(facts),
-        encode=partial(content_of, facts=facts),
+        encode=partial(content_and_finding, facts=facts),
         items=paths,
         facts=facts,
         fingerprint=fingerprint(*facts.values(), stats),
         file=path.name,
         costly=True,
         reader="frames" if "transform" in facts else "flac",
+        reported=True,
     )
 
 
@@ -136,8 +149,10 @@ def _genre_source(table: pl.DataFrame, path: Path) -> Source:
     return Source("genres.json", _json_bytes, items, {}, fingerprint(items), path.name)
 
 
-def _attribute_source(name: str, path: Path, tracks: Sequence[str], broken: Broken) -> Source:
-    table = read_attributes(path, broken)
+def _attribute_source(
+    choice: ColumnChoice, name: str, path: Path, tracks: Sequence[str], broken: Broken
+) -> Source:
+    table = read_attributes(path, broken, choice)
     names = [column for column in table.columns if column != "track_id"]
     values = table.select(names).to_numpy().astype(np.float32)
     items = _in_table(name, path, dict(zip(table["track_id"], values, strict=True)), tracks)
@@ -148,9 +163,15 @@ def _attribute_source(name: str, path: Path, tracks: Sequence[str], broken: Brok
     )
 
 
-def _embedding_source(name: str, path: Path, tracks: Sequence[str], broken: Broken) -> Source:
-    items = _in_table(name, path, read_vectors(path, tracks, broken), tracks)
-    return Source(f"{name}.npy", npy_bytes, items, {}, fingerprint(file_hash(path)), path.name)
+def _embedding_source(
+    choice: ColumnChoice, name: str, path: Path, tracks: Sequence[str], broken: Broken
+) -> Source:
+    vectors = read_vectors(path, tracks, broken, choice)
+    width = len(next(iter(vectors.values())))
+    items = _in_table(name, path, vectors, tracks)
+    # What was dropped decides what is stored; without it, the fingerprint is that of the file.
+    parts = [file_hash(path), *([width, sorted(choice.drop)] if choice.drop else [])]
+    return Source(f"{name}.npy", npy_bytes, items, {}, fingerprint(*parts), path.name)
 
 
 def _text_source(name: str, path: Path, tracks: Sequence[str], broken: Broken) -> Source:
@@ -165,15 +186,6 @@ def _file_source(name: str, path: Path, tracks: Sequence[str], broken: Broken) -
     paths = {track: str(path.parent / file) for track, file in files.items()}
     stats = _stats(path, files)
     return Source(f"{name}.bin", _file_bytes, paths, {}, fingerprint(stats), path.name)
-
-
-KINDS: dict[str, Callable[[str, Path, Sequence[str], Broken], Source]] = {
-    "attributes": _attribute_source,
-    "embeddings": _embedding_source,
-    "texts": _text_source,
-    "files": _file_source,
-}
-"""How each kind of file becomes a modality."""
 
 
 def _in_table(

@@ -15,6 +15,7 @@ from webdataset.writer import TarWriter
 from coldstart.files import StrPath, atomic, write_json
 from coldstart.shards.format import key_of
 from coldstart.shards.reading import Shards
+from coldstart.shards.units import units_of
 from coldstart.tables.splits import SPLITS
 
 
@@ -123,7 +124,7 @@ def _add_vectors(
         "shards": counts,
         "parts": sorted(parts),
         **facts,
-        **vector_statistics(training or list(vectors.values())),
+        **vector_statistics(training or list(vectors.values()), facts.get("names")),
     }
     list_modality(dataset, name, about)
     return sorted(parts)
@@ -147,8 +148,16 @@ def npy_bytes(vector: np.ndarray[Any, Any]) -> bytes:
     return buffer.getvalue()
 
 
-def vector_statistics(vectors: Sequence[np.ndarray[Any, Any]]) -> dict[str, list[float]]:
-    """Mean and standard deviation of each attribute; 0 for a constant one."""
+def vector_statistics(
+    vectors: Sequence[np.ndarray[Any, Any]], names: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """Mean and standard deviation of each attribute; 0 for a constant one.
+
+    If the columns have names and some are in another unit than the others, `units` says how each
+    of these is scaled by itself.
+    """
     values = np.stack(vectors).astype(np.float64)
     std = np.where(np.ptp(values, axis=0) > 0, values.std(axis=0), 0.0)
-    return {"mean": values.mean(axis=0).tolist(), "std": std.tolist()}
+    facts = {"mean": values.mean(axis=0).tolist(), "std": std.tolist()}
+    units = units_of(names, values) if names else {}
+    return {**facts, "units": units} if units else facts

@@ -15,7 +15,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +22,7 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from coldstart.errors import InputError, Preempted
+from coldstart.processes import OwnContext, OwnProcess
 from coldstart.reporting.log import shown
 from coldstart.studies.jobs import Job
 
@@ -115,8 +115,7 @@ def _run_in_pool(jobs: Sequence[Job], processes: int) -> Iterator[tuple[Job, Out
         for job in jobs:
             yield job, run_job(job)
         return
-    # Spawned, not forked: neither CUDA nor the table library's threads survive a fork.
-    context = multiprocessing.get_context("spawn")
+    context = OwnContext()
     next_slot = context.Value("i", 0)
     with ProcessPoolExecutor(
         processes, mp_context=context, initializer=_init_worker, initargs=(next_slot, processes)
@@ -187,7 +186,7 @@ class RunningJob(NamedTuple):
 
     job: Job
     slot: int
-    process: SpawnProcess
+    process: OwnProcess
     receiver: Connection[None, Outcome]
     start: float
 
@@ -215,7 +214,7 @@ def start_job(job: Job, slot: int, slots: int) -> RunningJob:
         slot: which share of the machine it gets, from 0.
         slots: into how many shares the machine is divided.
     """
-    context = multiprocessing.get_context("spawn")
+    context = OwnContext()
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_run_in_slot, args=(job, slot, slots, sender))
     process.start()
@@ -271,7 +270,7 @@ def _output_to(path: Path) -> Iterator[None]:
         if isinstance(handler, logging.StreamHandler)
     ]
     with (
-        path.open("a", encoding="utf-8") as file,
+        path.open("a", encoding="utf-8", errors="backslashreplace") as file,
         contextlib.redirect_stdout(file),
         contextlib.redirect_stderr(file),
     ):

@@ -7,6 +7,7 @@ import os
 import pkgutil
 import warnings
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,20 @@ from lightning.pytorch.loggers import CSVLogger
 from coldstart import registry
 from coldstart.data.datamodule import ColdStartData
 from coldstart.errors import InputError
-from coldstart.files import local
+from coldstart.files import atomic, local, reserved
 from coldstart.runs.config import absolute_data, find_configs, read_config
-from coldstart.runs.first_stage import NOTE
+from coldstart.runs.first_stage import NOTE, first_stage_of, write_first_stage
+from coldstart.runs.places import fitted_in
 from coldstart.training import flags, stages
 from coldstart.training.flags import Verb
 from coldstart.training.lightning_module import ColdStart
-from coldstart.training.preparation import LIGHTNING_S_WORDS, prepare
+from coldstart.training.preparation import (
+    LIGHTNING_S_WORDS,
+    Preparation,
+    default_run,
+    prepare,
+)
+from coldstart.training.ranks import is_first
 from coldstart.training.run_checkpoint import RunCheckpoint
 
 _RECIPE = (
@@ -57,7 +65,25 @@ def lightning_cli(verb: Verb, args: Sequence[str], extra: Sequence[Callback] = (
     """
     registry.load_all()
     own, rest = flags.parse(verb, args)
-    prepared = prepare(verb, own, rest, lightning_cli)
+    with _reserved(verb, own, rest):
+        return _run(verb, prepare(verb, own, rest, lightning_cli), extra)
+
+
+def _reserved(
+    verb: Verb, own: argparse.Namespace, rest: Sequence[str]
+) -> AbstractContextManager[None]:
+    """A fit has its folder to itself: of several ranks, the first one reserves it."""
+    folder = Path(own.run) if own.run else default_run(rest)
+    shows = any(arg.startswith(("--print_config", "--help", "-h")) for arg in rest)
+    if verb != "fit" or shows or not is_first():
+        return nullcontext()
+    return reserved(
+        folder,
+        f"{folder}: another fit is at work here; wait until it ends, or choose another --run",
+    )
+
+
+def _run(verb: Verb, prepared: Preparation, extra: Sequence[Callback]) -> LightningCLI:
     root = ["--trainer.default_root_dir", str(prepared.folder.absolute())]
     has_root = any(arg.startswith("--trainer.default_root_dir") for arg in prepared.args)
     # A test's log takes the place of an earlier test's: figures lie in results.json.
@@ -94,13 +120,12 @@ class _SaveConfig(SaveConfigCallback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage == "fit" and trainer.is_global_zero:
-            path = Path(trainer.default_root_dir) / "config.yaml"
-            path.parent.mkdir(parents=True, exist_ok=True)
             config = self.config.clone()
             config["ckpt_path"] = None  # what it was resumed from is no part of the recipe
-            self.parser.save(
-                config, path, skip_unset=False, overwrite=True, multifile=self.multifile
-            )
+            # In UTF-8, which `parser.save` doesn't promise.
+            with atomic(Path(trainer.default_root_dir) / "config.yaml") as temporary:
+                text = self.parser.dump(config, skip_unset=False)
+                temporary.write_text(text, encoding="utf-8")
 
 
 class _CLI(LightningCLI):
@@ -116,9 +141,15 @@ class _CLI(LightningCLI):
         _must_be_plugins(config.model)
         root = str(local(config.trainer.default_root_dir))
         absolute_data(config.data)
+        # A run that was moved logs where it lies now.
+        before = fitted_in(root) if (Path(root) / "config.yaml").is_file() else None
         chosen = config.trainer.logger
         for logger in chosen if isinstance(chosen, list) else [chosen]:
-            if hasattr(logger, "init_args") and logger.init_args.get("save_dir") in (None, "."):
+            if hasattr(logger, "init_args") and logger.init_args.get("save_dir") in (
+                None,
+                ".",
+                before,
+            ):
                 logger.init_args["save_dir"] = root
         # W&B stages tables outside the run's folder unless it is told otherwise.
         os.environ.setdefault("WANDB_DATA_DIR", str(Path(root) / "wandb"))
@@ -133,6 +164,8 @@ class _CLI(LightningCLI):
             if not (run / NOTE).is_file():
                 return
             encoders = read_config(run)["model"]["encoders"]  # as it was begun
+            if is_first():  # the new configuration won't say where the nets lay
+                write_first_stage(run, first_stage_of(run))
         else:
             (run / NOTE).unlink(missing_ok=True)  # of the run that this one replaces
             if options.stages == 1 or (options.stages is None and not stages.wanted(whole)):

@@ -11,9 +11,11 @@ from typing import Any, NamedTuple
 from lightning.pytorch import Callback
 
 from coldstart.errors import InputError
-from coldstart.files import local
+from coldstart.files import is_writable, local
 from coldstart.model.checkpoint import LAST, best_checkpoint, read_checkpoint
 from coldstart.runs.config import read_config, shipped_configs
+from coldstart.runs.places import KEYS, data_places, lost_places, must_be_named
+from coldstart.runs.run import remember_own
 from coldstart.training import stages
 from coldstart.training.flags import Verb
 from coldstart.training.prediction_writers import PredictionWriter, WriteVectors
@@ -95,7 +97,7 @@ def _fit(own: argparse.Namespace, rest: list[str]) -> Preparation:
     args = list(rest)
     resumed = bool(own.ckpt_path) and not has_config
     if resumed:
-        args = ["--config", str(_config_of(folder)), *args]
+        args = ["--config", str(_config_of(folder)), *_moved_data(folder, rest), *args]
     checkpoint = own.ckpt_path
     if checkpoint == "last":  # a run that was killed early has none, and starts anew
         last = folder / "checkpoints" / LAST
@@ -119,10 +121,34 @@ def _with_run(
     folder = Path(own.run)
     config = _config_of(folder)
     checkpoint = own.ckpt_path or str(best_checkpoint(folder))
-    stages.complete(folder, _shards(rest) or read_config(folder)["data"]["shards"], lightning)
-    return Preparation(
-        folder, ["--config", str(config), *rest, "--ckpt_path", checkpoint], [FitReport()]
-    )
+    elsewhere = any(arg.startswith("--trainer.default_root_dir") for arg in rest)
+    if not (elsewhere or is_writable(folder)):
+        raise InputError(
+            f"{folder}: can't be written to, and this verb writes into the run's folder; name "
+            "another one by --trainer.default_root_dir DIR, or copy the run"
+        )
+    data = _moved_data(folder, rest)
+    shards = _value(rest, "shards") or data_places(folder)["shards"]
+    stages.complete(folder, str(shards), lightning, _value(rest, "factors"))
+    if lost_places(folder):
+        named = {key: _value(rest, key) for key in ("shards", "factors")}
+        facts = read_checkpoint(best_checkpoint(folder))["coldstart"]["facts"]
+        remember_own(folder, facts, {k: v for k, v in named.items() if v not in (None, "null")})
+    args = ["--config", str(config), *data, *rest, "--ckpt_path", checkpoint]
+    return Preparation(folder, args, [FitReport()])
+
+
+def _moved_data(folder: Path, rest: Sequence[str]) -> list[str]:
+    """Flags for a run's data that doesn't lie where the run's configuration says.
+
+    Raises:
+        InputError: it has gone, and `rest`, the other arguments, doesn't name it.
+    """
+    configs = any(arg.startswith(("--config", "-c", "--data=")) or arg == "--data" for arg in rest)
+    named = [key for key in KEYS if configs or _value(rest, key) is not None]
+    must_be_named(folder, lost_places(folder), named, "--data.{}")
+    old, now = read_config(folder)["data"], data_places(folder)
+    return [f"--data.{key}={place}" for key, place in now.items() if place != old.get(key)]
 
 
 def _test(own: argparse.Namespace, preparation: Preparation) -> Preparation:
@@ -155,12 +181,12 @@ def _names_encoders(args: Sequence[str]) -> bool:
     return any(arg.startswith("--model") for arg in args)
 
 
-def _shards(args: Sequence[str]) -> str | None:
-    """The last `--data.shards` of a command line."""
-    shards = None
+def _value(args: Sequence[str], key: str) -> str | None:
+    """The last `--data.KEY` of a command line."""
+    value, flag = None, f"--data.{key}"
     for arg, following in pairwise([*args, ""]):
-        if arg == "--data.shards":
-            shards = following
-        elif arg.startswith("--data.shards="):
-            shards = arg.partition("=")[2]
-    return shards
+        if arg == flag:
+            value = following
+        elif arg.startswith(f"{flag}="):
+            value = arg.partition("=")[2]
+    return value

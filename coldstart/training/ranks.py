@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import torch
@@ -40,3 +41,9 @@ def merged(trainer: Trainer, data: ColdStartData, mine: TrackMeans | OnePiece) -
 def is_main() -> bool:
     """Whether this process writes: the one, or rank 0 of several."""
     return int(getattr(rank_zero_only, "rank", 0)) == 0
+
+
+def is_first() -> bool:
+    """Whether this is the one process, or the first of all machines' before they have met."""
+    machine = os.environ.get("NODE_RANK", os.environ.get("GROUP_RANK", "0"))
+    return is_main() and machine in ("", "0")

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
@@ -26,12 +27,13 @@ from coldstart import registry
 from coldstart.data.folds import nets_without
 from coldstart.errors import InputError
 from coldstart.factors.factors import Factors
-from coldstart.files import atomic, fingerprint, write_json
+from coldstart.files import atomic, fingerprint, is_writable, is_write_refused
 from coldstart.model.checkpoint import best_checkpoint
 from coldstart.model.net import Net, load
 from coldstart.model.predictions import Predictions, as_array
 from coldstart.runs.config import read_config
-from coldstart.runs.first_stage import NOTE, Stage, Vectors, first_stage_of
+from coldstart.runs.first_stage import Stage, Vectors, first_stage_of, write_first_stage
+from coldstart.runs.places import data_places, lost_places, moved
 from coldstart.runs.run import begin, vectors_folder
 from coldstart.shards.reading import Shards
 from coldstart.shards.writing import add_vectors
@@ -122,18 +124,38 @@ def first_stage(
     if not stages:
         raise InputError("--stages 2: none of these encoders has anything to train")
     if is_main():
-        write_json(run / NOTE, {name: stage._asdict() for name, stage in stages.items()})
+        write_first_stage(run, stages)
     return encoders
 
 
-def complete(run: Path, shards: str, lightning: Lightning) -> None:
+def complete(run: Path, shards: str, lightning: Lightning, factors: str | None = None) -> None:
     """Give a dataset the first stage's vectors that a two-stage run reads, where it lacks them.
 
     What the nets print on the way goes to stderr: stdout is for what was asked, such as JSON.
+
+    Raises:
+        InputError: the nets are gone, or the dataset can't be written to.
     """
     with redirect_stdout(sys.stderr):
         for stage in first_stage_of(run).values():
-            _write(stage, Shards(shards), lightning)
+            dataset = Shards(shards)
+            if _exists(stage, dataset):
+                continue
+            if not is_writable(dataset.folder):
+                raise _refused(dataset)
+            try:
+                _write(stage, dataset, lightning, factors or data_places(run)["factors"])
+            except OSError as error:
+                if is_write_refused(error):
+                    raise _refused(dataset) from error
+                raise
+
+
+def _refused(dataset: Shards) -> InputError:
+    return InputError(
+        f"{dataset.folder}: the first stage's vectors of these tracks have to be written into the "
+        "shards, which can't be written to; copy the shards to a folder that can"
+    )
 
 
 def content_of(run: Path) -> Net | None:
@@ -151,7 +173,8 @@ def content_of(run: Path) -> Net | None:
 def _train(stage: Stage, config: dict[str, Any], dataset: Shards, lightning: Lightning) -> Stage:
     if _exists(stage, dataset):
         log.info(f"{stage.modality}: exists already, from the same settings")
-        return stage._replace(runs=Shards(dataset.folder).info(stage.modality)["runs"])
+        facts = Shards(dataset.folder).info(stage.modality)
+        return stage._replace(runs=[_net_of(run, facts, dataset) for run in facts["runs"]])
     for fold, place in enumerate(stage.runs):
         run, finished = Path(place), Path(place) / "fitted"
         if finished.is_file() and finished.read_text() == stage.made_by:
@@ -168,40 +191,54 @@ def _train(stage: Stage, config: dict[str, Any], dataset: Shards, lightning: Lig
         args = ["--config", str(recipe), "--run", str(run), "--stages", "1", *resume_flags]
         lightning("fit", args)
         if is_main():
-            finished.write_text(stage.made_by)
+            finished.write_text(stage.made_by, encoding="utf-8")
     _write(stage, dataset, lightning)
     return stage
 
 
-def _write(stage: Stage, dataset: Shards, lightning: Lightning) -> None:
+def _write(stage: Stage, dataset: Shards, lightning: Lightning, factors: str | None = None) -> None:
     if _exists(stage, dataset):
         return
     for run in stage.runs:
         note = Path(run) / "fitted"
-        if not note.is_file() or note.read_text() != stage.made_by:
+        if not note.is_file() or note.read_text(encoding="utf-8") != stage.made_by:
             raise InputError(
-                f"{dataset.folder}: has no '{stage.modality}', and the net that makes it, {run}, "
-                "is gone or was fitted anew; fit the model that reads it again"
+                f"{dataset.folder}: has no '{stage.modality}', and the net that makes it isn't at "
+                f"{run} any more, or was fitted anew; move it there, or fit the model that reads "
+                "it again"
             )
     args = ["--data.shards", str(dataset.folder.absolute())]
     if not _reads_factors(stage):
         args += ["--data.factors", "null"]  # new tracks need none
+    elif factors and "factors" in lost_places(stage.runs[0]):
+        args += ["--data.factors", factors]
     facts = {
         "what": stage.vectors,
         "made_by": stage.made_by,
         "source": stage.made_by,
         "runs": stage.runs,
+        "at": str(dataset.folder.absolute()),  # seen from there, the runs lie where they do
     }
-    if len(stage.runs) == 1:
-        writer = WriteVectors(stage.modality, stage.vectors, facts)
-        lightning("predict", ["--run", stage.runs[0], *args], [writer])
-        return
-    for run in stage.runs:
-        lightning("predict", ["--run", run, *args])
-    if is_main():
-        vectors = cross_fitted(stage.runs, dataset)
-        add_vectors(dataset, stage.modality, vectors, {**facts, "folds": len(stage.runs)}, None)
-        log.info(f"wrote {stage.modality} of {len(vectors):,} tracks into {dataset.folder}")
+    with tempfile.TemporaryDirectory() as scratch:
+        # A net on read-only storage writes elsewhere.
+        roots = [
+            run if is_writable(run) else str(Path(scratch) / str(fold))
+            for fold, run in enumerate(stage.runs)
+        ]
+        several = len(stage.runs) > 1
+        writers = [] if several else [WriteVectors(stage.modality, stage.vectors, facts)]
+        for run, root in zip(stage.runs, roots, strict=True):
+            elsewhere = [] if root == run else ["--trainer.default_root_dir", root]
+            lightning("predict", ["--run", run, *args, *elsewhere], writers)
+        if several and is_main():
+            vectors = cross_fitted(roots, dataset)
+            add_vectors(dataset, stage.modality, vectors, {**facts, "folds": len(roots)}, None)
+            log.info(f"wrote {stage.modality} of {len(vectors):,} tracks into {dataset.folder}")
+
+
+def _net_of(run: str, facts: Mapping[str, Any], dataset: Shards) -> str:
+    """Where a net that wrote into the shards lies now, if it was moved together with them."""
+    return run if Path(run).exists() else str(moved(run, facts.get("at"), dataset.folder) or run)
 
 
 def cross_fitted(

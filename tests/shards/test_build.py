@@ -23,7 +23,7 @@ def test_nothing_in_a_dataset_is_a_pickle(source: Path, tmp_path: Path) -> None:
     shards = sharded(source, tmp_path / "shards", "mgp")
     assert (shards.folder / ".lock").stat().st_size == 0
     written = [p for p in shards.folder.rglob("*") if p.is_file() and p.name != ".lock"]
-    assert {p.suffix for p in written} == {".json", ".tar"}
+    assert {p.suffix for p in written} == {".json", ".tar", ".parquet"}
     got = samples(shards, "audio.flac", "mgp.npy", "genres.json").values()
     for sample in got:
         if "mgp.npy" in sample:
@@ -109,6 +109,7 @@ def test_an_interrupted_job_goes_on_where_it_stopped(
     assert not list(out.rglob(".progress/*"))
     sharded(source, tmp_path / "at once", modalities=["audio"])
     assert files(out) == files(tmp_path / "at once")
+    assert len(pl.read_parquet(out / "audio_report.parquet")) == 15
 
 
 def test_a_job_stopped_by_a_broken_file_goes_on_when_told_to_skip(

@@ -2,6 +2,8 @@
 
 import importlib
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from helpers import Fitted, World, data_flags
 import coldstart
 from coldstart.cli import main
 from coldstart.factors.factors import Factors
+from coldstart.training.ranks import is_first
 
 QUICK = ["--trainer.max_epochs=2", "--trainer.enable_progress_bar=false", "--data.workers=0"]
 
@@ -210,3 +213,56 @@ def test_every_verb_is_a_function_of_the_package() -> None:
         assert entry.function in (function, "main") or entry.several
         assert callable(getattr(coldstart, function))
         assert function in dir(coldstart)
+
+
+HOLDER = """
+import sys, time
+from coldstart.files import reserved
+with reserved(sys.argv[1], "taken"):
+    print("reserved", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_second_fit_into_one_folder_is_refused_until_the_first_has_ended(
+    tiny_world: World,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = tmp_path / "run"
+    args = ["fit", "--config=mgp.yaml", f"--run={run}", *data_flags(tiny_world), *QUICK]
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(run)], stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "reserved\n"
+        for more in ([], ["--overwrite"], ["--ckpt_path=last"]):
+            assert main([*args, *more]) == 2
+            assert f"{run}: another fit is at work here" in capsys.readouterr().err
+        other.kill()  # which leaves the lock's file behind
+    assert (run / ".lock").is_file()
+    assert main(args) == 0
+    assert main([*args, "--overwrite"]) == 0
+    capsys.readouterr()
+    assert main(args) == 2
+    assert "holds a run already" in capsys.readouterr().err
+
+
+def test_only_the_first_rank_reserves_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert is_first()
+    monkeypatch.setenv("NODE_RANK", "1")
+    assert not is_first()
+    monkeypatch.setenv("NODE_RANK", "0")
+    monkeypatch.setattr("lightning.pytorch.utilities.rank_zero.rank_zero_only.rank", 1)
+    assert not is_first()
+
+
+def test_a_fit_that_was_refused_leaves_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["fit", "--config=mgp.yaml", "--data.shards=nowhere"]) == 2
+    assert list(tmp_path.iterdir()) == []

@@ -94,7 +94,7 @@ def test_a_second_run_with_the_same_settings_takes_what_is_there(
     before = set(Shards(fused.shards).modalities)
     args = ["fit", "--config=mgp_genres.yaml", f"--run={tmp_path / 'again'}", "--stage-folds=2"]
     assert main([*args, *fused.flags, *QUICK, "--model.fusion=Concat"]) == 0
-    assert capsys.readouterr().out.count("already there, from the same settings") == 2
+    assert capsys.readouterr().err.count("exists already, from the same settings") == 2
     assert set(Shards(fused.shards).modalities) == before
     assert first_stage_of(tmp_path / "again") == first_stage_of(fused.run)
     assert not (tmp_path / "again" / "stage1" / "mgp" / "fold0").exists()
@@ -133,6 +133,78 @@ def test_new_tracks_are_given_their_vectors(
     assert len(made.track_ids) == 60
     args = ["recommend", f"--run={fused.run}", f"--shards={tmp_path / 'new'}", "--k=3"]
     assert main([*args, f"--like={made.track_ids[0]}", "--candidates=all"]) == 0
+
+
+def new_songs(world: World, folder: Path) -> Path:
+    """Shards of tracks that nobody has heard."""
+    folder.mkdir()
+    for name in ("tracks", "mgp"):
+        table = pl.read_parquet(world.catalogue / f"{name}.parquet").head(12)
+        table = table.with_columns(("new " + pl.col("track_id")).alias("track_id"))
+        table.drop("audio", strict=False).write_parquet(folder / f"{name}.parquet")
+    mgp = {"mgp": str(folder / "mgp.parquet")}
+    shard(folder / "tracks.parquet", out=folder / "shards", attributes=mgp)
+    return folder / "shards"
+
+
+@pytest.mark.parametrize("noted", ["relative", "absolute"])
+def test_a_run_that_was_moved_with_its_nets_serves_new_songs(
+    fused: Fused,
+    noted: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also one that version 0.2 wrote, with absolute paths; and with nets on read-only storage."""
+    old, new = tmp_path / "old", tmp_path / "new"
+    shutil.copytree(fused.run, old / "fused")
+    shutil.copytree(fused.shards, old / "shards")
+    shutil.copytree(fused.world.factors, old / "factors")
+    swaps = {
+        str(fused.run): str(old / "fused"),
+        str(fused.shards): str(old / "shards"),
+        str(fused.world.factors): str(old / "factors"),
+    }
+    for config in old.rglob("config.yaml"):
+        text = config.read_text(encoding="utf-8")
+        for before, after in swaps.items():
+            text = text.replace(before, after)
+        config.write_text(text, encoding="utf-8")
+    note = old / "fused" / "stage1.json"
+    stages = json.loads(note.read_bytes())
+    assert all(run.startswith("stage1/") for about in stages.values() for run in about["runs"])
+    if noted == "absolute":
+        for about in stages.values():
+            about["runs"] = [str(old / "fused" / run) for run in about["runs"]]
+        note.write_text(json.dumps(stages), encoding="utf-8")
+    else:
+        refused = lambda place: not str(place).startswith(str(new / "fused"))  # noqa: E731
+        monkeypatch.setattr("coldstart.training.stages.is_writable", refused)
+    old.rename(new)
+    run, songs = new / "fused", new_songs(fused.world, tmp_path / "songs")
+    files = {path for path in (run / "stage1").rglob("*") if path.is_file()}
+    capsys.readouterr()
+    args = ["recommend", f"--run={run}", "--like=t000001", "--k=3", "--json"]
+    assert main([*args, f"--shards={songs}"]) == 0, capsys.readouterr().err
+    rows = json.loads(capsys.readouterr().out)
+    assert all(row["track_id"].startswith("new ") for row in rows)
+    assert main([*args, "--candidates=all", "--why"]) == 0
+    assert not old.exists()
+    if noted == "relative":
+        # Nothing was written there.
+        assert files == {path for path in (run / "stage1").rglob("*") if path.is_file()}
+
+
+def test_shards_that_can_t_be_written_to_are_named(
+    fused: Fused,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    songs = new_songs(fused.world, tmp_path / "songs")
+    monkeypatch.setattr("coldstart.training.stages.is_writable", lambda place: False)
+    assert main(["recommend", f"--run={fused.run}", "--like=t000001", f"--shards={songs}"]) == 2
+    assert "copy the shards to a folder that can" in capsys.readouterr().err
 
 
 def test_in_sample_embeddings_are_the_other_choice(fused: Fused, tmp_path: Path) -> None:
@@ -180,7 +252,7 @@ def test_before_a_head_that_is_solved_only_what_has_layers_is_trained(
     run, small = tmp_path / "run", [f"--{key}={value}" for key, value in SMALL_AUDIO.items()]
     args = ["fit", f"--config={config}", f"--run={run}", "--stage-folds=2", *small]
     every_second = "--trainer.check_val_every_n_epoch=2"
-    quick = [*QUICK, "--trainer.max_epochs=6", "--data.batch_size=16", every_second]
+    quick = [*QUICK[1:], "--trainer.max_epochs=6", "--data.batch_size=16", every_second]
     assert main([*args, *fused.flags, *quick]) == 0
     (stage,) = first_stage_of(run).values()
     encoders = yaml.safe_load((run / "config.yaml").read_text())["model"]["encoders"]
@@ -203,7 +275,7 @@ def test_predict_writes_one_net_s_embedding_into_the_shards(
     assert main(["fit", "--config=mgp.yaml", f"--run={run}", *fused.flags, *QUICK]) == 0
     args = ["predict", f"--run={run}", "--write=mgp_inside", "--what=embedding"]
     assert main(args) == 0
-    assert "fitted on these tracks" in capsys.readouterr().out
+    assert "fitted on these tracks" in capsys.readouterr().err
     assert vectors_of(fused.shards, "mgp_inside")["t000000"].shape == (512,)
     assert main(["predict", f"--run={fused.run}", "--write=both", "--what=embedding"]) == 2
     assert "one encoder" in capsys.readouterr().err

@@ -3,7 +3,6 @@
 import csv
 import json
 import math
-import multiprocessing
 import os
 import shutil
 import signal
@@ -23,6 +22,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from coldstart.cli import main
 from coldstart.errors import InputError
 from coldstart.factors.factors import Factors
+from coldstart.processes import OwnContext
 from coldstart.runs.config import configs_folder
 from coldstart.shards.reading import Shards
 from coldstart.studies.job_runner import Outcome, RunningJob, folder_lock
@@ -217,7 +217,7 @@ def test_no_trial_begins_after_the_timeout(searched: Searched) -> None:
 
 
 def test_a_process_that_dies_is_a_failed_trial_and_a_sigterm_is_not(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
+    context = OwnContext()
     here, there = context.Pipe(duplex=False)
     dead = context.Process(target=os._exit, args=(7,))
     dead.start()
