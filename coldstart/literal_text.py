@@ -51,7 +51,10 @@ class LiteralText:
                 continue
             flag, equals, value = arg.partition("=")
             name, dot, _ = flag.removeprefix("--").removesuffix("+").partition(".")
-            if not equals and flag not in ("-h", "--help", "--print_config"):
+            if not equals and flag in ("-h", "--help", "--print_config"):  # they have no value
+                out.append(arg)
+                continue
+            if not equals:
                 following = next(rest, None)
                 if following is None or following.startswith("--"):
                     out += [arg] if following is None else [arg, following]

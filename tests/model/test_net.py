@@ -167,7 +167,7 @@ def test_another_architecture_is_refused(other: Mapping[str, Encoder], tmp_path:
 
 
 def test_arguments_are_remembered_also_by_classes_that_inherit_their_constructor() -> None:
-    expected = {"hidden": (3,), "dropout": 0.1, "scale": "each"}
+    expected = {"hidden": (3,), "dropout": 0.1, "scale": "each", "modality": "mgp"}
     assert MGP((3,), 0.1, scale="each").recipe() == {"class": "MGP", "init_args": expected}
 
 
