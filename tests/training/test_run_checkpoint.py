@@ -17,7 +17,7 @@ def test_a_checkpoint_is_whole_though_its_writer_was_killed(tmp_path: Path) -> N
 
     code = """if True:
         import os, signal, sys, torch
-        from coldstart.run_checkpoint import AtomicIO
+        from coldstart.training.run_checkpoint import AtomicIO
 
         class Killed:
             def __reduce__(self):
