@@ -86,6 +86,8 @@ class LiteralText:
         lists, mappings = types & {list[str]}, types & {dict[str, str]}
         if is_item:
             return self._token(value) if lists or mappings else value
+        if mappings and str in types:  # either is read from the text by the verb itself
+            return self._token(value)
         if (lists and value.startswith("[")) or (mappings and value.startswith("{")):
             return self._tokens(value, whole=str in types)
         return self._token(value) if types and types <= {str, list[str]} and str in types else value

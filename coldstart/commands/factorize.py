@@ -29,6 +29,8 @@ def factorize(
     seed: int = 0,
     hold_out: float = 0.0,
     until: str | None = None,
+    columns: str | dict[str, str] | None = None,
+    min_seconds: float = 0.0,
     skip_broken: bool = False,
 ) -> Factors:
     """Factorise a listening log into one vector a track and one a user.
@@ -36,7 +38,9 @@ def factorize(
     Reads the log and the splits; writes the folder `out`.
 
     Args:
-        listens: Parquet or CSV with user_id, track_id, plays (or rating, if `explicit`).
+        listens: Parquet, CSV, TSV or JSON lines, also .gz, or a folder or a pattern of such files,
+            with user_id, track_id, plays (or rating, if `explicit`). Without plays, each row is
+            one play.
         out: folder to write.
         splits: table of track_id and split. Listens of tracks that it doesn't list are counted
             and left out.
@@ -65,12 +69,17 @@ def factorize(
             then has a column timestamp); later ones, of tracks that the user hadn't played before,
             are withheld for a test. `auto`: the day of the first held-out track, of a temporal
             split. Held-out tracks' listens stay, for evaluation alone.
+        columns: what the log calls its columns: `user_id=uid,track_id=song,plays=cnt`. `plays=`
+            says that none has counts: each row is one play.
+        min_seconds: leave out shorter plays, by the log's column seconds or milliseconds (or one
+            such as ms_played; others are named: `--columns seconds=listening_time`).
         skip_broken: leave broken rows out and list them in `out`/broken.csv.
 
     Returns:
         The factors, as they were saved.
     """
-    from coldstart.factors.build import FactorizationSettings, factors_of
+    from coldstart.factors.build import factors_of
+    from coldstart.factors.factorization import FactorizationSettings
     from coldstart.tables.table import write_broken
 
     local(out)
@@ -89,7 +98,7 @@ def factorize(
         until=until,
     )
     broken = Broken(skip_broken)
-    result = factors_of(listens, splits, settings, broken)
+    result = factors_of(listens, splits, settings, broken, columns, min_seconds)
     result.save(out)
     print(_summary(result))
     if skipped := write_broken(Path(out) / "broken.csv", broken):
@@ -99,6 +108,8 @@ def factorize(
 
 
 def _summary(factors: Factors) -> str:
+    from coldstart.factors.sparsity import factors_to_spare
+
     about = factors.about
     lines = [
         f"factorised {about['tracks_factorised']:,} tracks × {about['users']:,} users into "
@@ -109,4 +120,7 @@ def _summary(factors: Factors) -> str:
         lines.append(f"withheld {factors.withheld.nnz:,} listens of factorised tracks, for a test")
     if unlisted := about["listens_of_unknown_tracks"]:
         lines.append(f"left out {unlisted:,} listens of tracks that the splits don't list")
+    active = about["users"] - about["users_without_training_listens"]
+    if note := factors_to_spare(about["tracks_factorised"], active, factors.dim):
+        lines.append(f"note: {note}")
     return "\n".join(lines)

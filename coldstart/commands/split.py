@@ -24,6 +24,7 @@ def split(
     fractions: tuple[float, float, float] = (0.8, 0.1, 0.1),
     seed: int = 0,
     hash_audio: bool = True,
+    columns: str | dict[str, str] | None = None,
     skip_broken: bool = False,
 ) -> pl.DataFrame:
     """Split tracks into train, val and test, and report what leaks between them.
@@ -32,8 +33,8 @@ def split(
     (track_id, split) and, beside it, `<out>.report.json`.
 
     Args:
-        tracks: track table, Parquet or CSV: track_id, title, artist[, artist_id, audio,
-            release_date].
+        tracks: track table, Parquet, CSV, TSV or JSON lines, also .gz, or a folder or a pattern of
+            such files: track_id, title, artist[, artist_id, audio, release_date].
         out: table to write, .parquet or .csv.
         method: `random` by track; `artist`: no artist on two sides; `temporal`: the newest
             releases are the test tracks, the next newest validation.
@@ -41,6 +42,7 @@ def split(
         seed: of the shuffle; `temporal` uses it only to order releases of the same day.
         hash_audio: read all audio files to find those with the same bytes; `false` for a very
             large catalogue.
+        columns: what the table calls its columns: `track_id=song,title=name`.
         skip_broken: leave broken rows out and list them in `<out>.broken.csv`.
 
     Returns:
@@ -48,13 +50,16 @@ def split(
     """
     import polars as pl
 
+    from coldstart.tables.parts import folder_of_paths
     from coldstart.tables.splits import SPLITS
     from coldstart.tables.table import write_broken, write_table
     from coldstart.tables.tracks import read_tracks
 
     local(out)
     broken = Broken(skip_broken)
-    table = read_tracks(tracks, broken)
+    table = read_tracks(tracks, broken, columns=columns)
+    files = table["audio"].drop_nulls().to_list() if "audio" in table.columns else []
+    folder = folder_of_paths(tracks, files) if hash_audio else None
     sides = assign(table, method, fractions, seed)
     result = pl.DataFrame({"track_id": table["track_id"], "split": sides})
     report: dict[str, Any] = {
@@ -63,9 +68,7 @@ def split(
         "fractions": list(fractions),
         "seed": seed,
         "counts": {name: int((result["split"] == name).sum()) for name in SPLITS},
-        "leaks": leaks(
-            table.with_columns(split=result["split"]), Path(tracks).parent if hash_audio else None
-        ),
+        "leaks": leaks(table.with_columns(split=result["split"]), folder),
     }
     if method == "temporal":
         days = table.filter(result["split"] != "train")["release_date"]

@@ -32,22 +32,21 @@ test.__test__ = False  # type: ignore[attr-defined]  # for pytest
 
 def main(args: Sequence[str]) -> None:
     """`coldstart test ARGS`."""
-    from coldstart.training import drop_each, flags
+    from coldstart.training import drop_each
     from coldstart.training.lightning_cli import lightning_cli
-    from coldstart.training.preparation import default_run, results_name
+    from coldstart.training.preparation import results_name
     from coldstart.training.reports import TestReport
 
-    own, rest = flags.parse("test", args)
-    callbacks: list[Any] = lightning_cli("test", args).trainer.callbacks  # type: ignore[attr-defined]
-    (report,) = (c for c in callbacks if isinstance(c, TestReport))
+    done = lightning_cli("test", args).preparation
+    # Ours alone: the config may name another one, which writes files of its own.
+    (report,) = (callback for callback in done.callbacks if isinstance(callback, TestReport))
     if report.text:  # on rank 0
         print(f"\n{report.text}")  # a progress bar may have left its line open
     if report.next_step:
         print(f"next: {report.next_step}")
-    if own.drop_each:
-        folder = Path(own.run) if own.run else default_run(rest)
+    if done.flags.drop_each:
         again = [arg for arg in args if arg not in ("--drop-each", "--no-rivals")]
-        rows = drop_each.drop_each(
-            folder, results_name(own), [*again, "--no-rivals"], lightning_cli
-        )
-        print(f"\n{drop_each.table(rows)}")
+        name = results_name(done.flags)
+        rows = drop_each.drop_each(done.folder, name, [*again, "--no-rivals"], lightning_cli)
+        if rows:  # on rank 0
+            print(f"\n{drop_each.table(rows)}")

@@ -23,6 +23,7 @@ from coldstart.evaluation.results import (
     Line,
     Row,
     by_user_table,
+    chance_of,
     mean_line,
     part_counts,
     row_of,
@@ -136,6 +137,7 @@ def evaluate(
         "drop": sorted(data.drop),
         "seed": seed,
         "beside_the_best_rival": comparison,
+        **({"chance": chance} if (chance := chance_of(rows)) else {}),
         "factors": {k: v for k, v in factors.about.items() if k != "mean"},
         "shards": data.shards.place,
     }

@@ -17,8 +17,12 @@ from coldstart.errors import InputError
 from coldstart.evaluation.exposure import Exposure, exposure
 from coldstart.evaluation.metrics import MAP_K, K, Scored, means, relevant_by_part
 from coldstart.evaluation.tasks import Task
+from coldstart.factors.sparsity import factors_to_spare
 from coldstart.files import StrPath, write_json
 from coldstart.tables.table import write_table
+
+CHANCE = 0.5
+"""Where a random order has so much of a figure, the figure says little."""
 
 REPEATS = 5
 """Shuffled content is a mean over this many draws."""
@@ -301,13 +305,36 @@ def caption(about: dict[str, Any]) -> str:
     if about["tracks_nothing_known"]:
         tracks += f" ({about['tracks_nothing_known']:,} have none of the model's inputs)"
     return (
-        f"{_comparison(about['beside_the_best_rival'])}"
+        f"{_notes(about)}{_comparison(about['beside_the_best_rival'])}"
         f"{tracks}; {about['users']:,} users with a relevant one "
         f"({left_out} are not averaged);\n"
         f"cosine distance over the {about['tracks_with_vector']:,} candidates that were played, to "
         f"{about['yardstick']};\n"
         f"{about['protocol']}; shuffled: mean of {REPEATS} draws; seed {about['seed']}"
     )
+
+
+def chance_of(rows: Sequence[Row]) -> dict[str, float]:
+    """The figures of which a random order has half or more, for there are so few candidates."""
+    floor = next((row for row in rows if row.method == "random"), None)
+    figures = {name: getattr(floor, name, None) for name in ("recall", "ndcg", "map")}
+    return {name: value for name, value in figures.items() if value and value >= CHANCE}
+
+
+def _notes(about: Mapping[str, Any]) -> str:
+    """What makes the figures say little, a line each."""
+    notes = []
+    if chance := about.get("chance"):
+        figures = " and ".join(f"{HEADERS[name]} {value:.3f}" for name, value in chance.items())
+        notes.append(
+            f"chance alone, a random order, has {figures} with these {about['candidates']:,} "
+            "candidates: such figures say little; test on more tracks"
+        )
+    factors = about.get("factors", {})
+    if "tracks_factorised" in factors:
+        users = factors["users"] - factors.get("users_without_training_listens", 0)
+        notes.append(factors_to_spare(factors["tracks_factorised"], users, factors["factors"]))
+    return "".join(f"note: {note}\n" for note in notes if note)
 
 
 def _comparison(beside: dict[str, Any] | None) -> str:

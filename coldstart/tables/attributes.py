@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import polars as pl
 
 from coldstart.errors import Broken, InputError
@@ -17,16 +19,20 @@ from coldstart.tables.table import Checker, read_table
 
 
 def read_attributes(
-    path: StrPath, broken: Broken | None = None, choice: ColumnChoice | None = None
+    path: StrPath,
+    broken: Broken | None = None,
+    choice: ColumnChoice | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> pl.DataFrame:
     """Read attributes: `track_id` and a column of finite numbers for each attribute.
 
     A track without annotations has no row; a cell can't be empty.
 
     Args:
-        path: Parquet or CSV.
+        path: a table; see `read_table`.
         broken: collects broken rows.
         choice: columns that are no attributes, and such that are though they look otherwise.
+        columns: `track_id` → what the table calls it, unless it is called that.
 
     Returns:
         Table of track_id (text) and float32 columns in the file's order.
@@ -35,7 +41,9 @@ def read_attributes(
         InputError: a column may be no attribute, such as an id, and `choice` doesn't name it.
     """
     choice = choice or ColumnChoice()
-    table = without_index(path, read_table(path, ["track_id"]), choice)
+    table = without_index(
+        path, read_table(path, ["track_id"], columns, optional=("track_id",)), choice
+    )
     names = [column for column in table.columns if column != "track_id"]
     if not names:
         raise InputError(f"{path}: there is no attribute column beside 'track_id'")
@@ -52,13 +60,26 @@ def read_attributes(
     return table.select("track_id", pl.col(names).cast(pl.Float32))
 
 
-def read_column(path: StrPath, column: str, broken: Broken | None = None) -> pl.DataFrame:
+def read_column(
+    path: StrPath,
+    column: str,
+    broken: Broken | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> pl.DataFrame:
     """Read `track_id` and one column of text; rows whose cell is empty are left out.
+
+    Args:
+        path: a table; see `read_table`.
+        column: `text` or `path`.
+        broken: collects broken rows.
+        columns: what the table calls these two; `track_id` may be called that all the same.
 
     Returns:
         Table of track_id (text) and `column` (text).
     """
-    check = Checker(path, read_table(path, ["track_id", column]), broken or Broken(), "track_id")
+    names = {name: each for name, each in (columns or {}).items() if name in ("track_id", column)}
+    table = read_table(path, ["track_id", column], names, optional=("track_id",))
+    check = Checker(path, table, broken or Broken(), "track_id")
     check.ids("track_id")
     check.rule("track_id", ~pl.col("track_id").is_first_distinct(), "is there twice")
     check.text(column)

@@ -53,9 +53,18 @@ class ColumnChoice(NamedTuple):
 
 
 def column_choice(
-    drop: str | Sequence[str] | None, keep: str | Sequence[str] | None, files: Iterable[StrPath]
+    drop: str | Sequence[str] | None,
+    keep: str | Sequence[str] | None,
+    files: Iterable[StrPath],
+    names: Mapping[str, str] | None = None,
 ) -> ColumnChoice:
     """The choice from names, or from text with commas between them.
+
+    Args:
+        drop: columns that are no attributes.
+        keep: columns that are.
+        files: the tables.
+        names: what these call their columns, of which `track_id` counts here.
 
     Raises:
         InputError: a name is in both, or no column of any of these tables.
@@ -65,7 +74,12 @@ def column_choice(
         raise InputError(f"column {both[0]!r} is named in --drop-columns and in --keep-columns")
     if not (choice.drop or choice.keep):
         return choice
-    tables = [read_table(file, ["track_id"]) for file in files if Path(file).suffix != ".npy"]
+    ids = {column: name for column, name in (names or {}).items() if column == "track_id"}
+    tables = [
+        read_table(file, ["track_id"], ids, optional=("track_id",))
+        for file in files
+        if Path(file).suffix != ".npy"
+    ]
     columns = [name for table in tables for name in _named(table).columns]
     for name in sorted(choice.drop | choice.keep):
         if name == "track_id" or name not in columns:

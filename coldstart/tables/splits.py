@@ -9,7 +9,13 @@ from coldstart.files import StrPath
 from coldstart.tables.table import Checker, read_table
 
 SPLITS = ("train", "val", "test")
-"""The sides of a split."""
+"""The sides of a split: what is learnt from and measured."""
+
+NEW = "new"
+"""The tracks that were added to a dataset: to be recommended, not learnt from or measured."""
+
+IN_USE = (*SPLITS, NEW)
+"""All tracks of a dataset: what is predicted, recommended and exported."""
 
 
 def read_splits(path: StrPath) -> pl.DataFrame:
@@ -24,9 +30,9 @@ def read_splits(path: StrPath) -> pl.DataFrame:
     return check.result().select("track_id", "split")
 
 
-def read_ids(path: StrPath) -> list[str]:
-    """Read the track_id column of a table."""
+def read_ids(path: StrPath, column: str = "track_id") -> list[str]:
+    """Read a table's column of ids: of tracks, or of users."""
     broken = Broken(remedy="Mend it, or leave these rows out of the table.")
-    check = Checker(path, read_table(path, ["track_id"]), broken, "track_id")
-    check.ids("track_id")
-    return check.result()["track_id"].to_list()
+    check = Checker(path, read_table(path, [column]), broken, column)
+    check.ids(column)
+    return check.result()[column].to_list()

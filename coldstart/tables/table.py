@@ -6,13 +6,16 @@ import csv
 import difflib
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
 
 from coldstart.errors import Broken, Fault, InputError
 from coldstart.files import StrPath, atomic
+from coldstart.tables.column_names import flag_value, listed, plain, with_names
+from coldstart.tables.formats import read_part
+from coldstart.tables.parts import Part, parts_of
 
 log = logging.getLogger(__name__)
 
@@ -20,42 +23,122 @@ MAX_NUMBER = 1e18
 """Attributes and ratings beyond it are broken; the square of a larger one overflows float32."""
 
 
-def read_table(path: StrPath, required: Sequence[str]) -> pl.DataFrame:
-    """Read a Parquet or CSV table with at least the `required` columns.
+def read_table(
+    path: StrPath,
+    required: Sequence[str],
+    columns: Mapping[str, str] | None = None,
+    optional: Collection[str] = (),
+) -> pl.DataFrame:
+    """Read a table with at least the `required` columns.
 
-    CSV cells stay text (numbers are converted where they are checked).
+    Cells of text files stay text (numbers are converted where they are checked).
+
+    Args:
+        path: a Parquet, CSV, TSV or JSON-lines file, text also as .gz or .zst; a folder or a
+            pattern of several such files with the same columns.
+        required: columns that it must have.
+        columns: what the table calls its columns, of `column_names`; None where the user can't say.
+        optional: columns that the table may call as they are read, whatever `columns` says.
 
     Raises:
         InputError: no such file, another ending, unreadable, no rows, or a missing column.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: there is no such file")
-    readers = {
-        ".csv": lambda: pl.read_csv(path, infer_schema=False),
-        ".parquet": lambda: pl.read_parquet(path),
-    }
-    if path.suffix.lower() not in readers:
-        raise InputError(f"{path}: tables are read from .parquet or .csv files")
-    try:
-        table = readers[path.suffix.lower()]()
-    except pl.exceptions.PolarsError as error:
-        raise InputError(f"{path}: not a readable {path.suffix} table ({error})") from error
-    for column in table.columns:
-        copy = re.fullmatch(r"(.+)_duplicated_\d+", column)  # the CSV reader's name for it
-        if copy and copy[1] in table.columns:
-            raise InputError(f"{path}: there are two columns '{copy[1]}'; rename or remove one")
+    names = columns or {}
+    parts = parts_of(path)
+    headers = [names.get(column) or column for column in required]
+    tables = [_read(part, headers) for part in parts]
+    table = tables[0] if len(tables) == 1 else _joined(path, parts, tables)
+    if names:
+        table = with_names(path, table, names, optional)
     for column in required:
         if column not in table.columns:
-            similar = difflib.get_close_matches(column, table.columns, n=1, cutoff=0.5)
-            hint = f" Is it '{similar[0]}'? Rename it." if similar else ""
-            raise InputError(
-                f"{path}: there is no column '{column}'; the table has: "
-                f"{', '.join(table.columns)}.{hint}"
-            )
+            raise InputError(_missing(path, column, table.columns, columns is not None))
     if table.is_empty():
         raise InputError(f"{path}: the table has no rows")
     return table
+
+
+def _read(part: Part, headers: Sequence[str]) -> pl.DataFrame:
+    """One file, with what the names of its folders say."""
+    table = read_part(part.path, headers)
+    for column in table.columns:
+        copy = re.fullmatch(r"(.+)_duplicated_\d+", column)  # the CSV reader's name for it
+        if copy and copy[1] in table.columns:
+            raise InputError(
+                f"{part.path}: there are two columns '{copy[1]}'; rename or remove one"
+            )
+    values = {
+        column: pl.lit(value, dtype=pl.String)
+        for column, value in part.values.items()
+        if column not in table.columns
+    }
+    return table.with_columns(**values) if values else table
+
+
+def _joined(path: StrPath, parts: Sequence[Part], tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """All parts' rows.
+
+    Raises:
+        InputError: parts have other columns, or columns of other types.
+    """
+    first = tables[0]
+    for part, table in zip(parts[1:], tables[1:], strict=True):
+        _check_columns(path, (parts[0].path, first.columns), (part.path, table.columns))
+        _check_columns(path, (part.path, table.columns), (parts[0].path, first.columns))
+    for column in first.columns:
+        known, where = first.schema[column], parts[0].path
+        for part, table in zip(parts, tables, strict=True):
+            dtype = table.schema[column]
+            if not _alike(known, dtype):
+                raise InputError(
+                    f"{path}: column '{column}' is {known} in {where}, but {dtype} in {part.path}"
+                )
+            if known == pl.Null:  # of a part in which the column is empty
+                known, where = dtype, part.path
+    table = pl.concat([each.select(first.columns) for each in tables], how="vertical_relaxed")
+    log.info(f"{path}: {len(parts):,} parts, {len(table):,} rows")
+    return table
+
+
+def _check_columns(
+    path: StrPath, one: tuple[Path, Sequence[str]], other: tuple[Path, Sequence[str]]
+) -> None:
+    """Raise InputError if a part has columns that another lacks."""
+    names = [column for column in one[1] if column not in other[1]]
+    if names:
+        raise InputError(
+            f"{path}: its parts have different columns: {other[0]} lacks {listed(names)}, which "
+            f"{one[0]} has"
+        )
+
+
+def _alike(one: pl.DataType, other: pl.DataType) -> bool:
+    """Whether values of these types keep their meaning, and ids their text, in one column."""
+    if one == other or pl.Null in (one, other):
+        return True
+    if isinstance(one, pl.Datetime) and isinstance(other, pl.Datetime):
+        return one.time_zone == other.time_zone
+    if isinstance(one, pl.List) and isinstance(other, pl.List):
+        inner, other_inner = one.inner, other.inner
+        assert isinstance(inner, pl.DataType)
+        assert isinstance(other_inner, pl.DataType)
+        return _alike(inner, other_inner)
+    return (one.is_integer() and other.is_integer()) or (one.is_float() and other.is_float())
+
+
+def _missing(path: StrPath, column: str, present: Sequence[str], can_name: bool) -> str:
+    """The message about a column that isn't there, with a name that is nearly the same."""
+    near = difflib.get_close_matches(
+        plain(column), [plain(name) for name in present], n=1, cutoff=0.85
+    )
+    hint = ""
+    if near:
+        name = next(name for name in present if plain(name) == near[0])
+        remedy = f"Pass --columns {flag_value(column, name)}" if can_name else "Rename it"
+        hint = f" Is it '{name}'? {remedy}."
+    elif can_name:
+        hint = f" If it has another name: --columns {column}=NAME."
+    return f"{path}: there is no column '{column}'; the table has: {', '.join(present)}.{hint}"
 
 
 def write_table(path: StrPath, table: pl.DataFrame) -> None:

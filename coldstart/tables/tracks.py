@@ -6,13 +6,28 @@ import polars as pl
 
 from coldstart.errors import Broken
 from coldstart.files import StrPath
+from coldstart.tables.column_names import ColumnNames, column_names
 from coldstart.tables.genres import split_genres, warn_of_unsplit_lists
 from coldstart.tables.table import Checker, read_table
 from coldstart.tables.times import days
 
+TRACK_COLUMNS = (
+    "track_id",
+    "title",
+    "artist",
+    "artist_id",
+    "audio",
+    "genres",
+    "release_date",
+)
+"""The columns of a track table that are read, under whatever names."""
+
 
 def read_tracks(
-    path: StrPath, broken: Broken | None = None, genre_separator: str | None = None
+    path: StrPath,
+    broken: Broken | None = None,
+    genre_separator: str | None = None,
+    columns: ColumnNames = None,
 ) -> pl.DataFrame:
     """Read a track table: `track_id`, `title`, `artist`, and whichever it has of `artist_id`,
     `audio`, `genres`, `release_date`.
@@ -23,26 +38,27 @@ def read_tracks(
     order.
 
     Args:
-        path: Parquet or CSV.
+        path: a table; see `read_table`.
         broken: collects broken rows.
         genre_separator: between the genres in a text; None: `|`, or what the column shows.
+        columns: what the table calls them: `track_id=song,title=name`, or a mapping.
 
     Raises:
         InputError: missing columns, empty or duplicate ids, unreadable dates or lists.
     """
-    check = Checker(
-        path, read_table(path, ["track_id", "title", "artist"]), broken or Broken(), "track_id"
-    )
+    names = column_names(columns, TRACK_COLUMNS)
+    table = read_table(path, ["track_id", "title", "artist"], names)
+    check = Checker(path, table, broken or Broken(), "track_id")
     check.ids("track_id")
     check.rule("track_id", ~pl.col("track_id").is_first_distinct(), "is there twice")
-    columns = check.table.columns
-    texts = ["title", "artist"] + [c for c in ("artist_id", "audio") if c in columns]
+    present = check.table.columns
+    texts = ["title", "artist"] + [c for c in ("artist_id", "audio") if c in present]
     check.text(*texts)
-    if "artist_id" not in columns:
+    if "artist_id" not in present:
         check.table = check.table.with_columns(artist_id=pl.col("artist"))
-    if "genres" in columns:
+    if "genres" in present:
         _split_genres(check, genre_separator)
-    if "release_date" in columns:
+    if "release_date" in present:
         _make_dates(check)
     return check.result()
 

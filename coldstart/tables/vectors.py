@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tokenize import TokenError
 from typing import Any
@@ -38,6 +38,7 @@ def read_vectors(
     tracks: Sequence[str],
     broken: Broken | None = None,
     choice: ColumnChoice | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> dict[str, NDArray[np.float32]]:
     """Read one vector a track, all of one width.
 
@@ -48,6 +49,7 @@ def read_vectors(
         tracks: N ids, which only an .npy needs.
         broken: collects broken rows.
         choice: of the columns, if there is a column a dimension; as in `read_attributes`.
+        columns: `track_id` → what the table calls it, unless it is called that.
 
     Returns:
         Track id → [width] float32.
@@ -58,10 +60,10 @@ def read_vectors(
     path = Path(path)
     if path.suffix.lower() == ".npy":
         return dict(zip(tracks, _matrix(path, len(tracks)), strict=True))
-    table = read_table(path, ["track_id"])
+    table = read_table(path, ["track_id"], columns, optional=("track_id",))
     column = _vector_column(path, table)
     if not column:
-        wide = read_attributes(path, broken, choice)
+        wide = read_attributes(path, broken, choice, columns)
         rows = wide.drop("track_id").to_numpy().astype(np.float32)
         return dict(zip(wide["track_id"], rows, strict=True))
     others = [name for name in table.columns if name not in ("track_id", column)]

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 from typing import Any
 
@@ -6,6 +7,7 @@ import polars as pl
 import pytest
 from helpers import Log, cosines, made_from, vectors
 
+from coldstart.cli import main
 from coldstart.commands.factorize import factorize
 from coldstart.errors import InputError
 from coldstart.tables.listens import read_listens
@@ -143,3 +145,38 @@ def test_real_listeners_of_one_genre_lie_together(shared_data: Path, tmp_path: P
     shuffled = np.random.default_rng(0).permutation(len(names))
     chance = np.mean([bool(a & names[j]) for a, j in zip(names, shuffled, strict=True)])
     assert alike > 2 * chance
+
+
+def test_an_event_log_with_other_names_is_factorised_like_its_counts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    counts = pl.DataFrame(
+        [("u", "01", 2), ("u", "2", 1), ("v", "01", 1), ("w", "2", 3)],
+        ["user_id", "track_id", "plays"],
+        orient="row",
+    )
+    counts.write_csv(tmp_path / "counts.csv")
+    plays_of_each = counts.select("user_id", "track_id", pl.col("plays").repeat_by("plays"))
+    events = plays_of_each.explode("plays").select(uid="user_id", song="track_id", ms_played=31_000)
+    short = pl.DataFrame({"uid": ["u"], "song": ["09"], "ms_played": [29_999]})
+    pl.concat([events, short.cast(events.schema)]).write_csv(
+        tmp_path / "events.tsv", separator="\t"
+    )
+    a, b = str(tmp_path / "a"), str(tmp_path / "b")
+    small = ["--factors", "2", "--iterations", "2"]
+    assert main(["factorize", str(tmp_path / "counts.csv"), "--out", a, *small]) == 0
+    names = ["--columns", "user_id=uid,track_id=song", "--min-seconds", "30"]
+    assert main(["factorize", str(tmp_path / "events.tsv"), "--out", b, *small, *names]) == 0
+    said = capsys.readouterr().err
+    assert "left out 1 of 8 rows: plays of less than 30 seconds" in said
+    assert "7 rows, 4 pairs of user and track" in said
+    for file in Path(a).iterdir():
+        if file.name != "factors.json":
+            assert file.read_bytes() == (Path(b) / file.name).read_bytes()
+    about = [json.loads((Path(folder) / "factors.json").read_text()) for folder in (a, b)]
+    assert about[1] == {**about[0], "min_seconds": 30.0}
+    refusal = ["--columns", "user_id=uid,track_id=song,plays=ms_played"]
+    assert main(["factorize", str(tmp_path / "events.tsv"), "--out", b, *small, *refusal]) == 2
+    said = capsys.readouterr().err
+    assert "'ms_played' is called like a duration" in said
+    assert "plays=ms_played" not in said

@@ -143,3 +143,16 @@ def test_parts_and_users_of_a_test_say_what_its_table_says(
     write_results(tmp_path, about, rows, by_user=by_user)
     assert pl.read_parquet(tmp_path / "by_user.parquet").equals(by_user)
     assert "ndcg_tail" in pl.read_csv(tmp_path / "results.csv").columns
+
+
+def test_a_handful_of_candidates_is_said_beside_the_figures(
+    tiny_world: World, perfect: Predictions
+) -> None:
+    data = data_for(tiny_world, {"mgp": MGP(hidden=(4,))})
+    about, rows, _ = evaluate(
+        perfect, None, lambda batch: batch.inputs["mgp"].values, data, "truth", False
+    )
+    (random,) = (row for row in rows if row.method == "random")
+    assert about["candidates"] <= about["k"]  # so that all are among the first k
+    assert about["chance"]["recall"] == random.recall == pytest.approx(1)
+    assert "note: chance alone" in caption(about)

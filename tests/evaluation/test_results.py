@@ -14,6 +14,8 @@ from coldstart.evaluation.results import (
     HEADERS,
     Line,
     Row,
+    caption,
+    chance_of,
     read_results,
     row_of,
     table,
@@ -68,3 +70,38 @@ def test_figures_of_nobody_are_none_and_fit_into_json() -> None:
     assert (row.recall, row.ndcg, row.map, row.ndcg_cold) == (None, None, None, None)
     json.dumps(row._asdict(), allow_nan=False)
     assert "ridge" in table([row])
+
+
+def test_figures_that_chance_alone_reaches_are_named_beside_the_table() -> None:
+    random = Row("random", "–", None, recall=1.0, ndcg=0.5, map=0.49)
+    assert chance_of([random]) == {"recall": 1.0, "ndcg": 0.5}
+    assert chance_of([random._replace(recall=0.2, ndcg=None)]) == {}
+    assert chance_of([random._replace(method="ridge")]) == {}
+    about: dict[str, Any] = {
+        "candidates": 12,
+        "users": 5,
+        "users_without_relevant": 0,
+        "users_without_training_listens": 1,
+        "tracks_nothing_known": 0,
+        "tracks_with_vector": 12,
+        "beside_the_best_rival": None,
+        "yardstick": "folded-in vectors",
+        "protocol": "strict cold start",
+        "seed": 0,
+        "chance": chance_of([random]),
+        "factors": {
+            "tracks_factorised": 30,
+            "users": 6,
+            "users_without_training_listens": 1,
+            "factors": 64,
+        },
+    }
+    notes = caption(about).splitlines()[:2]
+    assert notes[0].startswith(
+        "note: chance alone, a random order, has Recall@20 1.000 and NDCG@20"
+    )
+    assert "with these 12 candidates" in notes[0]
+    assert notes[1].startswith("note: 30 training tracks of 5 listeners can't fill 64 factors")
+    enough = {**about, "factors": {**about["factors"], "factors": 5}}
+    del enough["chance"]
+    assert "note" not in caption(enough)

@@ -22,7 +22,8 @@ def test_two_columns_of_one_name_are_refused(table: Table) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("listens.tsv", b"user_id\ttrack_id\tplays\n", "read from .parquet or .csv"),
+        ("listens.tsv", b"user_id\ttrack_id\tplays\n", "no rows"),
+        ("listens.xlsx", b"PK", "read from .parquet or .csv"),
         ("listens", b"", "read from .parquet or .csv"),
         ("listens.parquet", b"PAR1 and no more", "not a readable .parquet table"),
         ("listens.parquet", b"", "not a readable .parquet table"),
@@ -45,7 +46,7 @@ def test_a_file_that_holds_no_table_is_named_with_the_reason(
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"gone\.csv: there is no such file"):
         read_listens(tmp_path / "gone.csv")
-    with pytest.raises(InputError, match="there is no such file"):
+    with pytest.raises(InputError, match="is a folder without a table"):
         read_table(tmp_path, [])
 
 

@@ -1,0 +1,203 @@
+"""The files of a table: one, or the parts in a folder, or of a pattern such as `part-*.csv`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import unquote
+
+from coldstart.errors import InputError
+from coldstart.files import StrPath, file_hash, fingerprint
+
+log = logging.getLogger(__name__)
+
+ENDINGS = (".parquet", ".csv", ".tsv", ".jsonl", ".ndjson")
+COMPRESSED = (".gz", ".zst")
+"""Endings of compressed text; Parquet is compressed inside."""
+
+READABLE = (
+    "tables are read from .parquet or .csv files, also .tsv and .jsonl, and text as .gz or .zst"
+)
+
+NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
+"""What Hive and Spark call the folder of rows without a value."""
+
+SAMPLE = 50
+"""So many paths tell which folder they are relative to."""
+
+
+class Part(NamedTuple):
+    """One file of a table.
+
+    Attributes:
+        path: of the file.
+        values: what its folders say of all its rows: of `day=2026-01-01`, that `day` is that.
+    """
+
+    path: Path
+    values: dict[str, str | None]
+
+
+def ending_of(path: StrPath) -> str:
+    """The ending that says how a file is read, without that of its compression; "" for others.
+
+    >>> ending_of("a/listens.CSV.gz"), ending_of("c000.snappy.parquet"), ending_of("x.parquet.gz")
+    ('.csv', '.parquet', '')
+    """
+    name = Path(os.fspath(path).lower())
+    ending = name.suffix
+    if ending in COMPRESSED:
+        ending = Path(name.stem).suffix
+        return ending if ending != ".parquet" and ending in ENDINGS else ""
+    return ending if ending in ENDINGS else ""
+
+
+def parts_of(path: StrPath) -> list[Part]:
+    """The files of a table, in the order of their names.
+
+    In a folder, hidden files and those that begin with an underscore, such as Spark's `_SUCCESS`,
+    are no parts, nor is what has another ending.
+
+    Raises:
+        InputError: there is no such file, or the folder or the pattern has no part.
+    """
+    path = Path(path)
+    if path.is_file():
+        return [Part(path, {})]
+    if path.is_dir():
+        return _of_folder(path)
+    if not is_pattern(path):
+        raise InputError(f"{path}: there is no such file")
+    parts = []
+    root = path_root(path)
+    for place in sorted(root.glob(os.fspath(path.relative_to(root)))):
+        if any(name[0] in "._" for name in place.relative_to(root).parts):
+            continue
+        if place.is_dir():
+            parts += _of_folder(place)
+        elif place.is_file() and not _is_empty(place):
+            parts.append(Part(place, _values(place, root)))
+    if not parts:
+        raise InputError(f"{path}: no file has a name of this pattern")
+    return _of_one_kind(path, list({part.path: part for part in parts}.values()))
+
+
+def is_pattern(path: StrPath) -> bool:
+    """Whether it is a pattern, and not the name of an existing file.
+
+    >>> is_pattern("plays/part-*.csv"), is_pattern("plays.csv")
+    (True, False)
+    """
+    return re.search(r"[*?\[]", os.fspath(path)) is not None and not Path(path).exists()
+
+
+def path_root(path: StrPath) -> Path:
+    """The folder of a file or of a folder of parts; of a pattern, the part without wildcards.
+
+    >>> path_root("data/dt=*/part-*.csv").as_posix(), path_root("data/x.csv").as_posix()
+    ('data', 'data')
+    """
+    path = Path(path)
+    if not is_pattern(path):
+        return path.parent
+    plain = [*path.parts[:-1]]
+    for number, part in enumerate(plain):
+        if re.search(r"[*?\[]", part):
+            return Path(*plain[:number])
+    return Path(*plain)
+
+
+def folder_of_paths(table: StrPath, paths: Sequence[str]) -> Path:
+    """The folder that the paths in a table are relative to.
+
+    It is the folder that the table's file is in. Where the table is a folder of parts, paths are
+    relative to that folder or to the one that it is in: where the first of them exist.
+    """
+    table = Path(table)
+    if not table.is_dir():
+        return path_root(table)
+    counts = [
+        sum(_exists(folder / path) for path in paths[:SAMPLE]) for folder in (table, table.parent)
+    ]
+    return table if counts[0] > counts[1] else table.parent
+
+
+def _exists(path: Path) -> bool:
+    """Whether it is a file; what the system takes for no path is none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def table_hash(path: StrPath) -> str:
+    """A hash of a table's bytes: of a single file, its SHA-256."""
+    parts = parts_of(path)
+    if len(parts) == 1 and parts[0].path == Path(path):
+        return file_hash(path)
+    return fingerprint([(part.path.name, part.values, file_hash(part.path)) for part in parts])
+
+
+def _of_folder(folder: Path) -> list[Part]:
+    """The parts in a folder and the folders within it."""
+    parts, others = list[Part](), list[Path]()
+    for place in _walk(folder):
+        if not ending_of(place):
+            others.append(place)
+        elif not _is_empty(place):
+            parts.append(Part(place, _values(place, folder)))
+    # A part without its ending must not be lost without a word.
+    nameless = [place for place in others if re.match(r"part[-_.]?\d|\d+_\d+$", place.name)]
+    if nameless:
+        raise InputError(f"{nameless[0]}: has no ending that says what it is; {READABLE}")
+    if not parts:
+        raise InputError(f"{folder}: is a folder without a table; {READABLE}")
+    if others:
+        log.info(f"{folder}: {len(others):,} files are no tables, such as {others[0].name}")
+    if (folder / "_temporary").is_dir() and not (folder / "_SUCCESS").exists():
+        log.warning(
+            f"{folder}: has a folder _temporary and no _SUCCESS: what wrote it may not have "
+            "finished, and parts may be missing"
+        )
+    return _of_one_kind(folder, parts)
+
+
+def _is_empty(part: Path) -> bool:
+    """Whether it is empty text, as Spark writes it for a part without rows."""
+    return ending_of(part) != ".parquet" and not part.stat().st_size
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """The files below, without hidden ones and those whose name begins with an underscore."""
+    for place, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if name[0] not in "._")
+        for name in sorted(files):
+            if name[0] not in "._":
+                yield Path(place, name)
+
+
+def _values(part: Path, root: Path) -> dict[str, str | None]:
+    """What `key=value` folders between a table's root and a part say."""
+    values: dict[str, str | None] = {}
+    for name in part.relative_to(root).parts[:-1]:
+        key, equals, value = name.partition("=")
+        if equals and key:
+            values[unquote(key)] = None if value == NULL_PARTITION else unquote(value)
+    return values
+
+
+def _of_one_kind(path: Path, parts: list[Part]) -> list[Part]:
+    """The parts, which must all be of one kind."""
+    first = parts[0].path
+    for part in parts[1:]:
+        if ending_of(part.path) != ending_of(first):
+            example = f", such as '{path}/*{ending_of(first)}'" if path.is_dir() else ""
+            raise InputError(
+                f"{path}: has parts of two kinds, {first.name} and {part.path.name}; name one "
+                f"kind{example}"
+            )
+    return parts
