@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +14,19 @@ Array = NDArray[np.float32]
 
 _BLOCK = 1 << 28
 """Maximum bytes of a block of K × K systems."""
+
+
+class Axes(NamedTuple):
+    """From the axes of a factorisation to others in which scores are the same.
+
+    Attributes:
+        tracks: [K, K] float64: a track's vector times this is its vector in the new axes; a user's
+            new vector times its transpose is the old one.
+        users: [K, K] float64, the same of users; and of tracks, its transpose leads back.
+    """
+
+    tracks: NDArray[np.float64]
+    users: NDArray[np.float64]
 
 
 def implicit_als(
@@ -120,15 +133,24 @@ def in_score_axes(tracks: Array, users: Array) -> tuple[Array, Array]:
     >>> bool(np.allclose(new_users.T @ new_users / 3, np.eye(2), atol=1e-5))
     True
     """
+    axes = score_axes(users)
+    return turned(tracks, axes.tracks), turned(users, axes.users)
+
+
+def score_axes(users: Array) -> Axes:
+    """The axes that `in_score_axes` turns to, from the users' vectors [U, K]."""
     table = users.astype(np.float64)
     values, axes = np.linalg.eigh(table.T @ table / max(1, len(table)))
     values, axes = values[::-1].clip(0), axes[:, ::-1]
     # Smaller values are rounding errors of float32; scores along these axes become 0.
     root = np.sqrt(np.where(values > 1e-10 * max(values[0], 1e-300), values, 0.0))
     inverse = np.divide(1.0, root, out=np.zeros_like(root), where=root > 0)
-    new_tracks = tracks.astype(np.float64) @ (axes * root)
-    new_users = table @ (axes * inverse)
-    return new_tracks.astype(np.float32), new_users.astype(np.float32)
+    return Axes(axes * root, axes * inverse)
+
+
+def turned(vectors: Array, matrix: NDArray[np.float64]) -> Array:
+    """Vectors [N, K] times a matrix [K, K], computed in float64."""
+    return (vectors.astype(np.float64) @ matrix).astype(np.float32)
 
 
 def _solve_explicit(rows: csr_matrix, other: Array, regularization: float) -> Array:

@@ -2,52 +2,29 @@
 
 from __future__ import annotations
 
-from datetime import date
-from typing import Any, Literal, NamedTuple
+from datetime import date, datetime
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from coldstart.errors import Broken, InputError, one_of
-from coldstart.factors.als import explicit_als, fold_in, implicit_als, in_score_axes, noise_level
+from coldstart.factors.factorization import FactorizationSettings, Listens, Solution, solve
 from coldstart.factors.factors import VERSION, Factors
 from coldstart.factors.sparsity import (
     warn_of_nothing_withheld,
-    warn_of_sparsity,
     warn_of_the_cut,
     warn_of_unplayed_sides,
 )
 from coldstart.factors.withholding import cut_day, withhold
 from coldstart.files import StrPath
-from coldstart.tables.listens import read_listens, read_listens_before
+from coldstart.tables.column_names import ColumnNames
+from coldstart.tables.listens import read_log
 from coldstart.tables.splits import read_splits
 
 MAX_FACTORS = 10_000
 """A system of K × K numbers is solved for each user and track; this many factors take 400 MB."""
-
-
-class FactorizationSettings(NamedTuple):
-    """How a log is factorised; the verb `factorize` explains each of them."""
-
-    strict: bool
-    algorithm: Literal["implicit", "explicit"]
-    factors: int
-    regularization: float
-    shrinkage: float
-    iterations: int
-    weighting: Literal["log", "linear"]
-    alpha: float
-    axes: Literal["als", "scores"]
-    seed: int
-    hold_out: float
-    until: str | None
-
-    @property
-    def value(self) -> str:
-        """The log's column of numbers."""
-        return "rating" if self.algorithm == "explicit" else "plays"
 
 
 class Log(NamedTuple):
@@ -59,6 +36,7 @@ class Log(NamedTuple):
         sides: track id → side; empty without splits.
         unlisted: number of listens of tracks that the splits don't list.
         day: listens of training tracks count from before this day alone.
+        period: its first and its last time, if it has times.
     """
 
     visible: pl.DataFrame
@@ -66,51 +44,16 @@ class Log(NamedTuple):
     sides: dict[str, str]
     unlisted: int
     day: date | None
-
-
-class Listens(NamedTuple):
-    """A log as matrices of U users and N tracks, those to be factorised before the folded-in ones.
-
-    Attributes:
-        matrix: [U, N] what may be seen.
-        withheld: [U, N] what may not.
-        user_ids: U ids.
-        track_ids: N ids.
-        split: [N] sides, or "".
-        folded: [N] bool: whether the track is folded in.
-    """
-
-    matrix: csr_matrix
-    withheld: csr_matrix
-    user_ids: list[str]
-    track_ids: list[str]
-    split: NDArray[np.str_]
-    folded: NDArray[np.bool_]
-
-    @property
-    def warm(self) -> int:
-        """Number of tracks to be factorised."""
-        return int((~self.folded).sum())
-
-
-class Solution(NamedTuple):
-    """Vectors, and what they depend on beside the settings.
-
-    Attributes:
-        tracks: [N, K] float32.
-        users: [U, K] float32; zeros for users without training listens.
-        active: [U] bool: whether the user has training listens.
-        regularization: λ as it was used.
-    """
-
-    tracks: NDArray[np.float32]
-    users: NDArray[np.float32]
-    active: NDArray[np.bool_]
-    regularization: float
+    period: tuple[datetime, datetime] | None
 
 
 def factors_of(
-    listens: StrPath, splits: StrPath | None, settings: FactorizationSettings, broken: Broken
+    listens: StrPath,
+    splits: StrPath | None,
+    settings: FactorizationSettings,
+    broken: Broken,
+    columns: ColumnNames = None,
+    min_seconds: float = 0.0,
 ) -> Factors:
     """Factorise a log.
 
@@ -119,6 +62,8 @@ def factors_of(
         splits: table of track_id and split.
         settings: how.
         broken: collects broken rows of the log.
+        columns: what the log calls its columns; see `read_listens`.
+        min_seconds: shorter plays are left out.
 
     Returns:
         The factors; nothing is written.
@@ -127,9 +72,9 @@ def factors_of(
         InputError: a setting is out of range, a table can't be used, or nothing to factorise.
     """
     _check(settings)
-    log = _read(listens, splits, settings, broken)
+    log = _read(listens, splits, settings, broken, columns, min_seconds)
     matrices = _matrices(log, splits, settings)
-    solution = _solve(matrices, settings)
+    solution = solve(matrices, settings)
     return Factors(
         track_ids=matrices.track_ids,
         user_ids=matrices.user_ids,
@@ -138,8 +83,10 @@ def factors_of(
         folded=matrices.folded,
         split=matrices.split,
         listens=matrices.matrix,
-        about=_about(log, matrices, solution, splits is not None, settings),
+        about=_about(log, matrices, solution, splits is not None, settings)
+        | ({"min_seconds": min_seconds} if min_seconds else {}),
         withheld=matrices.withheld if matrices.withheld.nnz else None,
+        axes=solution.axes,
     )
 
 
@@ -167,14 +114,17 @@ def _check(settings: FactorizationSettings) -> None:
 
 
 def _read(
-    listens: StrPath, splits: StrPath | None, settings: FactorizationSettings, broken: Broken
+    listens: StrPath,
+    splits: StrPath | None,
+    settings: FactorizationSettings,
+    broken: Broken,
+    columns: ColumnNames,
+    min_seconds: float,
 ) -> Log:
     """Read the log, and take out what the factorisation must not see."""
     day = cut_day(settings.until, splits) if settings.until else None
-    if day:
-        log, early = read_listens_before(listens, day, settings.value, broken)
-    else:
-        log = early = read_listens(listens, settings.value, broken)
+    tables = read_log(listens, settings.value, broken, columns, min_seconds, day)
+    log, early = tables.pairs, tables.before
     sides: dict[str, str] = {}
     unlisted = 0
     if splits is not None:
@@ -188,14 +138,14 @@ def _read(
                 f"here, {there!r} there"
             )
         log = listed
-    if not day:
-        return Log(log, None, sides, unlisted, None)
+    if day is None or early is None:
+        return Log(log, None, sides, unlisted, None, tables.period)
     cold = pl.col("track_id").is_in([track for track, side in sides.items() if side != "train"])
     in_log = pl.col("track_id").is_in(log["track_id"].unique().to_list())
     warm_early = early.filter(~cold & in_log)
     later = log.filter(~cold).join(warm_early, on=["user_id", "track_id"], how="anti")
     visible = pl.concat([warm_early, log.filter(cold)]).sort("user_id", "track_id")
-    return Log(visible, later, sides, unlisted, day)
+    return Log(visible, later, sides, unlisted, day, tables.period)
 
 
 def _matrices(log: Log, splits: StrPath | None, settings: FactorizationSettings) -> Listens:
@@ -258,53 +208,6 @@ def _matrix_of(
     return csr_matrix((amounts, places), shape=(len(row), len(column)))
 
 
-def _solve(listens: Listens, settings: FactorizationSettings) -> Solution:
-    """Factorise the warm tracks, then fold in the others."""
-    matrix, warm = listens.matrix, listens.warm
-    warn_of_sparsity(matrix, warm, settings.factors)
-    # A listener of held-out tracks alone must not reach the factorisation either: one user more
-    # is another random start. There is nothing to know them by, so their vector is zero.
-    active = np.diff(matrix[:, :warm].indptr) > 0
-    users = np.zeros((len(active), settings.factors), dtype=np.float32)
-    strength, regularization = matrix, settings.regularization
-    if settings.algorithm == "implicit":
-        strength = _confidence(matrix, settings)
-        if settings.shrinkage:
-            regularization = settings.shrinkage * noise_level(strength[active, :warm])
-    als = implicit_als if settings.algorithm == "implicit" else explicit_als
-    try:
-        factorised, users[active] = als(
-            strength[active, :warm],
-            factors=settings.factors,
-            regularization=regularization,
-            iterations=settings.iterations,
-            seed=settings.seed,
-        )
-        folded = fold_in(strength[:, warm:].T.tocsr(), users, regularization, settings.algorithm)
-    except ValueError as error:  # of LAPACK, through the library
-        if "posv" not in str(error):
-            raise
-        raise InputError(
-            f"with regularization {regularization:g} the listens don't determine "
-            f"{settings.factors} factors; raise --regularization, or take fewer --factors"
-        ) from error
-    tracks = np.concatenate([factorised, folded])
-    if settings.axes == "scores":
-        tracks, users[active] = in_score_axes(tracks, users[active])
-    return Solution(tracks, users, active, regularization)
-
-
-def _confidence(plays: csr_matrix, settings: FactorizationSettings) -> csr_matrix:
-    """Confidence from plays, [U, N]."""
-    confidence = plays.astype(np.float32)
-    alpha = np.float32(settings.alpha)
-    if settings.weighting == "log":
-        confidence.data = alpha * (1 + np.log1p(confidence.data))
-    else:
-        confidence.data = 1 + alpha * confidence.data
-    return confidence
-
-
 def _about(
     log: Log,
     listens: Listens,
@@ -341,6 +244,8 @@ def _about(
         "tracks_folded_in": len(listens.track_ids) - warm,
         "listens_of_unknown_tracks": log.unlisted,
     }
+    if log.period:  # an update tells by it what is new
+        about["first_listen"], about["last_listen"] = map(str, log.period)
     if log.day:
         about["until"] = str(log.day)
     if settings.hold_out:

@@ -18,7 +18,7 @@ from safetensors.numpy import load_file, save_file
 from scipy.sparse import csr_matrix
 
 from coldstart.errors import InputError
-from coldstart.factors.als import Array
+from coldstart.factors.als import Array, Axes
 from coldstart.files import StrPath, atomic, local, write_json
 from coldstart.tables.table import write_table
 
@@ -41,6 +41,9 @@ class Factors:
         about: how the factors were made, as in factors.json.
         withheld: [U, N] sparse plays (or ratings) of factorised tracks that are neither in
             `listens` nor used for the vectors; None if there are none.
+        axes: from the factorisation's own axes to those of the vectors; None if they are the same,
+            or if an earlier version made the factors.
+        support: see `listeners`; None where all users with a vector count.
     """
 
     track_ids: list[str]
@@ -52,6 +55,8 @@ class Factors:
     listens: csr_matrix
     about: dict[str, Any]
     withheld: csr_matrix | None = None
+    axes: Axes | None = None
+    support: NDArray[np.int64] | None = None
 
     @property
     def dim(self) -> int:
@@ -68,26 +73,46 @@ class Factors:
         """[N] plays in the log, also of held-out tracks."""
         return np.asarray(self.listens.sum(axis=0), dtype=np.float64).ravel()
 
+    @cached_property
+    def listeners(self) -> NDArray[np.int64]:
+        """[N] number of listeners whose plays a track's vector was solved from; 0: it is zero.
+
+        After an update, those who have a vector in the factorisation; plays of users who came
+        later count in `plays` alone.
+        """
+        if self.support is not None:
+            return self.support
+        return supporting_listeners(self.listens, self.users)
+
     def rows(self, track_ids: Sequence[str]) -> NDArray[np.int64]:
         """Rows of these tracks, -1 where a track has no vector (nobody played it)."""
         return np.array([self.row.get(track, -1) for track in track_ids], dtype=np.int64)
 
     def save(self, folder: StrPath) -> None:
-        """Write the folder; `factors.json` comes last."""
-        folder = local(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        """Write the folder; `about` gets the id of this space."""
         # Vectors of two factorisations can't be compared: a model stores this id.
         space = hashlib.sha256(self.tracks[~self.folded].tobytes() + self.users.tobytes())
         self.about["id"] = space.hexdigest()[:16]
+        self.write(folder)
+
+    def write(self, folder: StrPath) -> None:
+        """Write the folder, with the id as it is in `about`; `factors.json` comes last."""
+        folder = local(folder)
+        folder.mkdir(parents=True, exist_ok=True)
         (folder / "factors.json").unlink(missing_ok=True)
         parts: dict[str, dict[str, Any]] = {
             "factors": {"tracks": self.tracks[~self.folded], "users": self.users},
             "folded": {"tracks": self.tracks[self.folded]},
             "listens": _arrays(self.listens),
         }
-        (folder / "withheld.safetensors").unlink(missing_ok=True)
         if self.withheld is not None:
             parts["withheld"] = _arrays(self.withheld)
+        if self.axes is not None:
+            parts["axes"] = self.axes._asdict()
+        if self.support is not None:
+            parts["support"] = {"listeners": self.support}
+        for name in ("withheld", "axes", "support"):
+            (folder / f"{name}.safetensors").unlink(missing_ok=True)
         for name, arrays in parts.items():
             with atomic(folder / f"{name}.safetensors") as temporary:
                 save_file({k: np.ascontiguousarray(a) for k, a in arrays.items()}, temporary)
@@ -141,6 +166,10 @@ class Factors:
         folded = load_file(folder / "folded.safetensors")["tracks"]
         listens = load_file(folder / "listens.safetensors")
         withheld = load_file(folder / "withheld.safetensors") if about.get("withheld") else None
+        axes, support = (
+            load_file(path) if path.is_file() else None
+            for path in (folder / "axes.safetensors", folder / "support.safetensors")
+        )
         tracks = pl.read_parquet(folder / "tracks.parquet")
         users = pl.read_parquet(folder / "users.parquet")["user_id"].to_list()
         mask = tracks["folded"].to_numpy()
@@ -152,6 +181,8 @@ class Factors:
         }
         if withheld:
             lengths["withheld"] = (len(withheld["indptr"]), len(users) + 1)
+        if support:
+            lengths["support"] = (len(support["listeners"]), len(tracks))
         if any(actual != expected for actual, expected in lengths.values()):
             raise InputError(f"{folder}: vectors and ids don't match in number; factorise again")
         return cls(
@@ -164,7 +195,15 @@ class Factors:
             listens=_sparse(listens, len(users), len(tracks)),
             about=about,
             withheld=_sparse(withheld, len(users), len(tracks)) if withheld else None,
+            axes=Axes(axes["tracks"], axes["users"]) if axes else None,
+            support=support["listeners"] if support else None,
         )
+
+
+def supporting_listeners(listens: csr_matrix, users: Array) -> NDArray[np.int64]:
+    """[N] number of users in each column of `listens` [U, N] whose vector [U, K] isn't zero."""
+    rows = np.flatnonzero(users.any(axis=1))
+    return np.asarray(listens[rows].getnnz(axis=0), dtype=np.int64)
 
 
 def _arrays(matrix: csr_matrix) -> dict[str, Any]:

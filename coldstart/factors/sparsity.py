@@ -14,13 +14,12 @@ from scipy.sparse import csr_matrix
 log = logging.getLogger(__name__)
 
 
-def warn_of_sparsity(listens: csr_matrix, warm: int, factors: int) -> None:
+def warn_of_sparsity(listens: csr_matrix, warm: int) -> None:
     """Warn where the listens to be factorised can't tell which tracks are alike.
 
     Args:
         listens: [U, N].
         warm: how many of the tracks, the first ones, are factorised.
-        factors: K.
     """
     tracks_of_user = np.diff(listens[:, :warm].tocsr().indptr)
     users = int((tracks_of_user > 0).sum())
@@ -34,11 +33,20 @@ def warn_of_sparsity(listens: csr_matrix, warm: int, factors: int) -> None:
             "one listener alone has played training tracks: the vectors, and figures measured with "
             "them, say nothing of anybody else"
         )
-    if factors > min(users, warm):
-        log.warning(
-            f"{warm:,} training tracks of {users:,} listeners can't fill {factors:,} factors: give "
-            f"at most --factors {min(users, warm)}"
-        )
+
+
+def factors_to_spare(tracks: int, users: int, factors: int) -> str:
+    """A sentence about more factors than there are tracks or listeners to fill them; else "".
+
+    >>> factors_to_spare(tracks=900, users=500, factors=64)
+    ''
+    """
+    if factors <= min(tracks, users):
+        return ""
+    return (
+        f"{tracks:,} training tracks of {users:,} listeners can't fill {factors:,} factors: give "
+        f"at most --factors {min(tracks, users)}"
+    )
 
 
 def warn_of_unplayed_sides(sides: Iterable[str], played: NDArray[np.str_]) -> None:

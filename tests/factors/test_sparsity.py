@@ -22,7 +22,6 @@ def log_of(*pairs: str) -> pl.DataFrame:
         (["ua", "vb", "wc"], {}, "no listener has played two training tracks"),
         (["ua", "va"], {}, "no listener has played two training tracks"),
         (["ua", "ub", "vc"], {}, "one listener alone has played training tracks"),
-        (["ua", "ub", "va"], {"factors": 3}, "give at most --factors 2"),
         (["ua", "ub", "va"], {}, "none of the 1 val tracks was played: nothing to choose"),
         (["ua", "ub", "va"], {}, "none of the 1 test tracks was played: nothing to measure"),
         (["ua", "vb"], {"hold_out": 0.5}, "hold_out: nothing is withheld: 50%"),
@@ -66,3 +65,14 @@ def test_what_gives_no_vectors_is_refused(
     (tmp_path / "s.csv").write_text(SPLITS)
     with pytest.raises(InputError, match=message):
         made_from(tmp_path, log_of(*pairs), tmp_path / "s.csv", **options)
+
+
+def test_more_factors_than_tracks_or_listeners_are_named_beside_the_figures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "s.csv").write_text(SPLITS)
+    made_from(tmp_path, log_of("ua", "ub", "va"), tmp_path / "s.csv", factors=3)
+    text = capsys.readouterr().out
+    assert "note: 2 training tracks of 2 listeners can't fill 3 factors: give at most" in text
+    made_from(tmp_path, log_of("ua", "ub", "va"), tmp_path / "s.csv", factors=2)
+    assert "note" not in capsys.readouterr().out
