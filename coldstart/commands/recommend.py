@@ -1,11 +1,11 @@
-"""The verb `recommend`: tracks that nobody has played, for a track, a file or a user."""
+"""The verb `recommend`: unheard tracks for a track, a file, a user, or everybody."""
 
 from __future__ import annotations
 
 import sys
-from functools import partial
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from coldstart.errors import InputError
 from coldstart.files import StrPath
@@ -13,79 +13,247 @@ from coldstart.reporting.terminal import json_line
 from coldstart.reporting.text import clean
 
 if TYPE_CHECKING:
+    from coldstart.retrieval.batch import ListFile
     from coldstart.retrieval.query import Recommendation
-    from coldstart.runs.run import Run
+    from coldstart.retrieval.recommender import Recommender
+
+TABLES = (".csv", ".tsv", ".parquet", ".txt", ".gz", ".jsonl", ".ndjson")
+"""Endings of files of ids."""
+
+
+@overload
+def recommend(
+    *,
+    run: StrPath,
+    like: str | list[str] | None = None,
+    audio: str | None = None,
+    user: str | None = None,
+    liked: str | list[str] | None = None,
+    users: None = None,
+    out: None = None,
+    k: int = 10,
+    candidates: str = "cold",
+    exclude: str | None = None,
+    where: str | None = None,
+    per_artist: int | None = None,
+    new_share: float | None = None,
+    fallback: Literal["average", "none"] = "average",
+    shards: str | None = None,
+    factors: str | None = None,
+    why: bool = False,
+    json: bool = False,
+    overwrite: bool = False,
+) -> list[Recommendation]: ...
+
+
+@overload
+def recommend(
+    *,
+    run: StrPath,
+    like: None = None,
+    audio: None = None,
+    user: None = None,
+    liked: None = None,
+    users: str,
+    out: StrPath,
+    k: int = 10,
+    candidates: str = "cold",
+    exclude: str | None = None,
+    where: str | None = None,
+    per_artist: int | None = None,
+    new_share: float | None = None,
+    fallback: Literal["average", "none"] = "average",
+    shards: str | None = None,
+    factors: str | None = None,
+    why: bool = False,
+    json: bool = False,
+    overwrite: bool = False,
+) -> ListFile: ...
 
 
 def recommend(
     *,
     run: StrPath,
-    like: str | None = None,
+    like: str | list[str] | None = None,
     audio: str | None = None,
     user: str | None = None,
+    liked: str | list[str] | None = None,
+    users: str | None = None,
+    out: StrPath | None = None,
     k: int = 10,
-    candidates: Literal["cold", "warm", "all"] = "cold",
+    candidates: str = "cold",
+    exclude: str | None = None,
+    where: str | None = None,
+    per_artist: int | None = None,
+    new_share: float | None = None,
+    fallback: Literal["average", "none"] = "average",
     shards: str | None = None,
     factors: str | None = None,
     why: bool = False,
     json: bool = False,
-) -> list[Recommendation]:
-    """Recommend tracks like a track, like a sound file, or for a user.
+    overwrite: bool = False,
+) -> list[Recommendation] | ListFile:
+    """Recommend tracks like a track, like a sound file, for a user, or for everybody into a file.
 
     A warm track is where its plays put it, a cold one where its content puts it: both in the same
     space, so they can be compared.
 
     Args:
         run: folder of a fitted run.
-        like: id of a track in the shards or the factors.
+        like: id of a track in the shards or the factors; several times: near the mean of their
+            directions (to continue a playlist).
         audio: a sound file, which need not be in any dataset; the model must have an audio encoder.
         user: id of a listener; tracks that they have played are left out.
+        liked: id of a track that somebody likes who isn't in the log, several times; or a table
+            with a column track_id. They are folded in as a listener who played these.
+        users: `all`, or a table with a column user_id: lists for all of them, written to `out`.
+        out: with `users`, the file to write: .parquet, .csv or .jsonl; an interrupted job is
+            continued.
         k: how many.
-        candidates: `cold`: tracks that the factorisation hasn't seen; `warm`: those it has; `all`.
+        candidates: `cold`: tracks that the factorisation hasn't seen; `warm`: those it has; `all`;
+            or a table with a column track_id.
+        exclude: table with a column track_id, of tracks that may not be recommended.
+        where: SQL condition over the columns of the tracks' table, such as
+            "release_date >= '2026-01-01' and country = 'AT'".
+        per_artist: at most so many tracks of one artist.
+        new_share: share of cold tracks (0 to 1), spread evenly over the list.
+        fallback: with `users`, what a listener gets of whose taste nothing is known: `average`:
+            what people like on the whole; `none`: nothing, and they are listed.
         shards: other shards than the run's, to recommend from.
         factors: other factors than the run's.
         why: say what each modality of a cold track added to its similarity, and which attributes.
         json: print JSON, for programs.
+        overwrite: replace `out` if it exists.
 
     Returns:
-        At most k recommendations, best first.
+        At most k recommendations, best first; with `users`, what was written.
     """
-    from coldstart.retrieval.hearing import hear
-    from coldstart.retrieval.query import answer
-    from coldstart.retrieval.why import explain_tracks
-    from coldstart.runs.run import open_run, predictions_of
-    from coldstart.training.lightning_cli import lightning_cli
-    from coldstart.training.stages import complete
+    from coldstart.retrieval.recommender import Recommender
 
-    if sum(query is not None for query in (like, audio, user)) != 1:
-        raise InputError("name one query: --like TRACK_ID, --audio FILE or --user USER_ID")
-    if shards is not None:
-        complete(Path(run), shards, lightning_cli, factors)
-    opened = open_run(run, shards, factors)
-    rows = answer(
-        opened.model,
-        opened.data,
-        lambda: predictions_of(opened),
-        like=like,
-        user=user,
-        vector=hear(opened, audio) if audio is not None else None,
-        k=k,
-        candidates=candidates,
-        explain=partial(explain_tracks, opened, shards, factors) if why else None,
-    )
-    _note_strange(rows, opened)
+    questions = {"--like": like, "--audio": audio, "--user": user, "--liked": liked}
+    if sum(question is not None for question in (*questions.values(), users)) != 1:
+        raise InputError(
+            "name one query: --like TRACK_ID, --audio FILE, --user USER_ID, --liked TRACK_ID, or "
+            "--users all|FILE with --out FILE"
+        )
+    if (users is None) != (out is None):
+        raise InputError("--users and --out belong together: --users all --out recs.parquet")
+    if users is not None and why:
+        raise InputError("--why explains one query's tracks, not --users")
+    choices: dict[str, Any] = {
+        "k": k,
+        "candidates": _candidates(candidates),
+        "exclude": _ids(exclude, "exclude") if exclude is not None else (),
+        "where": where,
+        "per_artist": per_artist,
+        "new_share": new_share,
+    }
+    _complete(run, shards, factors)
+    recommender = Recommender(run, shards=shards, factors=factors)
+    if users is not None:
+        assert out is not None
+        return _write(recommender, users, out, choices, fallback == "average", overwrite, json)
+    if like is not None:
+        rows = recommender.similar(like, why=why, **choices)
+        if not isinstance(like, str) and len(set(like)) > 1:
+            print(f"near the mean direction of {len(set(like)):,} tracks", file=sys.stderr)
+    elif user is not None:
+        rows = recommender.for_user(user, why=why, **choices)
+    elif liked is not None:
+        ids = _liked(liked)
+        rows = recommender.for_liked(ids, why=why, **choices)
+        print(f"for a listener who likes {len(set(ids)):,} tracks, folded in", file=sys.stderr)
+    else:
+        assert audio is not None
+        rows = recommender.for_audio(audio, why=why, **choices)
+    _note_strange(rows, recommender.run.folder)
     _show(rows, json)
     return rows
 
 
-def _note_strange(rows: list[Recommendation], run: Run) -> None:
+def _complete(run: StrPath, shards: str | None, factors: str | None) -> None:
+    """Give other shards the vectors of a first stage's nets that the run reads."""
+    if shards is None:
+        return
+    from coldstart.training.lightning_cli import lightning_cli
+    from coldstart.training.stages import complete
+
+    complete(Path(run), shards, lightning_cli, factors)
+
+
+def _write(
+    recommender: Recommender,
+    users: str,
+    out: StrPath,
+    choices: dict[str, Any],
+    fallback: bool,
+    overwrite: bool,
+    json: bool,
+) -> ListFile:
+    """Lists for many listeners, and a summary."""
+    from coldstart.retrieval.batch import recommend_to_file
+
+    ids = None if users == "all" else _ids(users, "users", "user_id")
+    batch = recommend_to_file(
+        recommender, out, ids, fallback=fallback, overwrite=overwrite, **choices
+    )
+    if json:
+        plain = batch._asdict() | {"path": str(batch.path)}
+        plain["left_out_path"] = str(batch.left_out_path) if batch.left_out_path else None
+        print(json_line(plain))
+        return batch
+    print(
+        f"wrote {batch.path}: {batch.rows:,} recommendations for {batch.users:,} users, from "
+        f"{batch.candidates:,} candidates, in {batch.seconds:.1f} s"
+    )
+    if batch.average:
+        print(
+            f"of {batch.average:,} of these users no taste is known: they get what people like on "
+            "the whole (column taste: average)"
+        )
+    if batch.left_out:
+        print(f"{batch.left_out:,} users have none; the reasons are in {batch.left_out_path}")
+    return batch
+
+
+def _candidates(candidates: str) -> str | Collection[str]:
+    """The kind of candidates, or the ids in a table."""
+    if Path(candidates).suffix.lower() not in TABLES:
+        return candidates
+    return _ids(candidates, "candidates")
+
+
+def _liked(liked: str | Sequence[str]) -> list[str]:
+    """Ids that are named one by one, or in a table."""
+    if isinstance(liked, str):
+        liked = [liked]
+    if len(liked) == 1 and Path(liked[0]).suffix.lower() in TABLES and Path(liked[0]).is_file():
+        return _ids(liked[0], "liked")
+    return list(liked)
+
+
+def _ids(path: str, flag: str, column: str = "track_id") -> list[str]:
+    """The ids in a table, or in a text with one on each line."""
+    from coldstart.tables.splits import read_ids
+
+    if Path(path).suffix.lower() != ".txt":
+        return read_ids(path, column)
+    if not Path(path).is_file():
+        raise InputError(f"--{flag}: {path}: there is no such file")
+    lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    if ids := [line for line in lines if line.strip()]:
+        return ids
+    raise InputError(f"--{flag}: {path}: there is no id in it")
+
+
+def _note_strange(rows: list[Recommendation], run: Path) -> None:
     """A similarity from stored predictions is explained by the run, which may differ."""
     scores = [(r.similarity, r.why.score) for r in rows if r.why and r.why.by == "content"]
     if any(abs(shown - explained) > 1e-3 for shown, explained in scores):
         print(
-            f"note: {run.folder / 'predictions'} was made with other settings than the run's own; "
+            f"note: {run / 'predictions'} was made with other settings than the run's own; "
             "what is printed below adds up to the similarity with the run's own. Run coldstart "
-            f"predict --run {run.folder} to make both agree",
+            f"predict --run {run} to make both agree",
             file=sys.stderr,
         )
 

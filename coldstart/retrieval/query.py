@@ -1,9 +1,9 @@
-"""From a query to ranked tracks: what the verb `recommend` and the model's method share."""
+"""What is asked, and what is answered: a vector of the space, and the tracks nearest to it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,21 +11,38 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from coldstart.data.datamodule import ColdStartData
-from coldstart.errors import InputError, one_of
-from coldstart.factors.factors import Factors
+from coldstart.errors import InputError
 from coldstart.model.explain import BY_PLAYS, Explain, Similarity, Why
-from coldstart.model.net import Net
-from coldstart.model.predictions import Predictions
-from coldstart.model.space import TrackPlaces, track_places
-from coldstart.ranking import top_k
-from coldstart.targets.track_factors import TrackFactors
-
-Candidates = Literal["cold", "warm", "all"]
-"""Tracks that may be recommended, by whether they were factorised."""
+from coldstart.retrieval.catalogue import Catalogue
+from coldstart.retrieval.picks import AS_SCORED, Mix, best
+from coldstart.retrieval.selection import Selection
 
 Vector = Tensor | NDArray[np.floating] | Sequence[float]
 """A query: a vector [K] of the space."""
+
+NOWHERE: NDArray[np.int64] = np.zeros(0, np.int64)
+"""No rows."""
+
+
+class Query(NamedTuple):
+    """A place that tracks are compared with.
+
+    Attributes:
+        vector: [K].
+        excluded: rows of the catalogue that are no answer, such as what a listener has played.
+        by_length: whether the score is a dot product, and no cosine.
+    """
+
+    vector: Tensor
+    excluded: NDArray[np.int64] = NOWHERE
+    by_length: bool = False
+
+    def similarity(self) -> Similarity:
+        """Vectors [N, K] → their scores [N]."""
+        if self.by_length:
+            return lambda vectors: vectors @ self.vector.to(vectors)
+        direction = F.normalize(self.vector, dim=0)
+        return lambda vectors: F.normalize(vectors, dim=1) @ direction.to(vectors)
 
 
 class Recommendation(NamedTuple):
@@ -41,6 +58,7 @@ class Recommendation(NamedTuple):
             in which lengths count, the dot product: how much they are predicted to like it, about
             0..1 with implicit factors.
         why: what the track's content added to the similarity, if that was asked for.
+        by: what its place is known by: `plays` (a warm track) or `content` (a cold one).
     """
 
     rank: int
@@ -50,169 +68,118 @@ class Recommendation(NamedTuple):
     plays: int
     similarity: float
     why: Why | None = None
+    by: str = "content"
+
+
+def like(catalogue: Catalogue, tracks: Sequence[str]) -> Query:
+    """What is near a track; or near the mean of several tracks' directions.
+
+    Raises:
+        InputError: an unknown track, or one without a place; or directions that cancel out.
+    """
+    rows = np.array([_row_of(catalogue, track) for track in tracks], np.int64)
+    directions = catalogue.directions[torch.from_numpy(rows)]
+    vector = catalogue.vectors[int(rows[0])] if len(rows) == 1 else directions.mean(0)
+    if len(rows) > 1 and float(vector.norm()) < 1e-6:
+        raise InputError("these tracks lie in opposite directions, so nothing is near all of them")
+    return Query(vector, rows)
+
+
+def listener(catalogue: Catalogue, user: str) -> Query:
+    """What a listener likes, without all that they have played.
+
+    Raises:
+        InputError: an unknown listener, or one of whose taste nothing is known.
+    """
+    row = catalogue.user_row.get(user)
+    if row is None:
+        raise InputError(f"there is no user {user!r} in the factors")
+    if not catalogue.has_taste[row]:
+        raise InputError(
+            f"user {user!r} has no training listens, so nothing is known of their taste"
+        )
+    vector = torch.from_numpy(catalogue.known_factors().users[row])
+    return Query(vector, catalogue.played_by(row), catalogue.by_length)
+
+
+def place(catalogue: Catalogue, vector: Vector) -> Query:
+    """What is near any vector of the space.
+
+    Raises:
+        InputError: it isn't K finite numbers, not all zero.
+    """
+    query = torch.as_tensor(vector, dtype=torch.float32).detach().cpu()
+    if query.shape != (catalogue.width,) or not query.isfinite().all() or not query.any():
+        raise InputError(
+            f"vector: shape {tuple(query.shape)}; needed are {catalogue.width} finite numbers, not "
+            "all zero, such as a row of what `embed` gives"
+        )
+    return Query(query)
+
+
+def _row_of(catalogue: Catalogue, track: str) -> int:
+    row = catalogue.row.get(track)
+    if row is not None:
+        return row
+    if track in catalogue.removed:
+        raise InputError(f"{catalogue.name}: track {track!r} was removed")
+    if catalogue.in_use["track_id"].is_in([track]).any():
+        raise InputError(
+            f"nothing is known of track {track!r}: it has no plays, and none of what this model "
+            f"reads ({', '.join(catalogue.inputs)})"
+        )
+    raise InputError(f"{catalogue.name}: there is no track {track!r}")
 
 
 def answer(
-    model: Net,
-    data: ColdStartData,
-    predict: Callable[[], Predictions],
-    *,
-    like: str | None = None,
-    user: str | None = None,
-    vector: Vector | None = None,
+    catalogue: Catalogue,
+    query: Query,
+    selection: Selection,
     k: int = 10,
-    candidates: Candidates | Collection[str] = "cold",
+    mix: Mix = AS_SCORED,
     explain: Explain | None = None,
 ) -> list[Recommendation]:
-    """Rank tracks by cosine to a track, to a user, or to any vector of the space.
-
-    For a user of a model in which lengths count (`TrackFactors`), by dot product.
+    """The candidates with the highest scores.
 
     Args:
-        model: it must predict factors.
-        data: the shards with the tracks' titles and artists, and the factors, if any.
-        predict: returns the predicted vectors; called after the arguments have been checked.
-        like: id of a track.
-        user: id of a listener; tracks that they have played are left out.
-        vector: [K].
+        catalogue: the tracks.
+        query: what is asked.
+        selection: the candidates.
         k: how many.
-        candidates: `cold`, `warm` or `all`, or ids of tracks.
-        explain: explains the scores of the cold ones among the best; warm ones have only plays.
+        mix: what the list keeps to beside the scores.
+        explain: explains the scores of the cold ones among them; warm ones have only plays.
 
     Returns:
         At most k, best first.
 
     Raises:
-        InputError: not one query, an unknown one, or nothing to choose from.
+        InputError: k or `mix` is out of range, or all candidates are excluded.
     """
-    if sum(query is not None for query in (like, user, vector)) != 1:
-        raise InputError("name one query: like, user or vector")
-    if isinstance(candidates, str):
-        one_of("candidates", candidates, ("cold", "warm", "all"))
     if k < 1:
         raise InputError("k is at least 1")
-    if not isinstance(model.target, TrackFactors):
-        raise InputError(
-            f"this model predicts {type(model.target).__name__}; it doesn't predict factors, so it "
-            "can't recommend"
-        )
-    places = track_places(predict(), data.factors)
-    excluded: set[str] = set()
-    if like is not None:
-        query, excluded = _place_of(places, like, model, data), {like}
-    elif user is not None:
-        query, excluded = _taste(user, data.factors)
+    mix.check()
+    if query.by_length:
+        scores = selection.vectors @ query.vector
     else:
-        query = _direction(vector, places.vectors.shape[1])
-    rows = _candidate_rows(places, candidates, data)
-    rows = np.array([row for row in rows if places.track_ids[row] not in excluded], dtype=np.int64)
-    if len(rows) == 0:
-        kind = f"{candidates} track" if isinstance(candidates, str) else "track of those named"
+        scores = selection.directions @ F.normalize(query.vector, dim=0)
+    excluded = selection.positions(query.excluded)
+    scores[torch.from_numpy(excluded[excluded >= 0])] = -float("inf")
+    artists = selection.artists if mix.per_artist else None
+    picks = best(scores[None], k, selection.warm, artists, mix)
+    size = int((picks.positions[0] >= 0).sum())
+    if not size:
         raise InputError(
-            f"there is no {kind} to recommend in {data.shards.folder}; candidates `all` takes warm "
-            "and cold ones"
+            f"there is no track of those named to recommend in {catalogue.name}: all "
+            f"{len(selection):,} candidates are the query itself or were played by this user"
         )
-    similarity = _dot_with(query) if user is not None and model.target.length else _cosine_to(query)
-    scores = similarity(places.vectors[rows])
-    best = _best(scores, k)
-    cold = [places.track_ids[row] for row in rows[best] if not places.warm[row]]
-    reasons = explain(similarity, cold) if explain and cold else {}
-    tracks = {track["track_id"]: track for track in data.shards.all_tracks()}
+    rows = selection.rows[picks.positions[0, :size]]
+    cold = [catalogue.track_ids[row] for row in rows if row >= catalogue.warm]
+    reasons = explain(query.similarity(), cold) if explain and cold else {}
+    tracks = catalogue.table[rows].select("track_id", "title", "artist", "plays").iter_rows()
     recommendations = []
-    for rank, i in enumerate(best, start=1):
-        track_id = places.track_ids[rows[i]]
-        track = tracks.get(track_id, {"title": "", "artist": ""})
-        recommendations.append(
-            Recommendation(
-                rank,
-                track_id,
-                track["title"] or "",
-                track["artist"] or "",
-                _plays(track_id, data.factors),
-                round(float(scores[i]), 4),
-                reasons.get(track_id, BY_PLAYS) if explain else None,
-            )
-        )
+    for i, (track, title, artist, plays) in enumerate(tracks):
+        by = "plays" if rows[i] < catalogue.warm else "content"
+        why = reasons.get(track, BY_PLAYS) if explain else None
+        score = round(float(picks.scores[0, i]), 4)
+        recommendations.append(Recommendation(i + 1, track, title, artist, plays, score, why, by))
     return recommendations
-
-
-def _cosine_to(query: Tensor) -> Similarity:
-    direction = F.normalize(query, dim=0)
-    return lambda vectors: F.normalize(vectors, dim=1) @ direction.to(vectors)
-
-
-def _dot_with(query: Tensor) -> Similarity:
-    return lambda vectors: vectors @ query.to(vectors)
-
-
-def _best(scores: Tensor, k: int) -> list[int]:
-    """Positions of the k highest of these scores [N], best first."""
-    _, best = next(top_k(lambda _: scores[None], 1, len(scores), k))
-    positions: list[int] = best[0].tolist()
-    return positions
-
-
-def _plays(track: str, factors: Factors | None) -> int:
-    """Of a track in the listening log; 0 without factors."""
-    if factors is None or track not in factors.row:
-        return 0
-    return int(factors.plays[factors.row[track]])
-
-
-def _candidate_rows(
-    places: TrackPlaces, candidates: Candidates | Collection[str], data: ColdStartData
-) -> NDArray[np.int64]:
-    """Rows of the candidates among all places."""
-    if isinstance(candidates, str):
-        masks = {"cold": ~places.warm, "warm": places.warm, "all": np.ones_like(places.warm)}
-        return np.flatnonzero(masks[candidates])
-    named = set(candidates)
-    with_place = named.intersection(places.track_ids)
-    if with_place != named:
-        unknown = named - with_place - {track["track_id"] for track in data.shards.all_tracks()}
-        if unknown:
-            raise InputError(
-                f"{data.shards.folder}: there is no track {sorted(unknown)[0]!r} among the "
-                f"candidates' {len(named):,}"
-            )
-    rows = [row for row, track in enumerate(places.track_ids) if track in with_place]
-    return np.array(rows, np.int64)
-
-
-def _place_of(places: TrackPlaces, like: str, model: Net, data: ColdStartData) -> Tensor:
-    """The vector of a track."""
-    if like in places.track_ids:
-        return places.vectors[places.track_ids.index(like)]
-    if any(track["track_id"] == like for track in data.shards.all_tracks()):
-        raise InputError(
-            f"nothing is known of track {like!r}: it has no plays, and none of what this model "
-            f"reads ({', '.join(model.encoders)})"
-        )
-    raise InputError(f"{data.shards.folder}: there is no track {like!r}")
-
-
-def _taste(user: str, factors: Factors | None) -> tuple[Tensor, set[str]]:
-    """A listener's vector, and all that they have played: held-out and withheld tracks, too."""
-    if factors is None or user not in factors.user_ids:
-        raise InputError(f"there is no user {user!r} in the factors")
-    row = factors.user_ids.index(user)
-    listens = factors.listens[row].indices
-    if not len(listens) or factors.folded[listens].all():
-        raise InputError(
-            f"user {user!r} has no training listens, so nothing is known of their taste"
-        )
-    played = {factors.track_ids[i] for i in listens}
-    if factors.withheld is not None:
-        played |= {factors.track_ids[i] for i in factors.withheld[row].indices}
-    return torch.from_numpy(factors.users[row]), played
-
-
-def _direction(vector: Vector | None, width: int) -> Tensor:
-    """A vector that was passed, [width] on the CPU."""
-    query = torch.as_tensor(vector, dtype=torch.float32).detach().cpu()
-    if query.shape != (width,) or not query.isfinite().all() or not query.any():
-        raise InputError(
-            f"vector: shape {tuple(query.shape)}; needed are {width} finite numbers, not all zero, "
-            "such as a row of what `embed` gives"
-        )
-    return query

@@ -33,7 +33,7 @@ def test_recommend_like_a_track_names_cold_tracks_best_first(
     assert [row["rank"] for row in rows] == [1, 2, 3, 4]
     assert similarities == sorted(similarities, reverse=True)  # type: ignore[type-var]
     assert not {row["track_id"] for row in rows} & warm
-    assert set(rows[0]) == {"rank", "track_id", "title", "artist", "plays", "similarity"}
+    assert set(rows[0]) == {"rank", "track_id", "title", "artist", "plays", "similarity", "by"}
 
 
 def test_recommend_for_a_user_leaves_out_all_that_they_have_played(
@@ -123,3 +123,40 @@ def test_a_track_without_any_input_gets_no_answer_and_is_none(
     made = pl.read_parquet(audio.run / "predictions_more" / "tracks.parquet")
     assert silent not in made["track_id"]
     assert len(made) == 3
+
+
+def test_several_tracks_lists_and_files(
+    mgp_genres: Fitted, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, ids = str(mgp_genres.run), Factors.load(mgp_genres.world.factors).track_ids
+    several = recommended(capsys, "--run", run, "--like", ids[0], "--like", ids[1])
+    assert [row["track_id"] for row in several] == [
+        row.track_id for row in coldstart.recommend(run=run, like=[ids[0], ids[1]])
+    ]
+    by_id = recommended(capsys, "--run", run, "--liked", ids[0], "--liked", ids[1])
+    pl.DataFrame({"track_id": ids[:2]}).write_csv(tmp_path / "liked.csv")
+    by_file = recommended(capsys, "--run", run, "--liked", str(tmp_path / "liked.csv"))
+    assert by_file == by_id != several
+    (tmp_path / "few.txt").write_text(f"{several[0]['track_id']}\n{several[3]['track_id']}\n")
+    few = str(tmp_path / "few.txt")
+    only = recommended(capsys, "--run", run, "--like", ids[0], "--candidates", few)
+    assert len(only) == 2
+    without = recommended(capsys, "--run", run, "--like", ids[0], "--exclude", few)
+    assert not {row["track_id"] for row in only} & {row["track_id"] for row in without}
+
+
+def test_everybody_at_once(
+    mgp_genres: Fitted, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "recs.parquet"
+    args = ["recommend", "--run", str(mgp_genres.run), "--users", "all", "--k", "3"]
+    assert main([*args, "--out", str(out), "--candidates", "all", "--new-share", "0.3"]) == 0
+    printed = capsys.readouterr().out
+    assert f"wrote {out}: " in printed
+    assert pl.read_parquet(out).filter(pl.col("by") == "content")["rank"].unique().to_list() == [2]
+    assert main(args) == 2
+    assert "--users and --out belong together" in capsys.readouterr().err
+    pl.DataFrame({"user_id": ["nobody", "u00001"]}).write_csv(tmp_path / "users.csv")
+    args = ["recommend", "--run", str(mgp_genres.run), "--users", str(tmp_path / "users.csv")]
+    assert main([*args, "--out", str(tmp_path / "few.csv")]) == 0
+    assert "1 users have none; the reasons are in" in capsys.readouterr().out

@@ -1,0 +1,243 @@
+"""A run that is loaded once and answers many queries."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from functools import lru_cache, partial
+
+import polars as pl
+
+from coldstart.errors import InputError
+from coldstart.factors.update import current_factors
+from coldstart.files import StrPath
+from coldstart.model.predictions import Predictions
+from coldstart.retrieval import query
+from coldstart.retrieval.catalogue import Catalogue, catalogue_of, must_predict_factors
+from coldstart.retrieval.everybody import blocks
+from coldstart.retrieval.hearing import hear
+from coldstart.retrieval.picks import Mix
+from coldstart.retrieval.query import Query, Recommendation, Vector, answer
+from coldstart.retrieval.selection import Candidates, Selection, select
+from coldstart.retrieval.taste import liked
+from coldstart.retrieval.why import explain_tracks
+from coldstart.runs.predictions import predictions_of
+from coldstart.runs.run import open_run
+
+SELECTIONS = 4
+"""So many choices of candidates are kept ready; each may hold a copy of the tracks' places."""
+
+
+class Recommender:
+    """The one engine behind the verb, batches, and services: loads a run, and answers.
+
+    What is the same for all queries (predictions, places, ids, lengths, who has played what) is
+    made once, when it is first needed. A query changes nothing, so threads may share it.
+
+    Every method takes the same choices:
+
+    - `k`: how many tracks.
+    - `candidates`: `cold`: tracks that the factorisation hasn't seen; `warm`: those it has; `all`;
+      or ids of tracks.
+    - `exclude`: ids of tracks that may not be recommended.
+    - `where`: an SQL condition over the columns of the tracks' table, such as
+      `release_date >= '2026-01-01' and country = 'AT'`.
+    - `per_artist`: at most so many tracks of one artist.
+    - `new_share`: share of cold tracks, spread evenly over the list.
+    - `why`: say what each modality of a cold track added to its score.
+
+    Attributes:
+        run: folder, model and data.
+        catalogue: all tracks with a place, and the listeners.
+    """
+
+    def __init__(
+        self, run: StrPath, *, shards: str | None = None, factors: str | None = None
+    ) -> None:
+        """Load a run.
+
+        Args:
+            run: folder of a fitted run.
+            shards: other shards than the run's, to recommend from.
+            factors: other factors than the run's.
+
+        Raises:
+            InputError: it is no run, its data is gone, or its model doesn't predict factors.
+        """
+        self.run = open_run(run, shards, factors)
+        must_predict_factors(self.run.model)
+        place = self.run.places["factors"]
+        current = current_factors(place) if place is not None else None
+        self.predictions: Predictions = predictions_of(self.run)
+        self.catalogue: Catalogue = catalogue_of(
+            self.run.model, self.run.data, self.predictions, current
+        )
+        self._explain = partial(explain_tracks, self.run, shards, factors)
+        self._select = lru_cache(SELECTIONS)(partial(select, self.catalogue))
+
+    def similar(
+        self,
+        like: str | Sequence[str],
+        *,
+        k: int = 10,
+        candidates: Candidates | Collection[str] = "cold",
+        exclude: Collection[str] = (),
+        where: str | None = None,
+        per_artist: int | None = None,
+        new_share: float | None = None,
+        why: bool = False,
+    ) -> list[Recommendation]:
+        """Tracks like a track; or like several, by the mean of their directions.
+
+        Raises:
+            InputError: an unknown track, or choices that leave nothing.
+        """
+        tracks = [like] if isinstance(like, str) else list(dict.fromkeys(like))
+        if not tracks:
+            raise InputError("name at least one track")
+        selection = self.select(candidates, exclude, where)
+        mix = Mix(per_artist, new_share)
+        return self._answer(query.like(self.catalogue, tracks), selection, k, mix, why)
+
+    def for_user(
+        self,
+        user: str,
+        *,
+        k: int = 10,
+        candidates: Candidates | Collection[str] = "cold",
+        exclude: Collection[str] = (),
+        where: str | None = None,
+        per_artist: int | None = None,
+        new_share: float | None = None,
+        why: bool = False,
+    ) -> list[Recommendation]:
+        """Tracks for a listener, none that they have played.
+
+        Raises:
+            InputError: an unknown listener, or one without taste, or choices that leave nothing.
+        """
+        selection = self.select(candidates, exclude, where)
+        mix = Mix(per_artist, new_share)
+        return self._answer(query.listener(self.catalogue, user), selection, k, mix, why)
+
+    def for_liked(
+        self,
+        tracks: str | Sequence[str],
+        *,
+        k: int = 10,
+        candidates: Candidates | Collection[str] = "cold",
+        exclude: Collection[str] = (),
+        where: str | None = None,
+        per_artist: int | None = None,
+        new_share: float | None = None,
+        why: bool = False,
+    ) -> list[Recommendation]:
+        """Tracks for somebody who isn't in the log, by what they like.
+
+        Raises:
+            InputError: an unknown track, no factors, or choices that leave nothing.
+        """
+        ids = [tracks] if isinstance(tracks, str) else tracks
+        selection = self.select(candidates, exclude, where)
+        return self._answer(
+            liked(self.catalogue, ids), selection, k, Mix(per_artist, new_share), why
+        )
+
+    def for_audio(
+        self,
+        path: StrPath,
+        *,
+        k: int = 10,
+        candidates: Candidates | Collection[str] = "cold",
+        exclude: Collection[str] = (),
+        where: str | None = None,
+        per_artist: int | None = None,
+        new_share: float | None = None,
+        why: bool = False,
+    ) -> list[Recommendation]:
+        """Tracks like a sound file, which need not be in any dataset.
+
+        Raises:
+            InputError: the model hears nothing, the file can't be used, or choices leave nothing.
+        """
+        selection = self.select(candidates, exclude, where)
+        mix = Mix(per_artist, new_share)
+        return self._answer(
+            query.place(self.catalogue, hear(self.run, path)), selection, k, mix, why
+        )
+
+    def near(
+        self,
+        vector: Vector,
+        *,
+        k: int = 10,
+        candidates: Candidates | Collection[str] = "cold",
+        exclude: Collection[str] = (),
+        where: str | None = None,
+        per_artist: int | None = None,
+        new_share: float | None = None,
+        why: bool = False,
+    ) -> list[Recommendation]:
+        """Tracks near any vector [K] of the space.
+
+        Raises:
+            InputError: it is no such vector, or choices leave nothing.
+        """
+        selection = self.select(candidates, exclude, where)
+        mix = Mix(per_artist, new_share)
+        return self._answer(query.place(self.catalogue, vector), selection, k, mix, why)
+
+    def for_users(
+        self,
+        users: Sequence[str] | None = None,
+        *,
+        k: int = 10,
+        candidates: Candidates | Collection[str] = "cold",
+        exclude: Collection[str] = (),
+        where: str | None = None,
+        per_artist: int | None = None,
+        new_share: float | None = None,
+        fallback: bool = True,
+    ) -> Iterator[pl.DataFrame]:
+        """Lists for many listeners, in blocks whose memory is flat.
+
+        Args:
+            users: ids; all listeners if not given.
+            k: as in the class, and so are the next five.
+            candidates: see there.
+            exclude: see there.
+            where: see there.
+            per_artist: see there.
+            new_share: see there.
+            fallback: give a listener without taste what people like on the whole; else nothing.
+
+        Yields:
+            Tables of user_id, rank (1 is best), track_id, score, by (`plays` or `content`: what the
+            track's place is known by) and taste (`own` or `average`). Listeners with no candidate
+            left have no row.
+
+        Raises:
+            InputError: an unknown listener, or choices that leave nothing.
+        """
+        selection = self.select(candidates, exclude, where)
+        mix = Mix(per_artist, new_share)
+        yield from blocks(self.catalogue, users, selection, k, mix, fallback)
+
+    def select(
+        self,
+        candidates: Candidates | Collection[str] = "cold",
+        exclude: Collection[str] = (),
+        where: str | None = None,
+    ) -> Selection:
+        """The candidates of these choices; the last few are kept ready.
+
+        Raises:
+            InputError: nothing is left, an unknown track, or a condition that can't be used.
+        """
+        named = candidates if isinstance(candidates, str) else frozenset(candidates)
+        return self._select(named, frozenset(exclude), where)
+
+    def _answer(
+        self, asked: Query, selection: Selection, k: int, mix: Mix, why: bool
+    ) -> list[Recommendation]:
+        explain = self._explain if why else None
+        return answer(self.catalogue, asked, selection, k, mix, explain)
