@@ -11,18 +11,23 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from coldstart.commands.add import add as add
     from coldstart.commands.dataset import dataset as dataset
     from coldstart.commands.demo import demo as demo
+    from coldstart.commands.export import export as export
     from coldstart.commands.factorize import factorize as factorize
     from coldstart.commands.fit import fit as fit
+    from coldstart.commands.listen import listen as listen
     from coldstart.commands.neighbours import neighbours as neighbours
     from coldstart.commands.new_encoder import new_encoder as new_encoder
     from coldstart.commands.plugins import plugins as plugins
     from coldstart.commands.predict import predict as predict
     from coldstart.commands.recommend import recommend as recommend
+    from coldstart.commands.remove import remove as remove
     from coldstart.commands.shard import shard as shard
     from coldstart.commands.split import split as split
     from coldstart.commands.test import test as test
+    from coldstart.commands.update import update as update
     from coldstart.commands.validate import validate as validate
     from coldstart.data.datamodule import ColdStartData as ColdStartData
     from coldstart.datasets.synthetic import make_catalogue as make_catalogue
@@ -47,6 +52,7 @@ if TYPE_CHECKING:
     from coldstart.fusion.shared import SharedBranch as SharedBranch
     from coldstart.model.predictions import Predictions as Predictions
     from coldstart.retrieval.query import Recommendation as Recommendation
+    from coldstart.retrieval.recommender import Recommender as Recommender
     from coldstart.shards.reading import Shards as Shards
     from coldstart.studies.ablate.ablate import ablate as ablate
     from coldstart.studies.benchmark.benchmark import benchmark as benchmark
@@ -87,6 +93,7 @@ _HOME = {
     "Predictions": "model.predictions",
     "RankingOnValidation": "training.reports",
     "Recommendation": "retrieval.query",
+    "Recommender": "retrieval.recommender",
     "RunCheckpoint": "training.run_checkpoint",
     "Shards": "shards.reading",
     "SharedBranch": "fusion.shared",
@@ -98,11 +105,14 @@ _HOME = {
     "Waveform": "encoders.waveform",
     "WriteModality": "training.prediction_writers",
     "ablate": "studies.ablate.ablate",
+    "add": "commands.add",
     "benchmark": "studies.benchmark.benchmark",
     "dataset": "commands.dataset",
     "demo": "commands.demo",
+    "export": "commands.export",
     "factorize": "commands.factorize",
     "fit": "commands.fit",
+    "listen": "commands.listen",
     "load": "training.lightning_module",
     "make_catalogue": "datasets.synthetic",
     "neighbours": "commands.neighbours",
@@ -110,10 +120,12 @@ _HOME = {
     "plugins": "commands.plugins",
     "predict": "commands.predict",
     "recommend": "commands.recommend",
+    "remove": "commands.remove",
     "shard": "commands.shard",
     "split": "commands.split",
     "test": "commands.test",
     "tune": "studies.tune.tune",
+    "update": "commands.update",
     "validate": "commands.validate",
 }
 

@@ -7,13 +7,14 @@ import functools
 import importlib
 import inspect
 import itertools
+import json
 import os
 import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from importlib.metadata import version
-from typing import Any, NamedTuple, get_type_hints
+from typing import Any, NamedTuple, get_origin, get_type_hints
 
 from coldstart.errors import InputError, Preempted
 from coldstart.literal_text import LiteralText
@@ -31,12 +32,16 @@ class Entry(NamedTuple):
         function: its name.
         about: what the verb is for.
         several: calling the function gives several, by their names: sub-commands.
+        repeated: flags that may be given several times.
+        many: the argument that takes all that are no flags, such as `ids`.
     """
 
     module: str
     function: str
     about: str
     several: bool = False
+    repeated: tuple[str, ...] = ()
+    many: str = ""
 
 
 VERBS = {
@@ -45,8 +50,21 @@ VERBS = {
     "factorize": Entry(
         "commands.factorize", "factorize", "a listening log → track and user vectors"
     ),
+    "update": Entry(
+        "commands.update", "update", "listens since the fit → the same space; how far it has aged"
+    ),
     "split": Entry("commands.split", "split", "tracks → train, val and test; reports what leaks"),
     "shard": Entry("commands.shard", "shard", "tracks, audio and attributes → shards"),
+    "add": Entry("commands.add", "add", "new tracks → an existing dataset; no model changes"),
+    "remove": Entry(
+        "commands.remove",
+        "remove",
+        "tracks are recommended no more; --undo brings them back",
+        many="ids",
+    ),
+    "listen": Entry(
+        "commands.listen", "listen", "sound → attributes of all tracks, by listeners fitted here"
+    ),
     "fit": Entry("commands.fit", "main", "train a model (Lightning's CLI)"),
     "validate": Entry("commands.validate", "main", "a run's validation loss (Lightning's CLI)"),
     "test": Entry(
@@ -56,8 +74,12 @@ VERBS = {
         "commands.predict", "main", "all tracks' vectors, from content (Lightning's CLI)"
     ),
     "recommend": Entry(
-        "commands.recommend", "recommend", "unheard tracks for a track, a file or a user"
+        "commands.recommend",
+        "recommend",
+        "unheard tracks for a track, a file, a user, or everybody",
+        repeated=("--like", "--liked"),
     ),
+    "export": Entry("commands.export", "export", "vectors of tracks and users, for other systems"),
     "ablate": Entry(
         "studies.ablate.ablate", "ablate", "subsets of modalities, several seeds → one table"
     ),
@@ -134,6 +156,7 @@ def _run(args: list[str]) -> int:
         print(f"coldstart: there is no verb '{verb}'{help_}", file=sys.stderr)
         return 2
     try:
+        rest = _joined(rest, VERBS[verb].repeated)
         _must_be_given_once(rest)
         lightning_verb = next((name for name in LIGHTNING_VERBS if name == verb), None)
         if lightning_verb:
@@ -202,6 +225,27 @@ def _must_be_given_once(args: Sequence[str]) -> None:
             raise InputError(f"{flag} is given {count} times; give it once")
 
 
+def _joined(args: Sequence[str], repeated: Collection[str]) -> list[str]:
+    """Flags that are given several times as one flag with a list.
+
+    >>> _joined(["--like", "a", "--k", "3", "--like=[b]"], ["--like"])
+    ['--k', '3', '--like=["a", "[b]"]']
+    """
+    values: dict[str, list[str]] = {}
+    others: list[str] = []
+    rest = iter(args)
+    for arg in rest:
+        flag, equals, value = arg.partition("=")
+        if flag not in repeated:
+            others.append(arg)
+        elif equals:
+            values.setdefault(flag, []).append(value)
+        else:
+            values.setdefault(flag, []).extend(itertools.islice(rest, 1))
+    lists = [f"{flag}={json.dumps(texts, ensure_ascii=False)}" for flag, texts in values.items()]
+    return [*others, *lists]
+
+
 def _call(verb: str, args: list[str]) -> None:
     """Call a verb's function with arguments made from its signature and docstring."""
     from jsonargparse import auto_cli
@@ -218,10 +262,31 @@ def _call(verb: str, args: list[str]) -> None:
     if any(each.name == "overrides" for each in parameters):
         _call_with_fit_flags(verb, _typed(target), args)
     else:
+        tuples = {f"--{each.name}" for each in parameters if get_origin(each.annotation) is tuple}
+        python = _in_brackets(_as_python(args, flags), tuples)
+        if VERBS[verb].many:
+            python = _gathered(python, VERBS[verb].many)
         literal = texts.protected(
-            find_configs(_as_python(args, flags)), parameters, positionals=not VERBS[verb].several
+            find_configs(python), parameters, positionals=not VERBS[verb].several
         )
         auto_cli(components, args=literal, prog=f"coldstart {verb}")
+
+
+def _in_brackets(args: Sequence[str], flags: Collection[str]) -> list[str]:
+    """`--fractions 1,0,0` as the parser reads several numbers.
+
+    >>> _in_brackets(["--fractions", "1,0,0", "--fractions=[1,0,0]"], ["--fractions"])
+    ['--fractions', '[1,0,0]', '--fractions=[1,0,0]']
+    """
+    out: list[str] = []
+    for arg in args:
+        flag, equals, value = arg.partition("=")
+        if flag in flags and equals and value[:1] not in ("[", "("):
+            arg = f"{flag}=[{value}]"
+        elif out and out[-1] in flags and arg[:1] not in ("[", "("):
+            arg = f"[{arg}]"
+        out.append(arg)
+    return out
 
 
 def _call_with_fit_flags(verb: str, function: Callable[..., Any], args: list[str]) -> None:
@@ -246,6 +311,25 @@ def _call_with_fit_flags(verb: str, function: Callable[..., Any], args: list[str
     parser = ArgumentParser(prog=f"coldstart {verb}", description=about)
     parser.add_function_arguments(function, as_group=False, skip={"overrides"})
     function(**parser.parse_args(own_args).as_dict(), overrides=overrides)
+
+
+def _gathered(args: list[str], name: str) -> list[str]:
+    """All arguments that are no flags as one flag with a list; other flags have a value each.
+
+    >>> _gathered(["a", "--shards", "x", "b", "--undo=true", "-5"], "ids")
+    ['--shards', 'x', '--undo=true', '--ids=["a", "b", "-5"]']
+    """
+    flags: list[str] = []
+    others: list[str] = []
+    rest = iter(args)
+    for arg in rest:
+        if not arg.startswith("--") and arg != "-h":
+            others.append(arg)
+            continue
+        flags.append(arg)
+        if "=" not in arg and arg not in ("-h", "--help"):
+            flags += itertools.islice(rest, 1)
+    return [*flags, f"--{name}={json.dumps(others, ensure_ascii=False)}"] if others else flags
 
 
 def _as_python(args: list[str], flags: Collection[str] = ()) -> list[str]:

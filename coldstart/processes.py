@@ -7,10 +7,12 @@ without `if __name__ == "__main__":` isn't run a second time.
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import parent_process
 from multiprocessing.context import SpawnContext, SpawnProcess
 
 _STARTING = threading.Lock()
@@ -42,3 +44,15 @@ def _main_hidden() -> Iterator[None]:
             yield
         finally:
             main.update({"__spec__": None} | hidden)
+
+
+def follow_parent() -> None:
+    """For a worker process: end when the parent has ended, also where that was killed."""
+    parent = parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import shutil
 import sys
 import venv
 from pathlib import Path
@@ -21,11 +22,13 @@ from helpers import (
     ROOT,
     SMALL_AUDIO,
     Fitted,
+    Listened,
     Log,
     PythonRun,
     Table,
     World,
     data_flags,
+    listen_flags,
     new_model,
     new_trainer,
     run,
@@ -105,6 +108,15 @@ def tiny_audio_run(tiny_world: World) -> Path:
         **SMALL_AUDIO,
     }
     return fit("audio.yaml", run=str(tiny_world.root / "runs" / "tiny_audio"), overrides=overrides)
+
+
+@pytest.fixture(scope="session")
+def listened(tiny_world: World, tmp_path_factory: pytest.TempPathFactory) -> Listened:
+    """Shards of the tiny world with estimates of two listeners, and their runs."""
+    root = tmp_path_factory.mktemp("listened")
+    shutil.copytree(tiny_world.shards, root / "shards")
+    assert main(["listen", *listen_flags(root / "shards", root / "listener")]) == 0
+    return Listened(root, root / "shards", root / "listener", tiny_world)
 
 
 @pytest.fixture(scope="session")

@@ -101,6 +101,23 @@ def made_from(folder: Path, log: pl.DataFrame, splits: Path | None, **options: A
     return factorize(folder / "listens.parquet", out=folder / "out", splits=splits, **options)
 
 
+def random_log(
+    seed: int = 0, users: int = 24, tracks: int = 18, share: float = 0.4, first: int = 0
+) -> pl.DataFrame:
+    """A log of chance: user_id, track_id, plays and timestamp, in minutes of January 2020."""
+    generator = np.random.default_rng(seed)
+    user, track = np.nonzero(generator.random((users, tracks)) < share)
+    minutes = generator.permutation(30 * 1440)[: len(user)]
+    return pl.DataFrame(
+        {
+            "user_id": [f"u{i + first:02}" for i in user],
+            "track_id": [f"t{i + first:02}" for i in track],
+            "plays": generator.integers(1, 9, len(user)),
+            "timestamp": np.datetime64("2020-01-01T00:00:00", "us") + minutes * 60_000_000,
+        }
+    )
+
+
 def vectors(made: Factors) -> dict[str, dict[str, bytes]]:
     """Bytes of each vector by id: factorised tracks, folded tracks, users heard in training."""
     tracks = [(t, v.tobytes()) for t, v in zip(made.track_ids, made.tracks, strict=True)]
@@ -297,6 +314,23 @@ class Fitted(NamedTuple):
 
     run: Path
     world: World
+
+
+class Listened(NamedTuple):
+    """Shards with machine-listened attributes, and the listeners."""
+
+    root: Path
+    shards: Path
+    listener: Path
+    world: World
+
+
+def listen_flags(shards: Path, out: Path, folds: int = 2) -> list[str]:
+    """Of a `listen` that takes seconds on the tiny world."""
+    own = ["--config=listener.yaml", f"--shards={shards}", f"--out={out}", f"--folds={folds}"]
+    small = [f"--{key}={value}" for key, value in SMALL_AUDIO.items()]
+    quick = ["--trainer.max_epochs=1", "--trainer.enable_progress_bar=false", "--data.workers=0"]
+    return [*own, *small, *quick]
 
 
 def data_flags(world: World) -> list[str]:

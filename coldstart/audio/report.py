@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,19 +46,25 @@ def row_of(track: str, file: str, finding: Finding | None, reason: str = "") -> 
     return row | (finding._asdict() if finding else {"done": f"{LEFT_OUT}{reason}", "doubts": ""})
 
 
-def write_report(folder: Path, modality: str, rows: Sequence[Mapping[str, Any]]) -> None:
+def write_report(
+    folder: Path, modality: str, rows: Sequence[Mapping[str, Any]], anew: bool = True
+) -> None:
     """Write a modality's rows; those of others, stored from the same files, stay.
 
     Args:
         folder: of the dataset.
         modality: that the files were stored as, such as `audio` or `cqt`.
         rows: in the dataset's order.
+        anew: whether the modality's earlier rows are left out; else only those of the same tracks.
     """
     path = folder / NAME
     columns = [{**dict.fromkeys(SCHEMA), **row, "modality": modality} for row in rows]
     report = pl.DataFrame(columns, SCHEMA, orient="row")
     if path.is_file():
-        others = pl.read_parquet(path).filter(pl.col("modality") != modality)
+        replaced = pl.col("modality") == modality
+        if not anew:
+            replaced &= pl.col("track_id").is_in(report["track_id"].to_list())
+        others = pl.read_parquet(path).filter(~replaced)
         report = pl.concat([others, report], how="diagonal_relaxed").sort(
             "modality", maintain_order=True
         )
@@ -66,12 +72,13 @@ def write_report(folder: Path, modality: str, rows: Sequence[Mapping[str, Any]])
         report.write_parquet(temporary)
 
 
-def lacked_decoder(folder: Path, modality: str) -> bool:
-    """Whether files were left out for want of FFmpeg, which is installed now."""
+def lacked_decoder(folder: Path, modality: str, tracks: Collection[str]) -> bool:
+    """Whether files of these tracks were left out for want of FFmpeg, which is installed now."""
     path = folder / NAME
     if ffmpeg.pyav() is None or not path.is_file():
         return False
-    rows = pl.read_parquet(path).filter(pl.col("modality") == modality)
+    named = pl.col("track_id").is_in(list(tracks))
+    rows = pl.read_parquet(path).filter((pl.col("modality") == modality) & named)
     return bool(rows["done"].str.ends_with(ffmpeg.INSTALLATION).any())
 
 

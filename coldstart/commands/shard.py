@@ -36,6 +36,7 @@ def shard(
     keep_columns: str | list[str] | None = None,
     modalities: list[str] | None = None,
     genre_separator: str | None = None,
+    columns: str | dict[str, str] | None = None,
     sample_rate: int | None = None,
     store: Literal["flac", "cqt", "mel"] = "flac",
     bits: Literal[8, 16] = 8,
@@ -54,7 +55,8 @@ def shard(
     modality into `out`; existing folders that were made from the same source stay untouched.
 
     Args:
-        tracks: Parquet or CSV: track_id, title, artist[, artist_id, audio, genres, release_date].
+        tracks: Parquet, CSV, TSV or JSON lines, also .gz, or a folder or a pattern of such files:
+            track_id, title, artist[, artist_id, audio, genres, release_date].
         out: folder of the dataset, new or to be extended.
         splits: table of track_id and split. Without it, a new dataset's tracks are all `test`:
             music to be recommended, not to be learnt from.
@@ -72,6 +74,9 @@ def shard(
             it has them.
         genre_separator: what separates genres in a text, such as ";". By default `|`; a semicolon,
             comma or slash where the column shows that it does; and the texts of lists are read.
+        columns: what the track table calls its columns: `track_id=song,title=name`; `track_id`
+            holds for the other tables too, where they have that column. Also `text` and `path`, of
+            texts and files.
         sample_rate: Hz of the stored audio; by default what the dataset has, else 22,050.
         store: how audio is kept: `flac`, in the folder `audio`; or `cqt` or `mel`, spectrograms in
             a folder of that name, with which training needs no decoding and no transform.
@@ -93,9 +98,10 @@ def shard(
     from coldstart.audio.storage import store_facts
     from coldstart.shards.build import place_tracks
     from coldstart.shards.sources import sources_of
+    from coldstart.tables.column_names import column_names
     from coldstart.tables.columns import column_choice
     from coldstart.tables.table import write_broken
-    from coldstart.tables.tracks import read_tracks
+    from coldstart.tables.tracks import TRACK_COLUMNS, read_tracks
 
     out = local(out)
     sample_rate = sample_rate or _sample_rate_of(out)
@@ -103,7 +109,14 @@ def shard(
         raise InputError("shard_size is at least 1, sample_rate 1,000 to 192,000 Hz")
     audio = store_facts(store, sample_rate, frame_hop, bins, fmin, bits)
     broken = Broken(skip_broken)
-    table = read_tracks(tracks, broken, genre_separator)
+    names = column_names(columns, (*TRACK_COLUMNS, "text", "path"))
+    of_tracks = {column: name for column, name in names.items() if column in TRACK_COLUMNS}
+    common = ("track_id", "text", "path")
+    of_others = {column: name for column, name in names.items() if column in common}
+    for column, flag, named in (("text", "texts", texts), ("path", "files", files)):
+        if column in names and not named:
+            raise InputError(f"columns: '{column}' is of --{flag}.NAME, which isn't given")
+    table = read_tracks(tracks, broken, genre_separator, of_tracks)
     tables = {
         "attributes": attributes or {},
         "embeddings": embeddings or {},
@@ -111,8 +124,8 @@ def shard(
         "files": files or {},
     }
     files_with_columns = [*tables["attributes"].values(), *tables["embeddings"].values()]
-    choice = column_choice(drop_columns, keep_columns, files_with_columns)
-    sources = sources_of(table, Path(tracks), modalities, tables, audio, broken, choice)
+    choice = column_choice(drop_columns, keep_columns, files_with_columns, of_others)
+    sources = sources_of(table, Path(tracks), modalities, tables, audio, broken, choice, of_others)
     shard_size = shard_size or min(256, max(16, len(table) // 64))
     dataset = place_tracks(table, splits, out, shard_size, seed)
     dataset = _write_modalities(dataset, sources, len(table), overwrite, workers, broken)
@@ -156,7 +169,7 @@ def _write_modalities(
     for name, source in sources.items():
         existing = dataset.modalities.get(name)
         same = existing is not None and existing["source"] == source.fingerprint
-        if same and not lacked_decoder(dataset.folder, name):
+        if same and not lacked_decoder(dataset.folder, name, source.items):
             if existing and overwrite and "names" in source.facts:  # facts of an earlier version
                 facts = {**existing, **source.facts, **statistics(source, training)}
                 list_modality(dataset, name, facts)

@@ -11,9 +11,12 @@ from coldstart.shards.reading import Shards
 
 
 class ArtistTracks:
-    """Picklable: the factor vectors of a track's artist's other training tracks."""
+    """Picklable: the factor vectors of a track's artist's other training tracks.
 
-    def __init__(self, shards: Shards, factors: Factors) -> None:
+    With `in_use`, also of tracks that were added since, and as the copies that count have it.
+    """
+
+    def __init__(self, shards: Shards, factors: Factors, in_use: bool = False) -> None:
         self.vectors = factors.tracks
         self.artist: dict[str, str] = {}
         self.factorised: dict[str, list[tuple[str, int]]] = {}
@@ -26,6 +29,8 @@ class ArtistTracks:
             # Never what was folded in, or a test track where nothing was.
             if track["split"] == "train" and row >= 0 and not factors.folded[row]:
                 self.factorised.setdefault(artist, []).append((name, row))
+        for track in shards.tracks_in_use() if in_use else ():
+            self.artist[track["track_id"]] = track.get("artist_id") or ""
         for tracks in self.factorised.values():
             tracks.sort(key=lambda item: -factors.plays[item[1]])
 

@@ -9,9 +9,6 @@ import torch
 
 from coldstart.encoders.base import Modality, Reader
 
-Place = tuple[str, int]
-"""A shard: its split and number."""
-
 
 class Batch(NamedTuple):
     """What the model sees.

@@ -23,7 +23,7 @@ from coldstart.errors import InputError, one_of
 from coldstart.factors.factors import Factors
 from coldstart.sample import Sample, folder_of
 from coldstart.shards.reading import Shards
-from coldstart.tables.splits import SPLITS, read_ids
+from coldstart.tables.splits import IN_USE, NEW, read_ids
 from coldstart.targets.track_factors import FACTORS
 
 
@@ -136,17 +136,17 @@ class ColdStartData(LightningDataModule):
         return self.batches(["test"], only=self.candidates)
 
     def predict_dataloader(self) -> Iterable[Batch]:
-        """All tracks of all splits, without those that are finished already."""
+        """All tracks in use, also new ones, without those that are finished already."""
         finished = (
             set.intersection(*(look() for look in self._finished)) if self._finished else set()
         )
         if self.trainer is not None:  # ranks may look while others write
             finished = self.trainer.strategy.broadcast(finished)
         if not finished:
-            return self.batches(SPLITS)
-        ids = [track["track_id"] for track in self.shards.all_tracks()]
+            return self.batches(IN_USE)
+        ids = [track["track_id"] for track in self.shards.tracks_in_use()]
         unfinished = [track for track in ids if track not in finished]
-        return self.batches(SPLITS, only=unfinished or ids[-1:])
+        return self.batches(IN_USE, only=unfinished or ids[-1:])
 
     def batches(
         self,
@@ -160,8 +160,11 @@ class ColdStartData(LightningDataModule):
     ) -> Iterable[Batch]:
         """Batches of these splits.
 
+        With `new` among them it is use, not learning or measuring: tracks that were removed, and
+        copies that others have replaced, are left out.
+
         Args:
-            splits: of train, val and test.
+            splits: of train, val, test and new.
             training: endless shuffled training pieces; else each piece of each track once.
             needs_target: leave out tracks without a target; training always does.
             folded: leave out the held-out fold; training always does.
@@ -173,6 +176,7 @@ class ColdStartData(LightningDataModule):
             needs_target=needs_target or training,
             folded=folded or training,
             only=only,
+            in_use=NEW in splits,
         )
         rank, world, seed = (0, 1, 0) if alone else self._rank_world_seed()
         request = Request(
@@ -221,8 +225,12 @@ class ColdStartData(LightningDataModule):
         needs_target: bool = False,
         folded: bool = False,
         only: Collection[str] | None = None,
+        in_use: bool = False,
     ) -> Pipeline:
-        """What turns shards, or single samples, into batches; arguments as in `batches`."""
+        """What turns shards, or single samples, into batches; arguments as in `batches`.
+
+        With `in_use`, it leaves out tracks that were removed, and copies that were replaced.
+        """
         module: Any = self.trainer.lightning_module if self.trainer else None
         lent = self._lent or module.lend()
         folds, fold = (self.folds, self.fold) if folded else (None, None)
@@ -232,11 +240,11 @@ class ColdStartData(LightningDataModule):
         if lent.target[0] == FACTORS and (needs_target or self.factors is not None):
             joined[FACTORS] = self._vectors(known_only=training).get
         for field in lent.factor_fields:
-            joined[field] = ArtistTracks(self.shards, self.known_factors())
+            joined[field] = ArtistTracks(self.shards, self.known_factors(), in_use)
         for name in sorted(self.drop):
             one_of("data.drop", name, list(lent.readers))
         lacks = Lacks(self.drop, self.missing)
-        return Pipeline(self.shards, lent, joined, keep, needs_target, training, lacks)
+        return Pipeline(self.shards, lent, joined, keep, needs_target, training, lacks, in_use)
 
     def _rank_world_seed(self) -> tuple[int, int, int]:
         # Every rank must shuffle alike, also where nobody has set a seed.

@@ -9,13 +9,14 @@ from typing import NamedTuple
 import torch
 from torch.utils.data import DataLoader
 
-from coldstart.data.batch import Batch, Place
+from coldstart.data.batch import Batch
 from coldstart.data.epochs import Position, TrainLoader
 from coldstart.data.pipeline import Pipeline, collate_in_chunks
 from coldstart.data.random_state import drawn_from
 from coldstart.data.streams import InMemory, OnceStream, TrainStream
 from coldstart.errors import InputError
 from coldstart.sample import Sample, folder_of
+from coldstart.shards.format import Place
 from coldstart.sigterm import only_from_parent
 
 log = logging.getLogger(__name__)
@@ -25,7 +26,7 @@ class Request(NamedTuple):
     """What is asked of a loader.
 
     Attributes:
-        splits: of train, val and test.
+        splits: of train, val, test and new.
         training: endless shuffled training pieces; else each piece of each track once.
         selected: the pipeline keeps named tracks only: shards without any of them are left out.
         repeated: it is iterated again and again, as validation is.
@@ -112,8 +113,13 @@ def _places(pipeline: Pipeline, request: Request) -> list[Place]:
     places = [(s, i) for s in request.splits for i in range(len(shards.shard_sizes(s)))]
     if not places:
         raise InputError(f"{shards.folder}: there is no track in {splits}")
-    if request.selected:
-        places = [place for place in places if any(map(pipeline.keep, _ids(pipeline, place)))]
+    hidden = shards.removed or shards.current
+    if request.selected or (pipeline.in_use and hidden):
+        places = [
+            place
+            for place in places
+            if any(pipeline.keeps(track, place) for track in _ids(pipeline, place))
+        ]
         if not places:
             raise InputError(f"{shards.folder}: none of the tracks that are wanted is in {splits}")
     return places
@@ -128,11 +134,10 @@ def _usable(pipeline: Pipeline, places: list[Place]) -> int:
     sizes = [pipeline.count(place) for place in places]
     if None not in sizes:
         return sum(filter(None, sizes))
-    ids = [track for place in places for track in _ids(pipeline, place)]
-    kept = sum(map(pipeline.keep, ids))
-    facts = pipeline.shards.info(folder_of(pipeline.lent.target[0]))
-    counts: dict[str, list[int]] = facts["shards"]
-    return round(kept * sum(counts[s][i] for s, i in places) / max(1, len(ids)))
+    kept = [pipeline.keeps(track, place) for place in places for track in _ids(pipeline, place)]
+    folder = folder_of(pipeline.lent.target[0])
+    with_target = sum(pipeline.shards.count(folder, *place) for place in places)
+    return round(sum(kept) * with_target / max(1, len(kept)))
 
 
 def _must_have(pipeline: Pipeline, tracks: int, splits: Sequence[str]) -> None:
@@ -145,7 +150,7 @@ def _must_have(pipeline: Pipeline, tracks: int, splits: Sequence[str]) -> None:
 
 def _fits(pipeline: Pipeline, places: list[Place], memory_mb: int) -> bool:
     """Whether all tracks, if each is as large as the first, fit into memory."""
-    first = next(pipeline.samples(places[0]), None)
+    first = next((sample for place in places for sample in pipeline.samples(place)), None)
     if first is None:
         return True
     row = pipeline.collate([first])

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from coldstart.data.batch import Batch, Lent, Place
+from coldstart.data.batch import Batch, Lent
 from coldstart.encoders.base import Modality, Reader
 from coldstart.sample import Sample, folder_of
+from coldstart.shards.format import Place
 from coldstart.shards.reading import Shards
 from coldstart.targets.track_factors import FACTORS
 
@@ -20,7 +21,8 @@ from coldstart.targets.track_factors import FACTORS
 class Pipeline:
     """Tars → pieces → batches, for some shards. Picklable, so that workers can run it.
 
-    `joined` holds what is in no tar: field → (track id → value, or None if it has none).
+    `joined` holds what is in no tar: field → (track id → value, or None if it has none). With
+    `in_use`, tracks that were removed, and copies that others have replaced, are left out.
     """
 
     def __init__(
@@ -32,9 +34,11 @@ class Pipeline:
         needs_target: bool,
         training: bool,
         lacks: Callable[[str, str], bool],
+        in_use: bool = False,
     ) -> None:
         self.shards, self.lent, self.joined, self.lacks = shards, lent, joined, lacks
         self.keep, self.needs_target, self.training = keep, needs_target, training
+        self.in_use = in_use
         fields = [field for names, _ in lent.readers.values() for field in names]
         self.fields = {*fields, lent.target[0]} - {FACTORS, *joined}
         if folder_of(lent.target[0]) not in shards.modalities:
@@ -47,13 +51,18 @@ class Pipeline:
             for field, join in self.joined.items():
                 if (value := join(track)) is not None:
                     sample[field] = value
-            if self.keep(track) and (not self.needs_target or self.lent.target[0] in sample):
+            has_target = not self.needs_target or self.lent.target[0] in sample
+            if has_target and self.keeps(track, place):
                 yield sample
+
+    def keeps(self, track: str, place: Place) -> bool:
+        """Whether a shard's track is used, as far as its id tells."""
+        return self.keep(track) and (not self.in_use or self.shards.is_in_use(track, *place))
 
     def count(self, place: Place) -> int | None:
         """How many tracks `samples` gives of a shard; None if its tars must be read to know."""
         ids = [track["track_id"] for track in self.shards.tracks(*place)]
-        kept = [track for track in ids if self.keep(track)]
+        kept = [track for track in ids if self.keeps(track, place)]
         if not self.needs_target:
             return len(kept)
         if self.lent.target[0] not in self.joined:

@@ -19,11 +19,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
-from coldstart.data.batch import Batch, Place
+from coldstart.data.batch import Batch
 from coldstart.data.pipeline import Pipeline
 from coldstart.data.random_state import drawn_from
 from coldstart.encoders.base import Modality
 from coldstart.sample import Sample
+from coldstart.shards.format import Place
 
 T = TypeVar("T")
 

@@ -20,7 +20,7 @@ import polars as pl
 from safetensors.numpy import save
 from tqdm import tqdm
 
-from coldstart.datasets.synthetic_audio import SAMPLE_RATE, follow_parent, render_file
+from coldstart.datasets.synthetic_audio import SAMPLE_RATE, render_file
 from coldstart.datasets.synthetic_world import (
     ANNOTATORS,
     ATTRIBUTES,
@@ -36,7 +36,7 @@ from coldstart.datasets.synthetic_world import (
 )
 from coldstart.errors import InputError
 from coldstart.files import StrPath, atomic, local, write_json
-from coldstart.processes import OwnContext
+from coldstart.processes import OwnContext, follow_parent
 
 LAST_RELEASE = np.datetime64("2025-12-31", "D")
 

@@ -8,11 +8,8 @@ since worker processes must start fast.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from multiprocessing import parent_process
 from pathlib import Path
-from threading import Thread
 
 import numpy as np
 import soundfile as sf
@@ -202,15 +199,3 @@ def render_file(job: tuple[Path, Mapping[str, float], int, int]) -> None:
     path, traits, seed, index = job
     with atomic(path) as temporary:
         sf.write(temporary, render(traits, seed=seed, index=index), SAMPLE_RATE, "PCM_16")
-
-
-def follow_parent() -> None:
-    """For a worker process: end when the parent has ended, also where that was killed."""
-    parent = parent_process()
-
-    def watch() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    Thread(target=watch, daemon=True).start()

@@ -27,7 +27,7 @@ AnyNet = TypeVar("AnyNet", bound="Net")
 FACTORS_FOLDER = folder_of(FACTORS)
 """Stands for the factors where the facts of a modality folder are asked for."""
 
-_BOOKKEEPING = ("shards", "fields", "source", "runs", "at")
+_BOOKKEEPING = ("shards", "fields", "source", "runs", "at", "weights")
 """Facts of a dataset that a model doesn't need."""
 
 Info = Callable[[str], Mapping[str, Any]]

@@ -17,9 +17,12 @@ from tqdm import tqdm
 
 from coldstart.data.batch import Batch
 from coldstart.errors import InputError
-from coldstart.files import StrPath, atomic_folder
+from coldstart.files import StrPath, atomic_folder, write_json
 from coldstart.model.net import Net
 from coldstart.tables.table import write_table
+
+MADE_FROM = "made_from.json"
+"""In a folder of predictions: what they depend on."""
 
 NO_TRACKS = "no track of these shards has any of what the model reads"
 
@@ -35,20 +38,30 @@ class Predictions(NamedTuple):
     track_ids: list[str]
     values: Tensor
 
-    def save(self, folder: StrPath, tracks: Sequence[dict[str, Any]]) -> None:
+    def save(
+        self,
+        folder: StrPath,
+        tracks: Sequence[dict[str, Any]],
+        made_from: Mapping[str, Any] | None = None,
+    ) -> None:
         """Write vectors.safetensors, and tracks.parquet with the track of each row.
 
-        Both files or neither are written.
+        All files or none are written.
 
         Args:
             folder: to write to.
-            tracks: of the dataset, with whatever it says about each.
+            tracks: of the dataset, with whatever it says about each; text is kept.
+            made_from: what the vectors depend on, for made_from.json.
         """
         by_id = {track["track_id"]: track for track in tracks}
-        rows = [by_id[track] for track in self.track_ids]
+        others = {n for track in tracks for n, value in track.items() if not _is_text(value)}
+        names = dict.fromkeys(name for track in tracks for name in track if name not in others)
+        rows = [{name: by_id[track].get(name) for name in names} for track in self.track_ids]
         with atomic_folder(folder) as new:
             save_file({"vectors": self.values.contiguous()}, new / "vectors.safetensors")
-            write_table(new / "tracks.parquet", pl.DataFrame(rows, infer_schema_length=None))
+            write_table(new / "tracks.parquet", pl.DataFrame(rows, dict.fromkeys(names, pl.String)))
+            if made_from is not None:
+                write_json(new / MADE_FROM, made_from)
 
     @classmethod
     def load(cls, folder: StrPath) -> Predictions:
@@ -56,6 +69,10 @@ class Predictions(NamedTuple):
         values = load_file(Path(folder) / "vectors.safetensors")["vectors"]
         ids = pl.read_parquet(Path(folder) / "tracks.parquet")["track_id"].to_list()
         return cls(ids, values)
+
+
+def _is_text(value: Any) -> bool:
+    return value is None or isinstance(value, str)
 
 
 class TrackMeans:

@@ -1,9 +1,14 @@
-"""A sound file → its place in the space, window by window."""
+"""A sound file → its place in the space, window by window.
+
+Whatever a model reads that can be made from sound is made: what shards store of sound, what
+listeners and other nets made of that for the dataset, and what the nets of a first stage predict.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from itertools import islice
 from typing import Any
 
@@ -12,19 +17,31 @@ from torch import Tensor
 
 from coldstart.audio.codec import AudioError
 from coldstart.audio.storage import content_of, field_of
-from coldstart.data.batch import Batch
 from coldstart.errors import InputError
-from coldstart.files import StrPath
-from coldstart.model.predictions import by_track
-from coldstart.runs.first_stage import Vectors, first_stage_of
-from coldstart.runs.run import Run, open_net
+from coldstart.files import StrPath, fingerprint
+from coldstart.model.checkpoint import best_checkpoint
+from coldstart.runs.derived import (
+    Derivation,
+    SourceNet,
+    What,
+    derivation_of,
+    open_source_nets,
+    outputs_of,
+)
+from coldstart.runs.first_stage import first_stage_of
+from coldstart.runs.places import data_places
+from coldstart.runs.run import Run
 from coldstart.sample import Sample, folder_of
+from coldstart.shards.reading import Shards
 from coldstart.shards.writing import npy_bytes
 
 log = logging.getLogger(__name__)
 
 WINDOWS = 4
 """Windows in a batch: quicker than one by one, and memory stays flat however long a file is."""
+
+KEPT = 8
+"""So many modalities' nets stay loaded for the next file."""
 
 
 def hear(run: Run, path: StrPath) -> Tensor:
@@ -34,57 +51,132 @@ def hear(run: Run, path: StrPath) -> Tensor:
         [K].
 
     Raises:
-        InputError: the model has no audio encoder, or the file can't be used.
+        InputError: the model reads nothing that can be made from sound, or the file can't be used.
     """
-    nets = {name: _nets(run, name) for name in run.model.encoders}
-    stores = {name: _store_of(its_nets[0], name) for name, its_nets in nets.items()}
-    hearing = [name for name, facts in stores.items() if facts]
-    if not hearing:
+    sound = _Sound(run, path)
+    sample = sound.sample_for(SourceNet(run.model.cpu(), run.data))
+    fields = {name: names[0] for name, (names, _) in run.model.lend().readers.items()}
+    lacking = [name for name, field in fields.items() if field not in sample]
+    if len(lacking) == len(fields):
+        why = "".join(f"; {reason}" for reason in sound.reasons)
         raise InputError(
-            f"{run.folder}: this model hears nothing (it reads {', '.join(nets)}); "
-            "use a run with an audio encoder"
+            f"{run.folder}: this model hears nothing (it reads {', '.join(fields)}); use a run "
+            f"with an audio encoder{why}"
         )
-    if lacking := [name for name in nets if name not in hearing]:
+    if lacking:
         log.warning(
-            f"note: this model was fitted with {', '.join(lacking)} too, which a file alone lacks; "
-            "a run with audio alone may serve it better"
+            f"note: this model was fitted with {', '.join(lacking)} too, which can't be made from "
+            "a file's sound; a run without it may serve the file better"
         )
-    sample: Sample = {"track_id": str(path), "shard": "no shard"}
+        for reason in sound.reasons:
+            log.warning(f"note: {reason}")
+    vector = _vector(SourceNet(run.model, run.data), sample, "factors")
+    assert vector is not None
+    return vector
+
+
+class _Sound:
+    """A file, and all that has been made of it so far, so that each thing is made once."""
+
+    def __init__(self, run: Run, path: StrPath) -> None:
+        self.run, self.path = run, path
+        self.stages = {stage.modality: stage for stage in first_stage_of(run.folder).values()}
+        self.datasets = _datasets(run)
+        self.stores: dict[str, bytes] = {}
+        self.vectors: dict[str, Tensor | None] = {}
+        self.reasons: list[str] = []
+
+    def sample_for(self, net: SourceNet) -> Sample:
+        """What this net reads of the file: its fields, as far as they can be made."""
+        sample: Sample = {"track_id": str(self.path), "shard": "no shard"}
+        for fields, _ in net.model.lend().readers.values():
+            folder = folder_of(fields[0])
+            facts = net.model.facts.get(folder, {})
+            if "sample_rate" in facts:
+                sample[field_of(facts)] = self.store(facts)
+            elif (vector := self.vector_of(folder)) is not None:
+                sample[fields[0]] = npy_bytes(vector.numpy())
+        return sample
+
+    def store(self, facts: Mapping[str, Any]) -> bytes:
+        """The file as a store of sound with these facts keeps it."""
+        settings = ("transform", "sample_rate", "frame_hop", "bins", "fmin", "dtype")
+        key = fingerprint([facts.get(name) for name in settings])
+        if key not in self.stores:
+            try:
+                self.stores[key] = content_of(self.path, facts)
+            except AudioError as error:
+                raise InputError(f"{self.path}: {error}") from error
+        return self.stores[key]
+
+    def vector_of(self, modality: str) -> Tensor | None:
+        """A modality that nets made, of this file: the mean over the nets; None if it can't be."""
+        if modality not in self.vectors:
+            self.vectors[modality] = None  # nets that read what they make themselves end here
+            self.vectors[modality] = self._made(modality)
+        return self.vectors[modality]
+
+    def _made(self, modality: str) -> Tensor | None:
+        """The mean of what its nets make of the file."""
+        derivation, dataset = self._derivation(modality)
+        if derivation is None:
+            return None
+        changed = [best_checkpoint(run).stat().st_mtime_ns for run in derivation.runs]
+        nets = _nets(derivation, dataset.place, tuple(changed))
+        vectors = [_vector(net, self.sample_for(net), derivation.what) for net in nets]
+        known = [vector for vector in vectors if vector is not None]
+        return torch.stack(known).mean(0) if known else None
+
+    def _derivation(self, modality: str) -> tuple[Derivation | None, Shards]:
+        """Which nets made a modality that the run reads, and for which dataset."""
+        stage = self.stages.get(modality)
+        if stage is not None:
+            runs = tuple(stage.runs)
+            return Derivation(modality, runs, stage.vectors, (), stage.made_by), self.datasets[0]
+        for dataset in self.datasets:
+            facts = dataset.modalities.get(modality, {})
+            if facts.get("runs"):
+                try:
+                    return derivation_of(dataset, modality), dataset
+                except InputError as error:  # nets that have gone: the file is heard without
+                    self.reasons.append(str(error))
+                    return None, dataset
+            if "parts" in facts and "names" in facts:  # a listener's, by an earlier version
+                self.reasons.append(_remedy(dataset, modality))
+        return None, self.datasets[0]
+
+
+def _remedy(dataset: Shards, modality: str) -> str:
+    """What to do about estimates whose listeners aren't named."""
     try:
-        for store in {field_of(facts): facts for facts in stores.values() if facts}.values():
-            sample[field_of(store)] = content_of(path, store)
-    except AudioError as error:
-        raise InputError(f"{path}: {error}") from error
-    for name, stage in first_stage_of(run.folder).items():
-        if name in hearing:
-            vectors = [_outputs(net, sample, stage.vectors) for net in nets[name]]
-            sample[f"{stage.modality}.npy"] = npy_bytes(torch.stack(vectors).mean(0).numpy())
-    return _outputs(run, sample, "factors")
+        derivation_of(dataset, modality)
+    except InputError as error:
+        return str(error)
+    return ""
 
 
-def _nets(run: Run, encoder: str) -> list[Run]:
-    """The runs that read this encoder's content: those of the first stage, or the run itself."""
-    stage = first_stage_of(run.folder).get(encoder)
-    return [open_net(run, folder) for folder in stage.runs] if stage else [run]
+def _datasets(run: Run) -> list[Shards]:
+    """The dataset that the run was fitted on, if it is still there, then the one that is open."""
+    datasets = [run.data.shards]
+    own = data_places(run.folder)["shards"]
+    if own is not None and own != run.data.shards.place:
+        try:
+            datasets.insert(0, Shards(own))
+        except InputError:  # it has gone: the open one may do
+            log.info(f"{run.folder}: the shards that it was fitted on aren't at {own}")
+    return datasets
 
 
-def _store_of(run: Run, encoder: str) -> Mapping[str, Any]:
-    """Facts of the store of sound that this encoder reads; empty if it reads something else."""
-    fields, _ = run.model.lend().readers[encoder]
-    facts = run.model.facts[folder_of(fields[0])]
-    return facts if "sample_rate" in facts else {}
+@lru_cache(KEPT)
+def _nets(derivation: Derivation, shards: str, changed: Sequence[int]) -> list[SourceNet]:
+    """The nets behind a modality; loaded anew when their checkpoints have changed."""
+    return open_source_nets(derivation, Shards(shards))
 
 
-def _outputs(run: Run, sample: Sample, what: Vectors) -> Tensor:
-    """A sample's vector: the mean over its windows. [K] or [dim]."""
-    pipeline = run.data.pipeline()
+def _vector(net: SourceNet, sample: Sample, what: What) -> Tensor | None:
+    """A sample's vector: the mean over its windows, [K] or [dim]; None if it lacks all inputs."""
+    pipeline = net.data.pipeline()
     pieces = pipeline.pieces([sample])
     batches = map(pipeline.collate, iter(lambda: list(islice(pieces, WINDOWS)), []))
-    model = run.model.cpu()
-
-    def output(batch: Batch) -> Tensor:
-        prediction = model.predict_step(batch)
-        (encoded, *_) = prediction.encoded.values()
-        return prediction.values if what == "factors" else encoded
-
-    return by_track(batches, output).values[0]
+    predictions = outputs_of(net.model, batches, what)
+    return None if predictions is None else predictions.values[0]

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from coldstart.data.datamodule import ColdStartData
-from coldstart.errors import InputError
+from coldstart.errors import InputError, one_of
 from coldstart.factors.factors import Factors
 from coldstart.files import StrPath
 from coldstart.model.explain import Similarity, Why, collect, explain, own_paths
 from coldstart.model.net import Net
 from coldstart.model.predictions import Predictions, predict_batches
-from coldstart.retrieval.query import Candidates, Recommendation, Vector, answer
+from coldstart.retrieval import query
+from coldstart.retrieval.catalogue import catalogue_of, must_predict_factors
+from coldstart.retrieval.query import Recommendation, Vector
+from coldstart.retrieval.selection import CANDIDATES, Candidates, select
 from coldstart.shards.reading import Shards
-from coldstart.tables.splits import SPLITS
+from coldstart.tables.splits import IN_USE
 
 
 def embed(
@@ -46,15 +49,15 @@ def embed(
     """
     data = _open(model, shards, factors)
     if tracks is None:
-        return predict_batches(model, data.batches(SPLITS))
+        return predict_batches(model, data.batches(IN_USE))
     named = list(dict.fromkeys([tracks] if isinstance(tracks, str) else tracks))
-    in_shards = {track["track_id"] for track in data.shards.all_tracks()}
+    in_shards = {track["track_id"] for track in data.shards.tracks_in_use()}
     if unknown := [track for track in named if track not in in_shards]:
         raise InputError(
             f"{data.shards.folder}: there is no track {unknown[0]!r} ({len(unknown):,} of the "
             f"{len(named):,} named are not there)"
         )
-    predictions = predict_batches(model, data.batches(SPLITS, only=named))
+    predictions = predict_batches(model, data.batches(IN_USE, only=named))
     row_of = {track: row for row, track in enumerate(predictions.track_ids)}
     with_inputs = [track for track in named if track in row_of]
     return Predictions(with_inputs, predictions.values[[row_of[track] for track in with_inputs]])
@@ -103,15 +106,19 @@ def recommend(
             than the model's, or as in `embed`.
     """
     data = _open(model, shards, factors)
-
-    def predict() -> Predictions:
-        return embedded or predict_batches(model, data.batches(SPLITS))
+    if sum(question is not None for question in (like, user, vector)) != 1:
+        raise InputError("name one query: like, user or vector")
+    if k < 1:
+        raise InputError("k is at least 1")
+    if isinstance(candidates, str):
+        one_of("candidates", candidates, CANDIDATES)
+    must_predict_factors(model)
 
     def reasons(similarity: Similarity, ids: list[str]) -> dict[str, Why]:
         training = model.training
         model.eval()
         try:
-            tracks = collect(model, data.batches(SPLITS, only=ids))
+            tracks = collect(model, data.batches(IN_USE, only=ids))
             return {
                 track: explain(model, pieces, similarity, own_paths(model, pieces))
                 for track, pieces in tracks.items()
@@ -119,17 +126,17 @@ def recommend(
         finally:
             model.train(training)
 
-    return answer(
-        model,
-        data,
-        predict,
-        like=like,
-        user=user,
-        vector=vector,
-        k=k,
-        candidates=candidates,
-        explain=reasons if why else None,
-    )
+    predictions = embedded or predict_batches(model, data.batches(IN_USE))
+    catalogue = catalogue_of(model, data, predictions, data.factors)
+    if like is not None:
+        asked = query.like(catalogue, [like])
+    elif user is not None:
+        asked = query.listener(catalogue, user)
+    else:
+        assert vector is not None
+        asked = query.place(catalogue, vector)
+    selection = select(catalogue, candidates)
+    return query.answer(catalogue, asked, selection, k, explain=reasons if why else None)
 
 
 def _open(

@@ -13,7 +13,8 @@ from coldstart.encoders.attributes import MGP, VectorReader
 from coldstart.errors import InputError
 from coldstart.factors.factors import Factors
 from coldstart.retrieval.popularity import Track, tracks_by_id
-from coldstart.runs.run import Run, predictions_of
+from coldstart.runs.predictions import predictions_of
+from coldstart.runs.run import Run
 from coldstart.shards.reading import Shards
 from coldstart.targets.track_factors import TrackFactors
 
@@ -143,10 +144,10 @@ def _attributes(shards: Shards, name: str, like: str) -> _Vectors | str:
         return f"'{name}' is no table of attributes"
     have = [
         sample
-        for split, sizes in shards.about["splits"].items()
-        for shard in range(len(sizes))
+        for split in shards.split_names
+        for shard in range(len(shards.shard_sizes(split)))
         for sample in shards.samples(split, shard, [field])
-        if field in sample
+        if field in sample and shards.is_in_use(sample["track_id"], split, shard)
     ]
     ids = [sample["track_id"] for sample in have]
     if like not in ids:
@@ -175,7 +176,8 @@ def _nearest(
     if isinstance(vectors, str):
         return Space(name, vectors)
     row, lengths = vectors.ids.index(like), np.linalg.norm(vectors.values, axis=1)
-    others = [i for i in np.flatnonzero(lengths) if i != row]  # a zero vector has no direction
+    # A zero vector has no direction; a track that was removed has a vector of its plays.
+    others = [i for i in np.flatnonzero(lengths) if i != row and vectors.ids[i] in tracks]
     others.sort(key=lambda i: vectors.ids[i])
     cosine = vectors.values[others] / lengths[others, None] @ (vectors.values[row] / lengths[row])
     # Equal vectors must come out equal, in whatever order their products were added up.

@@ -40,9 +40,10 @@ class Track(NamedTuple):
 
 
 def tracks_by_id(shards: Shards, factors: Factors) -> dict[str, Track]:
-    """Every track of the shards and the factors, by id."""
-    in_shards = {track["track_id"]: track for track in shards.all_tracks()}
-    ids = list(dict.fromkeys([*in_shards, *factors.track_ids]))
+    """Every track in use of the shards, and every one of the factors that wasn't removed, by id."""
+    in_shards = {track["track_id"]: track for track in shards.tracks_in_use()}
+    others = [track for track in factors.track_ids if track not in shards.removed]
+    ids = list(dict.fromkeys([*in_shards, *others]))
     rows = factors.rows(ids)
     explicit = factors.about["algorithm"] == "explicit"
     log = factors.listens.getnnz(axis=0) if explicit else factors.plays

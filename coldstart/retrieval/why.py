@@ -15,7 +15,7 @@ from coldstart.model.explain import (
 from coldstart.model.net import Net, load
 from coldstart.runs.first_stage import first_stage_of
 from coldstart.runs.run import Run, open_net
-from coldstart.tables.splits import SPLITS
+from coldstart.tables.splits import IN_USE
 
 
 def explain_tracks(
@@ -31,14 +31,14 @@ def explain_tracks(
         ids: tracks of which the model reads something.
     """
     model = run.model.cpu()
-    tracks = collect(model, run.data.batches(SPLITS, only=ids))
+    tracks = collect(model, run.data.batches(IN_USE, only=ids))
     paths = {track: own_paths(model, pieces) for track, pieces in tracks.items()}
     training = {track["track_id"] for track in run.data.shards.all_tracks(["train"])}
     for name, stage in first_stage_of(run.folder).items():
         if name not in encoders_with_names(load(stage.runs[0], Net)):
             continue  # sound, which need not be decoded again
         nets = [open_net(run, folder, shards, factors) for folder in stage.runs]
-        read = [collect(net.model, net.data.batches(SPLITS, only=ids)) for net in nets]
+        read = [collect(net.model, net.data.batches(IN_USE, only=ids)) for net in nets]
         for track in tracks:
             if tracks[track].present[name].any():
                 used = nets_without(track, training, len(nets))

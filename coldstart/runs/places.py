@@ -42,7 +42,12 @@ def moved(place: str, old_folder: str | None, folder: StrPath) -> Path | None:
 
 def fitted_in(folder: StrPath) -> str | None:
     """Where a run's folder lay when it was fitted."""
-    trainer: Mapping[str, Any] = read_config(folder).get("trainer") or {}
+    return _folder_in(read_config(folder))
+
+
+def _folder_in(config: Mapping[str, Any]) -> str | None:
+    """Where a run's folder lay, as its configuration has it."""
+    trainer: Mapping[str, Any] = config.get("trainer") or {}
     return trainer.get("default_root_dir")
 
 
@@ -55,20 +60,22 @@ def data_places(folder: StrPath) -> dict[str, str | None]:
     Returns:
         As `data` of the configuration has it, if there is nothing at any of them.
     """
-    data, remembered = read_config(folder)["data"], _remembered(folder)
-    found: dict[str, str | None] = {}
+    config, remembered = read_config(folder), _remembered(folder)
+    fit_folder = _folder_in(config)
+    places: dict[str, str | None] = {}
     for key in KEYS:
-        before: str | None = data.get(key)
-        found[key] = before
+        before: str | None = config["data"].get(key)
+        places[key] = before
         if before is None or is_remote(before):
             continue
-        said = remembered.get(key)
-        candidates = [Path(said), moved(said, remembered.get("run"), folder)] if said else []
-        candidates += [Path(before), moved(before, fitted_in(folder), folder)]
+        candidates = [Path(before), moved(before, fit_folder, folder)]
+        if key in remembered:
+            since = remembered[key]
+            candidates = [Path(since), moved(since, remembered.get("run"), folder), *candidates]
         present = [path for path in candidates if path is not None and path.exists()]
         if present:
-            found[key] = str(present[0].absolute())
-    return found
+            places[key] = str(present[0].absolute())
+    return places
 
 
 def lost_places(folder: StrPath) -> list[str]:

@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import torch
 
 from coldstart.data.datamodule import ColdStartData
 from coldstart.factors.factors import Factors
 from coldstart.files import (
     StrPath,
     atomic,
-    cache_folder,
-    fingerprint,
     is_remote,
-    is_write_refused,
 )
-from coldstart.model.checkpoint import LAST, best_checkpoint, weights_id
+from coldstart.model.checkpoint import LAST, best_checkpoint
 from coldstart.model.net import FACTORS_FOLDER, Net, load
-from coldstart.model.predictions import Predictions, predict_batches
 from coldstart.runs.config import read_config
 from coldstart.runs.places import data_places, lost_places, must_be_named, remember
 from coldstart.shards.reading import Shards
@@ -112,60 +106,6 @@ def _is_own(shards: Shards, facts: Mapping[str, Mapping[str, Any]]) -> bool:
     return bool(names) and all(
         shards.info(name).get(key) == value for name in names for key, value in facts[name].items()
     )
-
-
-def predictions_of(run: Run) -> Predictions:
-    """Predicted vectors of all tracks: read, or computed and (for the run's own shards) kept.
-
-    They are computed anew when the model or the shards are newer. Where the run can't be written
-    to, they are kept in this user's cache.
-    """
-    if not run.own_shards:
-        return predict_tracks(run)
-    folder = run.folder / "predictions"
-    made_from = [best_checkpoint(run.folder), run.data.shards.folder / "dataset.json"]
-    stored = _stored(run, folder, made_from)
-    if stored is not None:
-        return stored
-    copy = _copy_of_predictions(run)
-    stored = _stored(run, copy, [])
-    if stored is not None:
-        return stored
-    predictions, tracks = predict_tracks(run), run.data.shards.all_tracks()
-    for place in (folder, copy):
-        try:
-            predictions.save(place, tracks)
-            break
-        except OSError as error:
-            if not is_write_refused(error):
-                raise
-            log.info(f"{place}: can't be written to")
-    return predictions
-
-
-def _stored(run: Run, folder: Path, made_from: Sequence[Path]) -> Predictions | None:
-    """Predictions in a folder, unless they are older than what they were made from."""
-    vectors = folder / "vectors.safetensors"
-    if not vectors.is_file():
-        return None
-    if any(path.stat().st_mtime > vectors.stat().st_mtime for path in made_from):
-        return None
-    predictions = Predictions.load(folder)
-    tracks = {track["track_id"] for track in run.data.shards.all_tracks()}
-    return predictions if tracks >= set(predictions.track_ids) else None
-
-
-def _copy_of_predictions(run: Run) -> Path:
-    """Where a run's predictions lie that can't lie in it; the name says what they depend on."""
-    settings = [run.data.missing, sorted(run.data.drop), run.data.shards.about]
-    key = fingerprint(run.model.recipe(), weights_id(run.model), settings)
-    return cache_folder() / "predictions" / key
-
-
-def predict_tracks(run: Run) -> Predictions:
-    """Predict every track of the run's shards that has any of the model's inputs."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return predict_batches(run.model.to(device), run.data.batches(["train", "val", "test"]))
 
 
 def begin(run: StrPath, key: str, main: bool = True) -> list[str]:

@@ -2,37 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import shutil
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import polars as pl
-import torch
-from tqdm import tqdm
 
 from coldstart.audio import report
-from coldstart.errors import Broken, Fault, InputError, ItemError
+from coldstart.errors import Broken, InputError
 from coldstart.files import StrPath, fingerprint, write_json
-from coldstart.processes import OwnContext
-from coldstart.shards.format import VERSION
+from coldstart.shards.format import VERSION, Place
+from coldstart.shards.jobs import TarTask, notes_of, task_of, write_tars
 from coldstart.shards.reading import Shards
 from coldstart.shards.sources import Source
+from coldstart.shards.track_rows import track_rows
 from coldstart.shards.units import dominant_columns, small_columns
 from coldstart.shards.writing import (
     changing,
     list_modality,
     vector_statistics,
     write_dataset,
-    write_tar,
 )
-from coldstart.tables.splits import SPLITS, read_splits
+from coldstart.tables.splits import NEW, SPLITS, read_splits
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +71,7 @@ def place_tracks(
         )
     else:
         side_of = sides
-    rows = _track_rows(table)
+    rows = track_rows(table)
     generator = np.random.default_rng(seed)
     sizes: dict[str, list[int]] = {}
     for name in SPLITS:
@@ -97,78 +91,19 @@ def _check_places(
     dataset: Shards, ids: list[str], sides: dict[str, str] | None, splits: StrPath | None
 ) -> None:
     """Raise InputError for a track that the dataset lacks, or has on another side."""
-    side_of = {track["track_id"]: track["split"] for track in dataset.all_tracks()}
+    added = dict.fromkeys((track["track_id"] for track in dataset.all_tracks([NEW])), NEW)
+    side_of = added | {track["track_id"]: track["split"] for track in dataset.all_tracks()}
     for track in ids:
         if track not in side_of:
             raise InputError(
-                f"{dataset.folder}: track {track!r} is not in this dataset; a dataset's tracks are "
-                "fixed when it is made. Choose another --out"
+                f"{dataset.folder}: track {track!r} is not in this dataset; new tracks join it by "
+                f"`coldstart add TRACKS --shards {dataset.folder}`. Or choose another --out"
             )
-        if sides is not None and sides.get(track) != side_of[track]:
+        if sides is not None and side_of[track] != NEW and sides.get(track) != side_of[track]:
             raise InputError(
                 f"{dataset.folder}: track {track!r} is in '{side_of[track]}' here, but in "
                 f"{sides.get(track)!r} of {splits}. Choose another --out"
             )
-
-
-def _track_rows(table: pl.DataFrame) -> list[dict[str, Any]]:
-    """What the shards say of each track."""
-    columns = ("track_id", "title", "artist", "artist_id", "release_date")
-    rows = table.select([column for column in columns if column in table.columns])
-    if "release_date" in rows.columns:
-        rows = rows.with_columns(pl.col("release_date").cast(pl.String))
-    return rows.to_dicts()
-
-
-class _Task(NamedTuple):
-    """One tar to be written, and the note that says what is in it."""
-
-    tar: Path
-    note: Path
-    field: str
-    encode: Callable[[Any], bytes | tuple[bytes, Any]]
-    items: list[tuple[str, Any]]
-    skip: bool
-    reported: bool
-
-
-_Place = tuple[str, int]
-"""Split and number of a shard."""
-
-_Note = dict[str, Any]
-"""Of a tar: how many `tracks` it has, the `broken` ones with reasons, and a `report`'s rows."""
-
-
-def _write_shard(task: _Task) -> _Note:
-    """Write one tar and its note (runs in a worker process)."""
-    broken: list[tuple[str, str]] = []
-    rows: list[dict[str, Any]] = []
-
-    def members() -> Iterator[tuple[str, dict[str, bytes]]]:
-        for track, item in task.items:
-            try:
-                content = task.encode(item)
-            except ItemError as error:
-                broken.append((track, f"{Path(item).name}: {error}"))
-                if not task.skip:
-                    raise
-                if task.reported:
-                    rows.append(report.row_of(track, Path(item).name, None, str(error)))
-                continue
-            if isinstance(content, tuple):
-                content, finding = content
-                rows.append(report.row_of(track, Path(item).name, finding))
-            yield track, {task.field: content}
-
-    try:
-        count = write_tar(task.tar, members())
-    except ItemError:
-        return {"broken": broken}
-    note: _Note = {"tracks": count, "broken": broken}
-    if task.reported:
-        note["report"] = rows
-    write_json(task.note, note)
-    return note
 
 
 def write_modality(
@@ -193,100 +128,63 @@ def write_modality(
     for other in progress.parent.glob(f"{name}-*"):
         if other != progress:  # its tars are about to be overwritten
             shutil.rmtree(other)
-    tasks = _tasks(dataset, name, source, progress, broken.skip)
-    places = list(tasks)
-    notes = _notes({place: task for place, task in tasks.items() if _is_written(task)})
-    for note in notes.values():
-        broken.add(_faults(source, name, note))
-    tasks = {place: task for place, task in tasks.items() if place not in notes}
+    tasks = _tasks(dataset, source, name, progress, broken.skip)
+    notes = notes_of(name, source, tasks, broken)
     # Whoever reads the dataset meanwhile must not see tars and counts that don't match.
     list_modality(dataset, name, None)
-    if notes:
-        log.info(f"{name}: {len(notes)} shards exist already; the others follow")
-    total = sum(len(task.items) for task in tasks.values())
-    with tqdm(total=total, desc=f"sharding {name}", unit="track", file=sys.stderr) as bar:
-        for place, note in _run(tasks, workers if source.costly else 1):
-            broken.add(_faults(source, name, note))
-            notes[place] = note
-            bar.update(len(tasks[place].items))
+    notes = write_tars(name, source, tasks, notes, workers, broken)
     counts = {
         split: [notes[split, number]["tracks"] for number in range(len(dataset.shard_sizes(split)))]
-        for split in SPLITS
+        for split in dataset.split_names
     }
     if source.reported:
-        _write_report(dataset, name, [row for place in places for row in notes[place]["report"]])
+        write_sound_report(
+            dataset, name, [row for place in tasks for row in notes[place]["report"]]
+        )
     fields = {source.field: source.codec}
     about = {"fields": fields, "shards": counts, "source": source.fingerprint, **facts}
+    old = dataset.modalities.get(name, {"shards": {}})["shards"].get(NEW, [])
+    if (lost := sum(old) - sum(counts.get(NEW, []))) > 0:
+        log.warning(
+            f"{name}: {lost:,} tracks that were added to the dataset have it no more, for this "
+            "table lacks them; name a table with all tracks, or add these again with --replace"
+        )
     list_modality(dataset, name, about)
     shutil.rmtree(progress, ignore_errors=True)
 
 
 def _tasks(
-    dataset: Shards, name: str, source: Source, progress: Path, skip: bool
-) -> dict[_Place, _Task]:
+    dataset: Shards, source: Source, name: str, progress: Path, skip: bool
+) -> dict[Place, TarTask]:
     """A task for each shard."""
-    tasks: dict[_Place, _Task] = {}
-    for split in SPLITS:
+    tasks: dict[Place, TarTask] = {}
+    for split in dataset.split_names:
         for number in range(len(dataset.shard_sizes(split))):
-            note = progress / f"{split}-{number:06d}.json"
             ids = [track["track_id"] for track in dataset.tracks(split, number)]
-            items = [(track, source.items[track]) for track in ids if track in source.items]
-            tar = dataset.tar(name, split, number)
-            tasks[split, number] = _Task(
-                tar, note, source.field, source.encode, items, skip, source.reported
-            )
+            tar, note = dataset.tar(name, split, number), progress / f"{split}-{number:06d}.json"
+            tasks[split, number] = task_of(source, tar, note, ids, skip)
     return tasks
 
 
-def _is_written(task: _Task) -> bool:
-    """Whether tar and note exist; a note of an earlier version has no rows of a report."""
-    if not (task.note.is_file() and task.tar.is_file()):
-        return False
-    return not task.reported or "report" in json.loads(task.note.read_text(encoding="utf-8"))
+def write_sound_report(
+    dataset: Shards, name: str, rows: list[dict[str, Any]], anew: bool = True
+) -> None:
+    """Write what was found in files of sound, and warn of what isn't ordinary.
 
-
-def _write_report(dataset: Shards, name: str, rows: list[dict[str, Any]]) -> None:
-    """Write what was found in files of sound, and warn of what isn't ordinary."""
+    Args:
+        dataset: in whose folder the report lies.
+        name: of the modality.
+        rows: of the report.
+        anew: whether the modality's earlier rows are left out; else only those of the same tracks.
+    """
     remarks = report.remarks(rows)
     for remark in remarks[:REMARKS]:
         log.warning(f"{name}: {remark}")
     if len(remarks) > REMARKS:
         log.warning(f"{name}: and {len(remarks) - REMARKS:,} more files like these")
     with changing(dataset):  # another process may be adding a modality
-        report.write_report(dataset.folder, name, rows)
+        report.write_report(dataset.folder, name, rows, anew)
     log.info(report.summary(name, rows))
-
-
-def _notes(tasks: Mapping[_Place, _Task]) -> dict[_Place, _Note]:
-    return {
-        place: json.loads(task.note.read_text(encoding="utf-8")) for place, task in tasks.items()
-    }
-
-
-def _faults(source: Source, name: str, note: Mapping[str, Any]) -> list[Fault]:
-    return [
-        Fault(source.file, None, f"track {track!r}", name, reason)
-        for track, reason in note["broken"]
-    ]
-
-
-def _run(tasks: Mapping[_Place, _Task], workers: int | None) -> Iterator[tuple[_Place, _Note]]:
-    """Run the tasks, in processes if that is worth it, and yield notes as they come."""
-    for task in tasks.values():
-        for temporary in task.tar.parent.glob(f".{task.tar.stem}.*"):
-            temporary.unlink()  # from a job that was killed
-    workers = min(workers or os.cpu_count() or 1, len(tasks))
-    if workers <= 1:
-        yield from ((place, _write_shard(task)) for place, task in tasks.items())
-        return
-    # One thread each, as there is a process for each core.
-    with ProcessPoolExecutor(workers, OwnContext(), torch.set_num_threads, (1,)) as pool:
-        futures = {pool.submit(_write_shard, task): place for place, task in tasks.items()}
-        try:
-            for future in as_completed(futures):
-                yield futures[future], future.result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def statistics(source: Source, training: set[str]) -> dict[str, Any]:

@@ -16,8 +16,8 @@ from coldstart.errors import InputError
 from coldstart.files import StrPath, is_remote
 from coldstart.sample import Sample, folder_of
 from coldstart.shards import remote
-from coldstart.shards.format import MAPPED, VERSION, track_of
-from coldstart.tables.splits import SPLITS
+from coldstart.shards.format import MAPPED, VERSION, place_of, track_of
+from coldstart.tables.splits import IN_USE, NEW, SPLITS
 
 
 class Shards:
@@ -25,6 +25,13 @@ class Shards:
 
     Args:
         folder: on disk, or an address such as `s3://bucket/shards`; see `remote.py`.
+
+    Attributes:
+        folder: where it lies; of a remote dataset, the local copy.
+        about: `dataset.json`.
+        address: of a remote dataset; None for any other.
+        removed: ids of tracks that were withdrawn: learnt from and measured, not recommended.
+        current: of ids that the dataset has twice or more, the shard with the copy that counts.
 
     Raises:
         InputError: no dataset, one of another version, or it can't be reached.
@@ -42,7 +49,7 @@ class Shards:
             self.about: dict[str, Any] = json.loads(path.read_bytes())
             version = self.about["version"]
             consistent = version != VERSION or all(
-                len(info["shards"][split]) == len(sizes)
+                _matches(info["shards"], split, sizes)
                 for info in self.about["modalities"].values()
                 for split, sizes in self.about["splits"].items()
             )
@@ -57,6 +64,8 @@ class Shards:
         self.address = remote.origin(self.folder, self.about)
         if not consistent:
             raise InputError(f"{path}: not as coldstart writes it, or changed by hand; shard again")
+        self.removed: frozenset[str] = frozenset(self.about.get("removed", ()))
+        self.current: dict[str, str] = dict(self.about.get("current", {}))
 
     @property
     def place(self) -> str:
@@ -82,13 +91,43 @@ class Shards:
             )
         return self.modalities[folder]
 
+    @property
+    def split_names(self) -> tuple[str, ...]:
+        """The splits: train, val and test, and `new` if tracks were added to them."""
+        return IN_USE if NEW in self.about["splits"] else SPLITS
+
+    def is_in_use(self, track_id: str, split: str, shard: int) -> bool:
+        """Whether a shard's track is one to recommend: not removed, and the copy that counts."""
+        place = place_of(split, shard)
+        return track_id not in self.removed and self.current.get(track_id, place) == place
+
+    def tracks_in_use(self) -> list[dict[str, Any]]:
+        """Every track that may be recommended, with its `split`: of each id the copy that counts,
+        also of tracks that were added since the fit, without those that were removed.
+        """
+        return [
+            {**track, "split": split}
+            for split in self.split_names
+            for shard in range(len(self.shard_sizes(split)))
+            for track in self.tracks(split, shard)
+            if self.is_in_use(track["track_id"], split, shard)
+        ]
+
+    def count(self, folder: str, split: str, shard: int) -> int:
+        """How many of a shard's tracks have a modality.
+
+        Of `new` shards, `dataset.json` may list fewer than there are: none of their tracks has it.
+        """
+        counts: list[int] = self.info(folder)["shards"].get(split, [])
+        return counts[shard] if shard < len(counts) or split != NEW else 0
+
     def shard_sizes(self, split: str) -> list[int]:
         """Tracks in each shard of a split; empty for a split without tracks."""
         sizes: list[int] = self.about["splits"].get(split, [])
         return sizes
 
     def tracks(self, split: str, shard: int) -> list[dict[str, Any]]:
-        """The shard's tracks in order: track_id, title, artist, artist_id, release_date."""
+        """The shard's tracks in order: track_id, title, artist, and the table's other columns."""
         path = self._local(self.folder / split / "tracks" / f"{shard:06d}.json")
         if not path.is_file():
             raise InputError(f"{path}: missing, though dataset.json lists it; shard again")
@@ -104,7 +143,10 @@ class Shards:
         return tracks
 
     def all_tracks(self, splits: Iterable[str] = SPLITS) -> list[dict[str, Any]]:
-        """Every track of these splits, with its `split`."""
+        """Every track of these splits, with its `split`: what is learnt from and measured.
+
+        What is recommended, predicted or listed are `tracks_in_use`.
+        """
         return [
             {**track, "split": split}
             for split in splits
@@ -131,7 +173,7 @@ class Shards:
         streams = {folder: self._members(folder, split, shard) for folder in by_folder}
         ahead = {folder: next(stream, None) for folder, stream in streams.items()}
         for track in self.tracks(split, shard):
-            sample: Sample = {"track_id": track["track_id"], "shard": f"{split}/{shard:06d}"}
+            sample: Sample = {"track_id": track["track_id"], "shard": place_of(split, shard)}
             for folder, names in by_folder.items():
                 member = ahead[folder]
                 if member is not None and track_of(member["__key__"]) == track["track_id"]:
@@ -156,8 +198,10 @@ class Shards:
         return path
 
     def _members(self, folder: str, split: str, shard: int) -> Iterator[dict[str, Any]]:
+        expected = self.count(folder, split, shard)
+        if split == NEW and expected == 0:  # no tar was written
+            return
         path = self._local(self.tar(folder, split, shard))
-        expected = self.info(folder)["shards"][split][shard]
         mapped = not MAPPED.isdisjoint(self.info(folder)["fields"].values())
         remedy = f"shard '{folder}' again with --overwrite"
         count = 0
@@ -177,6 +221,13 @@ class Shards:
                 f"{path}: holds {count} tracks, but dataset.json says {expected}; the tar is cut "
                 f"off or was changed; {remedy}"
             )
+
+
+def _matches(counts: dict[str, list[int]], split: str, sizes: list[int]) -> bool:
+    """Whether a modality's counts belong to a split of these sizes."""
+    if split == NEW:
+        return len(counts.get(NEW, [])) <= len(sizes)
+    return len(counts[split]) == len(sizes)
 
 
 def _read_tar(path: Path, mapped: bool) -> Iterator[dict[str, Any]]:

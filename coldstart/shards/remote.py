@@ -2,7 +2,8 @@
 
 A remote dataset has a local folder of the same layout. `dataset.json` is fetched whenever the
 dataset is opened, any other file when it is first read, and never twice. A modality that has
-changed at the address since is deleted from the copy, and fetched again.
+changed at the address since is deleted from the copy, and fetched again; of tracks that were added
+there, only theirs is fetched.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from filelock import FileLock
 
 from coldstart.errors import InputError
 from coldstart.files import atomic, cache_folder, fingerprint, write_json
+from coldstart.tables.splits import NEW
 
 ORIGIN = "mirror_of"
 """Key of a local copy's dataset.json: the address, and the modalities that it has."""
@@ -42,19 +44,47 @@ def mirror(address: str) -> Path:
     with FileLock(f"{folder}.lock"):
         remote = _read(address)
         copy = json.loads(path.read_bytes()) if path.is_file() else {"modalities": {}}
-        if any(copy.get(key) != remote.get(key) for key in ("version", "splits", "plan")):
+        if not _continues(copy, remote):
             shutil.rmtree(folder)
             copy = {"modalities": {}}
         # Modalities that were written here alone, such as a first stage's, stay.
         own = dict(copy["modalities"])
         for name in copy.get(ORIGIN, {}).get("modalities", ()):
-            if own.pop(name) != remote["modalities"].get(name):
+            if not _goes_on(own.pop(name), remote["modalities"].get(name)):
                 for split in copy["splits"]:
                     shutil.rmtree(folder / split / name, ignore_errors=True)
         modalities = {**own, **remote["modalities"]}
         source = {"address": address, "modalities": list(remote["modalities"])}
         write_json(path, {**remote, "modalities": modalities, ORIGIN: source})
     return folder
+
+
+def _continues(copy: Mapping[str, Any], remote: Mapping[str, Any]) -> bool:
+    """Whether a remote dataset is that of the copy, maybe with tracks that were added since."""
+    if any(copy.get(key) != remote.get(key) for key in ("version", "plan")):
+        return False
+    old, now = {**copy.get("splits", {})}, {**remote["splits"]}
+    return _grown(old.pop(NEW, []), now.pop(NEW, [])) and old == now
+
+
+def _goes_on(copy: Mapping[str, Any], remote: Mapping[str, Any] | None) -> bool:
+    """Whether a remote modality is that of the copy, maybe also of tracks that were added since."""
+    if remote is None:
+        return False
+    facts, facts_now = ({k: v for k, v in i.items() if k != "shards"} for i in (copy, remote))
+    old, now = {**copy["shards"]}, {**remote["shards"]}
+    grown = _grown(old.pop(NEW, []), now.pop(NEW, []))
+    return facts == facts_now and grown and old == now
+
+
+def _grown(before: Sequence[int], now: Sequence[int]) -> bool:
+    """Whether shards of `new` were added, or filled where there was nothing, and none was changed.
+
+    >>> _grown([5, 0], [5, 3, 2]), _grown([5], [4, 1]), _grown([5], [])
+    (True, False, False)
+    """
+    same = (old in (0, count) for old, count in zip(before, now, strict=False))
+    return len(before) <= len(now) and all(same)
 
 
 def origin(folder: Path, about: dict[str, Any]) -> str | None:

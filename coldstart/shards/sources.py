@@ -14,11 +14,12 @@ import polars as pl
 
 from coldstart.audio.storage import content_and_finding, field_of
 from coldstart.errors import Broken, InputError, ItemError
-from coldstart.files import file_hash, fingerprint
+from coldstart.files import fingerprint
 from coldstart.sample import folder_of
 from coldstart.shards.writing import npy_bytes
 from coldstart.tables.attributes import read_attributes, read_column
 from coldstart.tables.columns import ColumnChoice
+from coldstart.tables.parts import folder_of_paths, table_hash
 from coldstart.tables.vectors import read_vectors
 
 log = logging.getLogger(__name__)
@@ -64,6 +65,8 @@ def sources_of(
     audio: Mapping[str, Any],
     broken: Broken,
     choice: ColumnChoice | None = None,
+    columns: Mapping[str, str] | None = None,
+    few: bool = False,
 ) -> dict[str, Source]:
     """Modality name → what it is made from.
 
@@ -75,12 +78,15 @@ def sources_of(
         audio: how sound is stored: the facts of its store.
         broken: collects broken rows.
         choice: of the columns of attributes and embeddings.
+        columns: `track_id`, `text`, `path` → what `tables` call them, unless they are called so.
+        few: whether the tracks are too few to say what is ordinary, as some new ones are.
     """
-    columns: dict[str, Callable[[pl.DataFrame, Path], Source]] = {
-        "audio": partial(_audio_source, audio),
+    names = columns or {}
+    own: dict[str, Callable[[pl.DataFrame, Path], Source]] = {
+        "audio": partial(audio_source, audio),
         "genres": _genre_source,
     }
-    present = [name for name in columns if name in table.columns]
+    present = [name for name in own if name in table.columns]
     sources: dict[str, Source] = {}
     for name in present if modalities is None else modalities:
         if name not in present:
@@ -89,18 +95,18 @@ def sources_of(
                 f"{', '.join(present) or 'neither'}. Attribute tables are named with "
                 "--attributes.NAME FILE"
             )
-        source = columns[name](table, path)
+        source = own[name](table, path)
         sources[folder_of(source.field)] = source
     ids = table["track_id"].to_list()
     kinds: dict[str, Callable[[str, Path, Sequence[str], Broken], Source]] = {
-        "attributes": partial(_attribute_source, choice or ColumnChoice()),
-        "embeddings": partial(_embedding_source, choice or ColumnChoice()),
-        "texts": _text_source,
-        "files": _file_source,
+        "attributes": partial(_attribute_source, choice or ColumnChoice(), few, names),
+        "embeddings": partial(_embedding_source, choice or ColumnChoice(), names),
+        "texts": partial(_text_source, names),
+        "files": partial(_file_source, names),
     }
     for kind, files in tables.items():
         for name, file in files.items():
-            if name in (*columns, "tracks", "factors", "artist") or not name.isidentifier():
+            if name in (*own, "tracks", "factors", "artist") or not name.isidentifier():
                 raise InputError(f"{kind}: '{name}' can't be the name of a modality here")
             if name in sources:
                 raise InputError(f"{kind}: there are two sources for a modality '{name}'")
@@ -108,12 +114,20 @@ def sources_of(
     return sources
 
 
-def _audio_source(facts: Mapping[str, Any], table: pl.DataFrame, path: Path) -> Source:
+def audio_source(facts: Mapping[str, Any], table: pl.DataFrame, path: Path) -> Source:
+    """The sound that a track table names.
+
+    Args:
+        facts: of its store.
+        table: of the tracks, with a column `audio`.
+        path: of that table, to whose folder the files' paths are relative.
+    """
     files = {
         track: audio for track, audio in table.select("track_id", "audio").iter_rows() if audio
     }
-    paths = {track: str(path.parent / audio) for track, audio in files.items()}
-    stats = _stats(path, files)
+    folder = folder_of_paths(path, list(files.values()))
+    paths = {track: str(folder / audio) for track, audio in files.items()}
+    stats = _stats(folder, files)
     return Source(
         field=field_of(facts),
         encode=partial(content_and_finding, facts=facts),
@@ -127,9 +141,9 @@ def _audio_source(facts: Mapping[str, Any], table: pl.DataFrame, path: Path) -> 
     )
 
 
-def _stats(table: Path, files: Mapping[str, str]) -> list[tuple[str, tuple[int, int] | None]]:
+def _stats(folder: Path, files: Mapping[str, str]) -> list[tuple[str, tuple[int, int] | None]]:
     """Enough to notice other content, wherever the table and its files have been moved to."""
-    return [(file, _size_and_time(table.parent / file)) for file in files.values()]
+    return [(file, _size_and_time(folder / file)) for file in files.values()]
 
 
 def _size_and_time(path: Path) -> tuple[int, int] | None:
@@ -150,42 +164,72 @@ def _genre_source(table: pl.DataFrame, path: Path) -> Source:
 
 
 def _attribute_source(
-    choice: ColumnChoice, name: str, path: Path, tracks: Sequence[str], broken: Broken
+    choice: ColumnChoice,
+    few: bool,
+    columns: Mapping[str, str],
+    name: str,
+    path: Path,
+    tracks: Sequence[str],
+    broken: Broken,
 ) -> Source:
-    table = read_attributes(path, broken, choice)
+    ids = _named(columns, "track_id")
+    table = read_attributes(path, broken, choice, ids)
     names = [column for column in table.columns if column != "track_id"]
     values = table.select(names).to_numpy().astype(np.float32)
     items = _in_table(name, path, dict(zip(table["track_id"], values, strict=True)), tracks)
-    _warn_of_constants(path.name, names, values)
+    if not few:
+        _warn_of_constants(path.name, names, values)
     facts = {"names": names}
-    return Source(
-        f"{name}.npy", npy_bytes, items, facts, fingerprint(file_hash(path), facts), path.name
-    )
+    source = fingerprint(table_hash(path), facts, *([ids] if ids else []))
+    return Source(f"{name}.npy", npy_bytes, items, facts, source, path.name)
 
 
 def _embedding_source(
-    choice: ColumnChoice, name: str, path: Path, tracks: Sequence[str], broken: Broken
+    choice: ColumnChoice,
+    columns: Mapping[str, str],
+    name: str,
+    path: Path,
+    tracks: Sequence[str],
+    broken: Broken,
 ) -> Source:
-    vectors = read_vectors(path, tracks, broken, choice)
+    ids = _named(columns, "track_id")
+    vectors = read_vectors(path, tracks, broken, choice, ids)
     width = len(next(iter(vectors.values())))
     items = _in_table(name, path, vectors, tracks)
     # What was dropped decides what is stored; without it, the fingerprint is that of the file.
-    parts = [file_hash(path), *([width, sorted(choice.drop)] if choice.drop else [])]
+    hashed = table_hash(path)
+    parts = [
+        hashed,
+        *([width, sorted(choice.drop)] if choice.drop else []),
+        *([ids] if ids else []),
+    ]
     return Source(f"{name}.npy", npy_bytes, items, {}, fingerprint(*parts), path.name)
 
 
-def _text_source(name: str, path: Path, tracks: Sequence[str], broken: Broken) -> Source:
-    table = read_column(path, "text", broken)
+def _text_source(
+    columns: Mapping[str, str], name: str, path: Path, tracks: Sequence[str], broken: Broken
+) -> Source:
+    names = _named(columns, "track_id", "text")
+    table = read_column(path, "text", broken, names)
     items = _in_table(name, path, dict(table.iter_rows()), tracks)
-    return Source(f"{name}.txt", str.encode, items, {}, fingerprint(file_hash(path)), path.name)
+    source = fingerprint(table_hash(path), *([names] if names else []))
+    return Source(f"{name}.txt", str.encode, items, {}, source, path.name)
 
 
-def _file_source(name: str, path: Path, tracks: Sequence[str], broken: Broken) -> Source:
-    table = read_column(path, "path", broken)
+def _file_source(
+    columns: Mapping[str, str], name: str, path: Path, tracks: Sequence[str], broken: Broken
+) -> Source:
+    table = read_column(path, "path", broken, _named(columns, "track_id", "path"))
     files = _in_table(name, path, dict(table.iter_rows()), tracks)
-    paths = {track: str(path.parent / file) for track, file in files.items()}
-    stats = _stats(path, files)
+    folder = folder_of_paths(path, list(files.values()))
+    paths = {track: str(folder / file) for track, file in files.items()}
+    stats = _stats(folder, files)
     return Source(f"{name}.bin", _file_bytes, paths, {}, fingerprint(stats), path.name)
+
+
+def _named(columns: Mapping[str, str], *those: str) -> dict[str, str]:
+    """What is said of these columns alone."""
+    return {column: name for column, name in columns.items() if column in those}
 
 
 def _in_table(

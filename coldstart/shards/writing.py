@@ -12,11 +12,11 @@ import numpy as np
 from filelock import FileLock
 from webdataset.writer import TarWriter
 
-from coldstart.files import StrPath, atomic, write_json
+from coldstart.errors import InputError
+from coldstart.files import StrPath, atomic, is_writable, write_json
 from coldstart.shards.format import key_of
 from coldstart.shards.reading import Shards
 from coldstart.shards.units import units_of
-from coldstart.tables.splits import SPLITS
 
 
 def write_tar(path: Path, members: Iterable[tuple[str, Mapping[str, bytes]]]) -> int:
@@ -43,6 +43,26 @@ def write_tar(path: Path, members: Iterable[tuple[str, Mapping[str, bytes]]]) ->
 def write_dataset(folder: StrPath, about: Mapping[str, Any]) -> None:
     """Write dataset.json, atomically."""
     write_json(Path(folder) / "dataset.json", about)
+
+
+def must_be_writable(dataset: Shards, purpose: str) -> None:
+    """Raise InputError for a dataset at an address, or one that can't be written to."""
+    if dataset.address:
+        raise InputError(
+            f"{dataset.address}: a dataset at an address can't {purpose}; change the folder that "
+            "was uploaded, and upload what is new there (dataset.json last)"
+        )
+    if not is_writable(dataset.folder):
+        raise InputError(
+            f"{dataset.folder}: can't be written to, so this dataset can't {purpose}; copy it to a "
+            "folder that can"
+        )
+
+
+def with_parts(about: Mapping[str, Any], **parts: Any) -> dict[str, Any]:
+    """`dataset.json` with these parts; without those of them that are empty."""
+    merged = {**about, **parts}
+    return {key: value for key, value in merged.items() if key not in parts or value}
 
 
 def changing(dataset: Shards) -> FileLock:
@@ -105,7 +125,7 @@ def _add_vectors(
     training: list[np.ndarray[Any, Any]] = []
     # Written beside the old folder, then put in its place: earlier parts are never at risk.
     beside = f".{name}.new"
-    for split in SPLITS:
+    for split in dataset.split_names:
         counts[split] = []
         for number in range(len(dataset.shard_sizes(split))):
             rows = _vectors_of(dataset, split, number, field) if old else {}
@@ -115,7 +135,7 @@ def _add_vectors(
             counts[split].append(write_tar(dataset.tar(beside, split, number), members))
             if split == "train":
                 training += [rows[track] for track in ids if track in rows]
-    for split in SPLITS:
+    for split in dataset.split_names:
         if (new := dataset.folder / split / beside).is_dir():
             shutil.rmtree(dataset.folder / split / name, ignore_errors=True)
             new.replace(dataset.folder / split / name)

@@ -13,6 +13,7 @@ from coldstart.errors import InputError
 from coldstart.evaluation.results import HEADERS, read_results
 from coldstart.files import write_json
 from coldstart.runs.config import read_config
+from coldstart.training.ranks import is_main
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,8 @@ def drop_each(
         lightning: runs one of Lightning's verbs.
 
     Returns:
-        What is also written to NAME_drop_each.json: a row for the whole, then one for each.
+        What is also written to NAME_drop_each.json: a row for the whole, then one for each. Of
+        several processes, only the first one has it.
 
     Raises:
         InputError: the model has one modality.
@@ -57,11 +59,13 @@ def drop_each(
     encoders = list(read_config(run)["model"]["encoders"])
     if len(encoders) < 2:
         raise InputError(f"{run}: --drop-each needs a model of several modalities, not {encoders}")
-    rows = [_row("", run / f"{name}.json")]
-    for without in encoders:
-        results = f"{name}_without_{without}"
+    names = {without: f"{name}_without_{without}" for without in encoders}
+    for without, results in names.items():
         lightning("test", [*args, "--drop", without, "--results", results])
-        rows.append(_row(without, run / f"{results}.json"))
+    if not is_main():
+        return []
+    rows = [_row("", run / f"{name}.json")]
+    rows += [_row(without, run / f"{results}.json") for without, results in names.items()]
     path = run / f"{name}_drop_each.json"
     write_json(path, [row._asdict() for row in rows])
     log.info(f"wrote {path}")

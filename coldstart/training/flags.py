@@ -31,6 +31,11 @@ FLAGS: dict[Verb, dict[str, dict[str, Any]]] = {
             "metavar": "PATH",
             "help": "Resume from this checkpoint; `last`: from where the run was interrupted.",
         },
+        "--like-run": {
+            "metavar": "DIR",
+            "help": "Train for as many epochs as this run, which had validation tracks, has found "
+            "best, without a validation: the model that goes live.",
+        },
         "--stages": {
             "type": int,
             "choices": (1, 2),
@@ -39,16 +44,14 @@ FLAGS: dict[Verb, dict[str, dict[str, Any]]] = {
         },
         "--stage-folds": {
             "type": int,
-            "default": 5,
             "metavar": "N",
             "help": "Nets for each encoder in the first of two stages, each fitted without one "
-            "fold of the tracks.",
+            "fold of the tracks; 5 by default, or as many as the run named by --like-run has.",
         },
         "--stage-vectors": {
             "choices": ("factors", "embedding"),
-            "default": "factors",
-            "help": "What the head reads: the factors that the nets predict, or, with "
-            "--stage-folds 1, their embeddings.",
+            "help": "What the head reads: the factors that the nets predict, which is the default, "
+            "or, with --stage-folds 1, their embeddings.",
         },
         "--stage-dir": {
             "metavar": "DIR",
@@ -112,12 +115,23 @@ def parse(verb: Verb, args: Sequence[str]) -> tuple[argparse.Namespace, list[str
     Raises:
         InputError: a flag's value is wrong, or it belongs to another of the four verbs.
     """
-    own, rest = _parser(verb).parse_known_args(list(args))
+    own, rest = _parser(verb).parse_known_args([_as_declared(verb, arg) for arg in args])
     for name in [arg.partition("=")[0] for arg in rest if arg.startswith("--")]:
         verbs = [other for other, flags in FLAGS.items() if name in flags]
         if verbs:
             raise InputError(f"{name} is a flag of {' and '.join(verbs)}, not of {verb}")
     return own, rest
+
+
+def _as_declared(verb: Verb, arg: str) -> str:
+    """An own flag as it is declared, if it was given with `_` for `-`.
+
+    >>> _as_declared("fit", "--like_run=runs/a"), _as_declared("fit", "--data.batch_size")
+    ('--like-run=runs/a', '--data.batch_size')
+    """
+    name, equals, value = arg.partition("=")
+    dashed = name.replace("_", "-")
+    return dashed + equals + value if dashed in FLAGS[verb] else arg
 
 
 def help_text(verb: Verb) -> str:

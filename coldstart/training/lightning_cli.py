@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import io
+import logging
 import os
 import pkgutil
 import warnings
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -23,30 +25,25 @@ from coldstart.files import atomic, local, reserved
 from coldstart.runs.config import absolute_data, find_configs, read_config
 from coldstart.runs.first_stage import NOTE, first_stage_of, write_first_stage
 from coldstart.runs.places import fitted_in
-from coldstart.training import flags, stages
+from coldstart.training import flags, listeners, live, stages
 from coldstart.training.flags import Verb
 from coldstart.training.lightning_module import ColdStart
 from coldstart.training.preparation import (
     LIGHTNING_S_WORDS,
     Preparation,
-    default_run,
     prepare,
+    run_folder,
 )
-from coldstart.training.ranks import is_first
+from coldstart.training.ranks import is_first, is_main
 from coldstart.training.run_checkpoint import RunCheckpoint
 
-_RECIPE = (
-    "seed_everything",
-    "model",
-    "data",
-    "trainer",
-    "optimizer",
-    "lr_scheduler",
-    "checkpoint",
-)
+log = logging.getLogger(__name__)
+
+STAGE_FOLDS = 5
+"""Nets for each encoder of a first stage, if nobody says how many."""
 
 
-def lightning_cli(verb: Verb, args: Sequence[str], extra: Sequence[Callback] = ()) -> LightningCLI:
+def lightning_cli(verb: Verb, args: Sequence[str], extra: Sequence[Callback] = ()) -> FitCLI:
     """Run one of Lightning's verbs.
 
     Beside Lightning's own flags there are those of `flags.FLAGS`.
@@ -57,7 +54,8 @@ def lightning_cli(verb: Verb, args: Sequence[str], extra: Sequence[Callback] = (
         extra: callbacks beside the config's.
 
     Returns:
-        Lightning's CLI; its trainer holds the callbacks, which have collected what came out.
+        Lightning's CLI, with what was prepared for it; its trainer holds the callbacks, which have
+        collected what came out.
 
     Raises:
         InputError: something that the user brought is wrong.
@@ -69,11 +67,30 @@ def lightning_cli(verb: Verb, args: Sequence[str], extra: Sequence[Callback] = (
         return _run(verb, prepare(verb, own, rest, lightning_cli), extra)
 
 
+def printed_config(args: Sequence[str]) -> dict[str, Any]:
+    """What `coldstart fit ARGS --print_config` prints, without what differs from run to run.
+
+    Raises:
+        InputError: a fit would refuse the arguments.
+    """
+    output = io.StringIO()
+    try:
+        with redirect_stdout(output):
+            lightning_cli("fit", [*args, "--print_config"])
+    except SystemExit as stop:
+        if stop.code:
+            raise
+    config: dict[str, Any] = yaml.safe_load(output.getvalue())
+    config["trainer"].pop("default_root_dir")
+    absolute_data(config["data"])
+    return config
+
+
 def _reserved(
     verb: Verb, own: argparse.Namespace, rest: Sequence[str]
 ) -> AbstractContextManager[None]:
     """A fit has its folder to itself: of several ranks, the first one reserves it."""
-    folder = Path(own.run) if own.run else default_run(rest)
+    folder = run_folder(own, rest)
     shows = any(arg.startswith(("--print_config", "--help", "-h")) for arg in rest)
     if verb != "fit" or shows or not is_first():
         return nullcontext()
@@ -83,14 +100,14 @@ def _reserved(
     )
 
 
-def _run(verb: Verb, prepared: Preparation, extra: Sequence[Callback]) -> LightningCLI:
+def _run(verb: Verb, prepared: Preparation, extra: Sequence[Callback]) -> FitCLI:
     root = ["--trainer.default_root_dir", str(prepared.folder.absolute())]
     has_root = any(arg.startswith("--trainer.default_root_dir") for arg in prepared.args)
     # A test's log takes the place of an earlier test's: figures lie in results.json.
     warnings.filterwarnings("ignore", "Experiment logs directory")
     # It warns that a program's own arguments go elsewhere: they do, on purpose.
     warnings.filterwarnings("ignore", "LightningCLI's args parameter")
-    return _CLI(
+    return FitCLI(
         ColdStart,
         ColdStartData,
         args=[verb, *find_configs(prepared.args), *([] if has_root else root)],
@@ -100,7 +117,7 @@ def _run(verb: Verb, prepared: Preparation, extra: Sequence[Callback]) -> Lightn
         seed_everything_default=0,
         trainer_defaults={"callbacks": [*prepared.callbacks, *extra]},
         parser_kwargs={verb: {"prog": f"coldstart {verb}"}},
-        stages=prepared.stages,
+        preparation=prepared,
     )
 
 
@@ -128,15 +145,29 @@ class _SaveConfig(SaveConfigCallback):
                 temporary.write_text(text, encoding="utf-8")
 
 
-class _CLI(LightningCLI):
-    def __init__(self, *args: Any, stages: argparse.Namespace | None, **kwargs: Any) -> None:
-        self.stages = stages
+class FitCLI(LightningCLI):
+    """Lightning's CLI for coldstart's runs.
+
+    Attributes:
+        preparation: the run's folder, our flags, and what else was prepared.
+    """
+
+    def __init__(self, *args: Any, preparation: Preparation, **kwargs: Any) -> None:
+        self.preparation = preparation
         super().__init__(*args, **kwargs)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """What a run's configuration holds beside Lightning's keys."""
         parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
+        parser.add_argument(
+            "--like_run",
+            type=str | None,
+            default=None,
+            help="Of a fit without validation: the run whose best number of epochs it trains for.",
+        )
 
     def before_instantiate_classes(self) -> None:
+        """Settle what the configuration leaves open."""
         config = self.config[self.subcommand]
         _must_be_plugins(config.model)
         root = str(local(config.trainer.default_root_dir))
@@ -153,35 +184,70 @@ class _CLI(LightningCLI):
                 logger.init_args["save_dir"] = root
         # W&B stages tables outside the run's folder unless it is told otherwise.
         os.environ.setdefault("WANDB_DATA_DIR", str(Path(root) / "wandb"))
-        if self.stages:
-            self._first_stage(Path(root), self.stages)
+        if self.preparation.new_config:
+            self._begin(Path(root))
 
-    def _first_stage(self, run: Path, options: argparse.Namespace) -> None:
-        """Train the single nets, if wanted; the model of this fit then reads what they computed."""
+    def _begin(self, run: Path) -> None:
+        """Settle what a fit's configuration leaves open: its stages; and, without a validation, for
+        how long it trains.
+        """
         parser, config = self._parser(str(self.subcommand)), self.config[self.subcommand]
         whole = yaml.safe_load(parser.dump(config, skip_unset=False))
-        if config.get("ckpt_path"):
+        if not whole.get("ckpt_path"):
+            listeners.must_be_estimated(whole)
+        like = whole.get("like_run")
+        validated = live.validated_run(like) if like else None
+        solved, unvalidated = stages.is_solved(whole), live.is_without_validation(whole)
+        if validated is None and unvalidated:
+            named = self.preparation.names_epochs
+            live.must_know_epochs(whole, named, stages.trains_nets(whole))
+        if validated is not None:
+            live.compare(validated, whole)
+        if validated is not None or unvalidated:
+            live.without_validation(whole)
+        encoders = self._encoders_of_stages(run, whole, validated)
+        if encoders is not None:
+            # Not merged into the old encoders: those have other arguments.
+            whole["model"]["encoders"] = encoders
+        if validated is not None:
+            whole["trainer"]["max_epochs"] = validated.epochs
+        elif unvalidated and solved:
+            whole["trainer"]["max_epochs"] = 1  # more would change nothing
+        if encoders is not None or validated is not None or unvalidated:
+            self.config[self.subcommand] = parser.parse_object(whole)
+            self._set_seed()
+        if (validated is not None or unvalidated) and is_main():
+            epochs = whole["trainer"]["max_epochs"]
+            reason = "" if validated is None else f", as many as {like} has found best"
+            log.info(f"no validation: the fit ends after epoch {epochs}{reason}")
+
+    def _encoders_of_stages(
+        self, run: Path, whole: dict[str, Any], validated: live.ValidatedRun | None
+    ) -> dict[str, dict[str, Any]] | None:
+        """Train the single nets, if wanted; the encoders that read what they computed."""
+        options = self.preparation.flags
+        if whole.get("ckpt_path"):
             if not (run / NOTE).is_file():
-                return
-            encoders = read_config(run)["model"]["encoders"]  # as it was begun
+                return None
             if is_first():  # the new configuration won't say where the nets lay
                 write_first_stage(run, first_stage_of(run))
-        else:
-            (run / NOTE).unlink(missing_ok=True)  # of the run that this one replaces
-            if options.stages == 1 or (options.stages is None and not stages.wanted(whole)):
-                return
-            encoders = stages.first_stage(
-                {key: whole[key] for key in _RECIPE if key in whole},
-                run,
-                local(options.stage_dir) if options.stage_dir else run / "stage1",
-                folds=options.stage_folds,
-                vectors=options.stage_vectors,
-                lightning=lightning_cli,
-            )
-        # Not merged into the old encoders: those have other arguments.
-        whole["model"]["encoders"] = encoders
-        self.config[self.subcommand] = parser.parse_object(whole)
-        self._set_seed()
+            encoders: dict[str, dict[str, Any]] = read_config(run)["model"]["encoders"]
+            return encoders  # as it was begun
+        (run / NOTE).unlink(missing_ok=True)  # of the run that this one replaces
+        number = options.stages
+        if validated is not None:
+            number = live.same_stages(validated, number)
+        if number == 1 or (number is None and not stages.wanted(whole)):
+            return None
+        return stages.first_stage(
+            {key: whole[key] for key in stages.RECIPE if key in whole},
+            run,
+            local(options.stage_dir) if options.stage_dir else run / "stage1",
+            folds=options.stage_folds or (validated and validated.folds) or STAGE_FOLDS,
+            vectors=options.stage_vectors or (validated and validated.vectors) or "factors",
+            lightning=lightning_cli,
+            epochs=validated.stage_epochs if validated else None,
+        )
 
     def _add_configure_optimizers_method_to_model(self, subcommand: str | None) -> None:
         """A model whose weights come from a checkpoint is built as that checkpoint says; an

@@ -9,6 +9,7 @@ import logging
 import shutil
 import time
 from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,13 @@ from coldstart.files import atomic, fingerprint
 from coldstart.model.checkpoint import weights_id
 from coldstart.model.net import Prediction
 from coldstart.model.predictions import Predictions, TrackMeans, as_array, join
+from coldstart.runs.derived import What, facts_of_nets
 from coldstart.runs.first_stage import Vectors
+from coldstart.runs.places import moved
+from coldstart.runs.predictions import made_from
 from coldstart.runs.run import vectors_folder
 from coldstart.shards.reading import Shards
-from coldstart.shards.writing import add_vectors
+from coldstart.shards.writing import add_vectors, changing
 from coldstart.sigterm import Sigterm
 from coldstart.targets.attributes import Attributes
 from coldstart.targets.track_factors import TrackFactors
@@ -112,7 +116,7 @@ class PredictionWriter(Callback):
             self.mine.append(rest)
         everything = [part for parts in gather(trainer, self.mine) for part in parts]
         if trainer.is_global_zero:
-            tracks = data.shards.all_tracks()
+            tracks = data.shards.tracks_in_use()
             self.write(trainer, model, data, join([*self.earlier, *everything], tracks))
             self.parts.clear()
 
@@ -123,8 +127,9 @@ class PredictionWriter(Callback):
         root = Path(trainer.default_root_dir)
         is_run = (root / "config.yaml").is_file()
         folder = vectors_folder(root, data.shards)
-        tracks = data.shards.all_tracks()
-        predictions.save(folder, tracks)
+        tracks = data.shards.tracks_in_use()
+        hidden = sorted(data.shards.removed.difference(predictions.track_ids))
+        predictions.save(folder, tracks, made_from(model, data) | {"without": hidden})
         log.info(f"wrote the vectors of {len(predictions.track_ids):,} tracks to {folder}")
         if unknown := len(tracks) - len(predictions.track_ids):
             log.info(
@@ -185,7 +190,11 @@ class WriteVectors(PredictionWriter):
             [[name, float(value.double().sum())] for name, value in model.state_dict().items()]
         )
         vectors = dict(zip(predictions.track_ids, as_array(predictions.values), strict=True))
-        facts = self.facts or {"what": self.what, "made_by": made_by, "source": made_by}
+        facts = self.facts or {
+            "made_by": made_by,
+            "source": made_by,
+            **_facts_of_run(trainer, model, data.shards, self.what),
+        }
         add_vectors(data.shards, self.modality, vectors, facts, None)
         log.info(f"wrote {self.modality} of {len(vectors):,} tracks into {data.shards.folder}")
         log.info("its values of training tracks come from a net that was fitted on these tracks")
@@ -226,18 +235,55 @@ class WriteModality(PredictionWriter):
             )
             if track in mine
         }
-        source = {
+        facts = {
             "names": model.target.names,
             "folds": folds,
             "source": fingerprint("listener", folds, model.target.names),
         }
-        written = add_vectors(data.shards, self.modality, vectors, source, fold)
+        with changing(data.shards):  # listeners of other folds may be writing, too
+            nets = _facts_of_run(trainer, model, data.shards, "attributes")
+            earlier = Shards(data.shards.folder).modalities.get(self.modality, {})
+            if fold is not None and earlier.get("source") == facts["source"]:
+                nets = _with_earlier(nets, earlier, fold, data.shards)
+            written = add_vectors(data.shards, self.modality, vectors, facts | nets, fold)
         log.info(f"wrote {self.modality} of {len(vectors):,} tracks into {data.shards.folder}")
         missing = sorted(set(range(folds or 0)) - set(written))
         if missing:
             self.next_step = f"fit and predict with --data.fold {missing[0]} (of {folds})"
         else:
             self.next_step = f"coldstart fit --config {self.modality}.yaml"
+
+
+def _facts_of_run(trainer: Trainer, model: ColdStart, shards: Shards, what: What) -> dict[str, Any]:
+    """What is noted of the run whose best model has written; nothing of a model that is no run's.
+
+    Its folder is that of the checkpoint: a run on read-only storage writes elsewhere.
+    """
+    run = Path(trainer.ckpt_path or "").absolute().parent.parent
+    if not (trainer.ckpt_path and (run / "config.yaml").is_file()):
+        return {}
+    return facts_of_nets({str(run): model}, shards, what)
+
+
+def _with_earlier(
+    nets: dict[str, Any], earlier: Mapping[str, Any], fold: int, shards: Shards
+) -> dict[str, Any]:
+    """What is noted of several folds' runs, each of which has written its part."""
+    keys, parts = ("runs", "weights"), earlier.get("parts", [])
+    if not nets or any(len(earlier.get(key, ())) != len(parts) for key in keys):
+        return nets
+    at, folder = earlier.get("at"), shards.folder
+    places = [
+        run if Path(run).exists() else moved(run, at, folder) or run for run in earlier["runs"]
+    ]
+    runs = dict(zip(parts, map(str, places), strict=True)) | {fold: nets["runs"][0]}
+    weights = dict(zip(parts, earlier["weights"], strict=True)) | {fold: nets["weights"][0]}
+    in_order = sorted(runs)
+    return {
+        **nets,
+        "runs": [runs[part] for part in in_order],
+        "weights": [weights[part] for part in in_order],
+    }
 
 
 def _annotated(data: ColdStartData, target: Attributes) -> set[str]:

@@ -16,6 +16,7 @@ from coldstart.model.checkpoint import LAST, best_checkpoint, read_checkpoint
 from coldstart.runs.config import read_config, shipped_configs
 from coldstart.runs.places import KEYS, data_places, lost_places, must_be_named
 from coldstart.runs.run import remember_own
+from coldstart.shards.reading import Shards
 from coldstart.training import stages
 from coldstart.training.flags import Verb
 from coldstart.training.prediction_writers import PredictionWriter, WriteVectors
@@ -31,14 +32,19 @@ class Preparation(NamedTuple):
     Attributes:
         folder: the run's.
         args: Lightning's arguments.
+        flags: the values of our flags.
         callbacks: ours, beside the config's.
-        stages: the flags of the two stages, for a fit that may have them.
+        new_config: whether it is a fit with another configuration than the run's own, which may
+            have two stages, or no validation.
+        names_epochs: whether the arguments say how long a fit trains.
     """
 
     folder: Path
     args: list[str]
+    flags: argparse.Namespace
     callbacks: list[Callback]
-    stages: argparse.Namespace | None = None
+    new_config: bool = False
+    names_epochs: bool = False
 
 
 def prepare(
@@ -60,6 +66,8 @@ def prepare(
     if verb == "fit":
         return _fit(own, list(rest))
     preparation = _with_run(own, list(rest), lightning)
+    if verb in ("test", "validate"):
+        _must_have_tracks(verb, own, rest)
     if verb == "test":
         return _test(own, preparation)
     if verb == "predict":
@@ -68,6 +76,11 @@ def prepare(
             writers.append(WriteVectors(own.write, own.what))
         return preparation._replace(callbacks=[*preparation.callbacks, *writers])
     return preparation
+
+
+def run_folder(own: argparse.Namespace, rest: Sequence[str]) -> Path:
+    """The folder of the run that a verb is about."""
+    return Path(own.run) if own.run else default_run(rest)
 
 
 def default_run(args: Sequence[str]) -> Path:
@@ -81,7 +94,7 @@ def default_run(args: Sequence[str]) -> Path:
 
 
 def _fit(own: argparse.Namespace, rest: list[str]) -> Preparation:
-    folder = local(own.run) if own.run else default_run(rest)
+    folder = local(run_folder(own, rest))
     shows = any(arg.startswith(("--print_config", "--help", "-h")) for arg in rest)
     has_config = any(arg.startswith(("--config", "-c")) for arg in rest)
     if not (shows or has_config or own.ckpt_path or _names_encoders(rest)):
@@ -96,6 +109,12 @@ def _fit(own: argparse.Namespace, rest: list[str]) -> Preparation:
         )
     args = list(rest)
     resumed = bool(own.ckpt_path) and not has_config
+    names_epochs = any(
+        arg.startswith(("--trainer.max_epochs", "--trainer.max_steps")) for arg in rest
+    )
+    if own.like_run:
+        _may_be_like_a_run(own.like_run, resumed, names_epochs)
+        args += ["--like_run", str(Path(own.like_run).absolute())]
     if resumed:
         args = ["--config", str(_config_of(folder)), *_moved_data(folder, rest), *args]
     checkpoint = own.ckpt_path
@@ -104,7 +123,21 @@ def _fit(own: argparse.Namespace, rest: list[str]) -> Preparation:
         checkpoint = str(last) if last.is_file() else None
     if checkpoint:
         args += ["--ckpt_path", checkpoint]
-    return Preparation(folder, args, [FitReport()], stages=None if resumed else own)
+    return Preparation(folder, args, own, [FitReport()], not resumed, names_epochs)
+
+
+def _may_be_like_a_run(run: str, resumed: bool, names_epochs: bool) -> None:
+    """Raise InputError unless `--like-run` may be given here, and names a fitted run."""
+    if resumed:
+        raise InputError(
+            "--like-run: a fit that is resumed keeps its number of epochs; leave the flag out, or "
+            "begin anew with --config and --overwrite"
+        )
+    if names_epochs:
+        raise InputError(
+            "--like-run and --trainer.max_epochs both say how long to train; leave one of them out"
+        )
+    best_checkpoint(run)  # says what is wrong at once
 
 
 # A checkpoint knows the callbacks of its fit, and Lightning warns of one that is missing later:
@@ -117,7 +150,7 @@ def _with_run(
         if not any(arg.startswith(("--config", "-c", "--model", "-h", "--help")) for arg in rest):
             raise InputError("which run? Name the folder of a fitted one: --run DIR")
         args = [*rest, *(["--ckpt_path", own.ckpt_path] if own.ckpt_path else [])]
-        return Preparation(default_run(rest), args, [FitReport()])
+        return Preparation(default_run(rest), args, own, [FitReport()])
     folder = Path(own.run)
     config = _config_of(folder)
     checkpoint = own.ckpt_path or str(best_checkpoint(folder))
@@ -135,7 +168,18 @@ def _with_run(
         facts = read_checkpoint(best_checkpoint(folder))["coldstart"]["facts"]
         remember_own(folder, facts, {k: v for k, v in named.items() if v not in (None, "null")})
     args = ["--config", str(config), *data, *rest, "--ckpt_path", checkpoint]
-    return Preparation(folder, args, [FitReport()])
+    return Preparation(folder, args, own, [FitReport()])
+
+
+def _must_have_tracks(verb: Verb, own: argparse.Namespace, rest: Sequence[str]) -> None:
+    """Raise InputError if there is nothing that a run can be measured on."""
+    split, kind = ("test", "test") if verb == "test" else ("val", "validation")
+    shards = _value(rest, "shards") or (data_places(Path(own.run))["shards"] if own.run else None)
+    if shards is not None and not any(Shards(shards).shard_sizes(split)):
+        raise InputError(
+            f"{shards}: holds no {kind} tracks, so there is nothing to measure; {verb} a run that "
+            "was fitted with some held out, or name shards that have some: --data.shards DIR"
+        )
 
 
 def _moved_data(folder: Path, rest: Sequence[str]) -> list[str]:

@@ -1,6 +1,7 @@
 """Keeping a run's checkpoints, so that a fit that was interrupted can be resumed exactly.
 
-`best.ckpt` is the model with the lowest validation loss, `last.ckpt` is where training is: written
+`best.ckpt` is the model with the lowest validation loss, or, of a fit without a validation, the
+model after the last epoch. `last.ckpt` is where training is: written
 after epochs, every few minutes within them, when a SIGTERM comes, and at the end.
 """
 
@@ -76,9 +77,9 @@ class RunCheckpoint(ModelCheckpoint):
                 half.unlink()  # left by a fit that was killed while it wrote
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Without a validation there would be no best model to keep."""
+        """A fit that is to be validated, and never is, would have no best model to keep."""
         every, most = trainer.check_val_every_n_epoch or 1, trainer.max_epochs or -1
-        if 0 < most < every:
+        if 0 < most < every and _validates(trainer):
             raise InputError(
                 f"trainer: a fit of max_epochs {most} would never validate, since "
                 f"check_val_every_n_epoch is {every}; raise the one or lower the other"
@@ -112,7 +113,10 @@ class RunCheckpoint(ModelCheckpoint):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the best model, then where training is; of short epochs, not each time."""
-        super().on_train_epoch_end(trainer, pl_module)
+        if _validates(trainer):
+            super().on_train_epoch_end(trainer, pl_module)
+        elif _is_last_epoch(trainer) and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            trainer.save_checkpoint(Path(str(self.dirpath)) / "best.ckpt", weights_only=False)
         wait = min(60 * self.minutes, 20 * self._took)
         due = self._sigterm.received or time.monotonic() - self._saved_at >= wait
         if _is_last_epoch(trainer) or _any(trainer, due):
@@ -165,6 +169,11 @@ def minutes_of(trainer: Trainer) -> float:
 def _any(trainer: Trainer, mine: bool) -> bool:
     """Whether it is so on any rank."""
     return trainer.strategy.reduce_boolean_decision(mine, all=False)
+
+
+def _validates(trainer: Trainer) -> bool:
+    """Whether a fit is validated."""
+    return trainer.limit_val_batches != 0
 
 
 def _is_last_epoch(trainer: Trainer) -> bool:

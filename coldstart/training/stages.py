@@ -32,11 +32,13 @@ from coldstart.model.checkpoint import best_checkpoint
 from coldstart.model.net import Net, load
 from coldstart.model.predictions import Predictions, as_array
 from coldstart.runs.config import read_config
+from coldstart.runs.derived import FITTED, complete_new, facts_of_nets, lacks_of_new
 from coldstart.runs.first_stage import Stage, Vectors, first_stage_of, write_first_stage
 from coldstart.runs.places import data_places, lost_places, moved
 from coldstart.runs.run import begin, vectors_folder
 from coldstart.shards.reading import Shards
 from coldstart.shards.writing import add_vectors
+from coldstart.training.live import ONLY_SHOWN
 from coldstart.training.prediction_writers import WriteVectors
 from coldstart.training.ranks import is_main
 
@@ -45,15 +47,17 @@ log = logging.getLogger(__name__)
 Lightning = Callable[..., Any]
 """`training.lightning_cli`: a stage is made of ordinary fits and predicts."""
 
-_ONLY_SHOWN = (
-    "logger",
-    "default_root_dir",
-    "log_every_n_steps",
-    "enable_progress_bar",
-    "enable_model_summary",
-    "profiler",
+
+RECIPE = (
+    "seed_everything",
+    "model",
+    "data",
+    "trainer",
+    "optimizer",
+    "lr_scheduler",
+    "checkpoint",
 )
-"""The trainer's settings that no weight depends on."""
+"""The keys of a fit's configuration that fits within it have, too."""
 
 
 def wanted(config: Mapping[str, Any]) -> bool:
@@ -61,8 +65,13 @@ def wanted(config: Mapping[str, Any]) -> bool:
     the head is solved, any.
     """
     data = config["data"]
-    enough = len(_to_train(config)) > (0 if _is_solved(config) else 1)
+    enough = len(_to_train(config)) > (0 if is_solved(config) else 1)
     return enough and data.get("factors") is not None and data.get("folds") is None
+
+
+def trains_nets(config: Mapping[str, Any]) -> bool:
+    """Whether a fit trains any net, in one stage or two, and doesn't only solve for its head."""
+    return not is_solved(config) or bool(_to_train(config))
 
 
 def first_stage(
@@ -73,6 +82,7 @@ def first_stage(
     folds: int,
     vectors: Vectors,
     lightning: Lightning,
+    epochs: Mapping[str, int] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Train a net for each encoder, and write what it computes into the shards.
 
@@ -86,6 +96,7 @@ def first_stage(
         folds: nets a modality; 1 is the talk's way, in which training tracks are seen in sample.
         vectors: `factors`: what the nets predict; `embedding`: what their encoders give.
         lightning: runs one of Lightning's verbs.
+        epochs: how many each encoder's nets train for; by default as the configuration says.
 
     Returns:
         The second stage's encoders, as under `model.encoders`.
@@ -110,6 +121,8 @@ def first_stage(
         # One modality: nothing to fuse, or to do without.
         alone["model"] |= {"fusion": None, "modality_dropout": 0.0}
         alone["trainer"] = {**config["trainer"], "logger": None}  # the log is the second stage's
+        if epochs:
+            alone["trainer"]["max_epochs"] = epochs[name]
         made_by = _made_by(alone, folds, vectors)
         stage = Stage(
             modality=f"{name}_{made_by[:8]}",
@@ -139,12 +152,16 @@ def complete(run: Path, shards: str, lightning: Lightning, factors: str | None =
     with redirect_stdout(sys.stderr):
         for stage in first_stage_of(run).values():
             dataset = Shards(shards)
-            if _exists(stage, dataset):
+            lacking = lacks_of_new(dataset, stage.modality) if _exists(stage, dataset) else True
+            if not lacking:
                 continue
             if not is_writable(dataset.folder):
                 raise _refused(dataset)
             try:
-                _write(stage, dataset, lightning, factors or data_places(run)["factors"])
+                if _exists(stage, dataset):
+                    complete_new(dataset, [stage.modality])
+                else:
+                    _write(stage, dataset, lightning, factors or data_places(run)["factors"])
             except OSError as error:
                 if is_write_refused(error):
                     raise _refused(dataset) from error
@@ -175,32 +192,54 @@ def _train(stage: Stage, config: dict[str, Any], dataset: Shards, lightning: Lig
         log.info(f"{stage.modality}: exists already, from the same settings")
         facts = Shards(dataset.folder).info(stage.modality)
         return stage._replace(runs=[_net_of(run, facts, dataset) for run in facts["runs"]])
-    for fold, place in enumerate(stage.runs):
-        run, finished = Path(place), Path(place) / "fitted"
-        if finished.is_file() and finished.read_text() == stage.made_by:
-            continue
-        log.info(f"first stage: {stage.modality}, net {fold + 1} of {len(stage.runs)}")
-        resume_flags = begin(run, stage.made_by, is_main())
-        data = {**config["data"]}
-        if len(stage.runs) > 1:
-            data |= {"folds": len(stage.runs), "fold": fold}
-        recipe = run.parent / f"{run.name}.yaml"
-        if is_main():
-            with atomic(recipe) as temporary:
-                temporary.write_text(yaml.safe_dump({**config, "data": data}), encoding="utf-8")
-        args = ["--config", str(recipe), "--run", str(run), "--stages", "1", *resume_flags]
-        lightning("fit", args)
-        if is_main():
-            finished.write_text(stage.made_by, encoding="utf-8")
+    fit_nets(stage.runs, stage.made_by, config, f"first stage: {stage.modality}", lightning)
     _write(stage, dataset, lightning)
     return stage
+
+
+def fit_nets(
+    runs: Sequence[str],
+    made_by: str,
+    config: Mapping[str, Any],
+    title: str,
+    lightning: Lightning,
+) -> None:
+    """Fit a net without each fold of the tracks; or one on all of them, if there is one folder.
+
+    A net that is finished stays as it is, one that was interrupted is resumed.
+
+    Args:
+        runs: folder of each net.
+        made_by: fingerprint of what decides the outcome.
+        config: a fit's whole configuration.
+        title: what the log says of them.
+        lightning: runs one of Lightning's verbs.
+    """
+    for fold, place in enumerate(runs):
+        run, finished = Path(place), Path(place) / FITTED
+        if finished.is_file() and finished.read_text() == made_by:
+            continue
+        if is_main():
+            log.info(f"{title}, net {fold + 1} of {len(runs)}")
+        resume_flags = begin(run, made_by, is_main())
+        data = {**config["data"]}
+        if len(runs) > 1:
+            data |= {"folds": len(runs), "fold": fold}
+        file = run.parent / f"{run.name}.yaml"
+        if is_main():
+            with atomic(file) as temporary:
+                temporary.write_text(yaml.safe_dump({**config, "data": data}), encoding="utf-8")
+        args = ["--config", str(file), "--run", str(run), "--stages", "1", *resume_flags]
+        lightning("fit", args)
+        if is_main():
+            finished.write_text(made_by, encoding="utf-8")
 
 
 def _write(stage: Stage, dataset: Shards, lightning: Lightning, factors: str | None = None) -> None:
     if _exists(stage, dataset):
         return
     for run in stage.runs:
-        note = Path(run) / "fitted"
+        note = Path(run) / FITTED
         if not note.is_file() or note.read_text(encoding="utf-8") != stage.made_by:
             raise InputError(
                 f"{dataset.folder}: has no '{stage.modality}', and the net that makes it isn't at "
@@ -212,12 +251,11 @@ def _write(stage: Stage, dataset: Shards, lightning: Lightning, factors: str | N
         args += ["--data.factors", "null"]  # new tracks need none
     elif factors and "factors" in lost_places(stage.runs[0]):
         args += ["--data.factors", factors]
+    nets = {run: load(best_checkpoint(run), Net) for run in stage.runs}
     facts = {
-        "what": stage.vectors,
         "made_by": stage.made_by,
         "source": stage.made_by,
-        "runs": stage.runs,
-        "at": str(dataset.folder.absolute()),  # seen from there, the runs lie where they do
+        **facts_of_nets(nets, dataset, stage.vectors),
     }
     with tempfile.TemporaryDirectory() as scratch:
         # A net on read-only storage writes elsewhere.
@@ -272,29 +310,29 @@ def _to_train(config: Mapping[str, Any]) -> list[str]:
     layers: it reads the other ones' content as it is.
     """
     parts = {
-        name: registry.create("encoders", _recipe(part))
+        name: registry.create("encoders", recipe_of(part))
         for name, part in config["model"]["encoders"].items()
     }
-    if _is_solved(config):
+    if is_solved(config):
         return [name for name, encoder in parts.items() if encoder.has_layers()]
     return [name for name, encoder in parts.items() if not encoder.precomputed]
 
 
-def _is_solved(config: Mapping[str, Any]) -> bool:
+def is_solved(config: Mapping[str, Any]) -> bool:
     """Whether the fusion head is solved, not trained."""
     fusion = config["model"].get("fusion")
-    return bool(fusion) and bool(registry.load("fusion", _recipe(fusion)["class"]).closed_form)
+    return bool(fusion) and bool(registry.load("fusion", recipe_of(fusion)["class"]).closed_form)
 
 
-def _recipe(part: Mapping[str, Any]) -> dict[str, Any]:
+def recipe_of(part: Mapping[str, Any]) -> dict[str, Any]:
     """A part of a configuration as a checkpoint stores it."""
     return {"class": part["class_path"].rpartition(".")[2], "init_args": part.get("init_args", {})}
 
 
 def _reads_factors(stage: Stage) -> bool:
     """Whether a stage's encoder reads the factors of other tracks."""
-    (recipe,) = read_config(stage.runs[0])["model"]["encoders"].values()
-    return bool(registry.load("encoders", _recipe(recipe)["class"]).reads_factors)
+    (encoder,) = read_config(stage.runs[0])["model"]["encoders"].values()
+    return bool(registry.load("encoders", recipe_of(encoder)["class"]).reads_factors)
 
 
 def _exists(stage: Stage, dataset: Shards) -> bool:
@@ -305,7 +343,7 @@ def _exists(stage: Stage, dataset: Shards) -> bool:
 def _made_by(config: Mapping[str, Any], folds: int, vectors: Vectors) -> str:
     data = config["data"]
     space = Factors.about_of(data["factors"])["id"] if data.get("factors") else None
-    trainer = {key: value for key, value in config["trainer"].items() if key not in _ONLY_SHOWN}
+    trainer = {key: value for key, value in config["trainer"].items() if key not in ONLY_SHOWN}
     parts = [config["model"], data["batch_size"], config.get("seed_everything"), trainer]
     parts += [data.get("missing"), data.get("drop")]
     parts += [config.get("optimizer"), config.get("lr_scheduler")]

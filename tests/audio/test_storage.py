@@ -15,8 +15,9 @@ from coldstart.commands.fit import fit
 from coldstart.commands.shard import shard
 from coldstart.errors import InputError
 from coldstart.retrieval.hearing import hear
-from coldstart.runs.run import open_run, predictions_of
-from coldstart.shards import build
+from coldstart.runs.predictions import predictions_of
+from coldstart.runs.run import open_run
+from coldstart.shards import jobs
 from coldstart.shards.reading import Shards
 from coldstart.shards.writing import write_tar
 from coldstart.training.lightning_module import load
@@ -88,7 +89,7 @@ def test_an_interrupted_store_goes_on_and_counts_what_is_broken(
         return write_tar(path, members)
 
     with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
-        patch.setattr(build, "write_tar", stops_at_the_second)
+        patch.setattr(jobs, "write_tar", stops_at_the_second)
         shard(tmp_path / "tracks.csv", out=tmp_path / "out", **options)
     assert not Shards(tmp_path / "out").modalities
     stamp = written[0].stat().st_mtime_ns

@@ -19,7 +19,8 @@ from coldstart.factors.factors import Factors
 from coldstart.reporting.text import width
 from coldstart.retrieval.neighbours import Neighbours, Space
 from coldstart.retrieval.popularity import head_plays, popularity_rank
-from coldstart.runs.run import open_run, predictions_of
+from coldstart.runs.predictions import predictions_of
+from coldstart.runs.run import open_run
 
 # Angle of the factors in degrees (None: nobody played it), plays, grades, split.
 TRACKS: dict[str, tuple[float | None, int, tuple[float, ...] | None, str]] = {

@@ -14,7 +14,8 @@ from coldstart.cli import main
 from coldstart.evaluation.results import read_results
 from coldstart.model.checkpoint import read_checkpoint
 from coldstart.runs.config import read_config
-from coldstart.runs.run import open_run, predictions_of
+from coldstart.runs.predictions import predictions_of
+from coldstart.runs.run import open_run
 
 
 @pytest.fixture

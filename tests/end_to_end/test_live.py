@@ -58,7 +58,7 @@ def week(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _yesterday(old: list[str], new: list[str]) -> pl.DataFrame:
     """Events, a row a play: of listeners who are known, and of one who is new."""
     generator = np.random.default_rng(2)
-    rows = []
+    rows: list[tuple[str, str, datetime]] = []
     for user in ("u00000", "u00001", "somebody new"):
         for track in [*generator.choice(old, 6, replace=False), new[0]]:
             rows.append((user, str(track), datetime(2026, 11, 24) + timedelta(minutes=len(rows))))

@@ -8,7 +8,8 @@ import torch
 from helpers import PythonRun, World, new_model, new_trainer
 
 import coldstart as cs
-from coldstart.runs.run import open_run, predictions_of
+from coldstart.runs.predictions import predictions_of
+from coldstart.runs.run import open_run
 
 
 def test_a_checkpoint_of_a_plain_trainer_reloads_without_unpickling(

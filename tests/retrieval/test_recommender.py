@@ -1,7 +1,9 @@
 """A run that is loaded once and answers many queries."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -44,11 +46,16 @@ def test_it_answers_as_the_verb_does(recommender: cs.Recommender, mgp_genres: Fi
 
 def test_everything_is_read_once(mgp_genres: Fitted, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
+
+    def counted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
+            calls.append(name)
+            return function(*args)
+
+        return call
+
     for name in ("open_run", "predictions_of", "current_factors"):
-        function = getattr(engine, name)
-        monkeypatch.setattr(
-            engine, name, lambda *a, f=function, n=name: (calls.append(n), f(*a))[1]
-        )
+        monkeypatch.setattr(engine, name, counted(name, getattr(engine, name)))
     recommender = cs.Recommender(mgp_genres.run)
     table = recommender.catalogue.table
     for user in recommender.catalogue.known_factors().user_ids[:3]:
@@ -81,7 +88,7 @@ def test_choices_are_kept_to(recommender: cs.Recommender) -> None:
     assert set(ids_of(old)) == set(table["track_id"]) - {track}
 
 
-class Stop(Exception):
+class StopError(Exception):
     """Ends a job between two parts."""
 
 
@@ -96,11 +103,11 @@ def test_a_batch_that_was_interrupted_is_continued(
     def stopping(self: cs.Recommender, users: list[str], **choices: object) -> object:
         calls.append(len(users))
         if len(calls) == 3:
-            raise Stop
+            raise StopError
         return for_users(self, users, **choices)  # type: ignore[arg-type]
 
     monkeypatch.setattr(cs.Recommender, "for_users", stopping)
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         recommend_to_file(recommender, out, k=3)
     assert not out.exists()
     assert len(list(parts.glob("*.parquet"))) == 2

@@ -31,7 +31,7 @@ def test_scores_do_not_depend_on_the_axes() -> None:
     catalogue, turned = planted(), planted()
     generator = np.random.default_rng(1)
     matrix = generator.normal(size=(6, 6))
-    axes = Axes(matrix, np.linalg.inv(matrix).T)
+    axes = Axes(matrix, np.linalg.inv(matrix).T.astype(np.float64))
     object.__setattr__(turned.factors, "axes", axes)
     turned.vectors = torch.from_numpy(turned.vectors.double().numpy() @ axes.tracks).float()
     tracks = ["t001", "t004"]

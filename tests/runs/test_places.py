@@ -17,7 +17,8 @@ from coldstart.cli import main
 from coldstart.errors import InputError
 from coldstart.model.predictions import Predictions
 from coldstart.runs.places import data_places, moved
-from coldstart.runs.run import open_run, predictions_of
+from coldstart.runs.predictions import predictions_of
+from coldstart.runs.run import open_run
 
 NAMES = st.lists(st.from_regex(r"[a-z]{1,4}", fullmatch=True), min_size=1, max_size=3)
 
@@ -110,10 +111,12 @@ def test_a_run_that_can_t_be_written_to_keeps_its_predictions_elsewhere(
     shutil.rmtree(run / "predictions")
     save, refused = Predictions.save, [run]
 
-    def read_only(predictions: Predictions, folder: Path, tracks: Any) -> None:
+    def read_only(
+        predictions: Predictions, folder: Path, tracks: Any, made_from: Any = None
+    ) -> None:
         if any(Path(folder).is_relative_to(place) for place in refused):
             raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(folder))
-        save(predictions, folder, tracks)
+        save(predictions, folder, tracks, made_from)
 
     monkeypatch.setattr(Predictions, "save", read_only)
     refused.append(cache)  # none anywhere
@@ -121,7 +124,8 @@ def test_a_run_that_can_t_be_written_to_keeps_its_predictions_elsewhere(
     refused.pop()
     predictions_of(open_run(run))
     (copy,) = (cache / "predictions").iterdir()
-    monkeypatch.setattr("coldstart.runs.run.predict_tracks", lambda run: pytest.fail("not again"))
+    name = "coldstart.runs.predictions.predict_tracks"
+    monkeypatch.setattr(name, lambda run: pytest.fail("not again"))
     again = predictions_of(open_run(run))
     assert again.track_ids == expected.track_ids
     assert torch.equal(again.values, Predictions.load(copy).values)

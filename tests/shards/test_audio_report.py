@@ -11,7 +11,7 @@ from helpers import sharded
 
 from coldstart.audio.report import NAME, SCHEMA
 from coldstart.commands.shard import shard
-from coldstart.shards import build
+from coldstart.shards import build, jobs
 from coldstart.shards.reading import Shards
 from coldstart.shards.writing import write_tar
 
@@ -107,7 +107,7 @@ def test_an_interrupted_job_has_all_rows_in_the_end(
         return write_tar(path, members)
 
     with monkeypatch.context() as patch:
-        patch.setattr(build, "write_tar", stops_at_the_third)
+        patch.setattr(jobs, "write_tar", stops_at_the_third)
         with pytest.raises(KeyboardInterrupt):
             sharded(source, out, modalities=["audio"])
     assert not (out / NAME).exists()

@@ -10,7 +10,7 @@ from helpers import samples, sharded, times
 
 from coldstart.commands.shard import shard
 from coldstart.errors import InputError
-from coldstart.shards import build
+from coldstart.shards import jobs
 from coldstart.shards.reading import Shards
 from coldstart.shards.writing import write_tar
 
@@ -95,7 +95,7 @@ def test_an_interrupted_job_goes_on_where_it_stopped(
         return write_tar(path, members)
 
     with monkeypatch.context() as patch:
-        patch.setattr(build, "write_tar", stops_at_the_third)
+        patch.setattr(jobs, "write_tar", stops_at_the_third)
         with pytest.raises(KeyboardInterrupt):
             sharded(source, out, modalities=["audio"])
     assert "audio" not in Shards(out).modalities  # a half-written modality is never read

@@ -13,6 +13,8 @@ import pytest
 from helpers import World
 
 from coldstart.cli import main
+from coldstart.commands.add import add
+from coldstart.commands.remove import remove
 from coldstart.commands.shard import shard
 from coldstart.errors import InputError
 from coldstart.shards import remote
@@ -98,6 +100,25 @@ def test_a_model_is_fitted_and_tested_from_an_address(
     # What the first stage wrote lies in the copy, and stays there.
     assert not list((site.folder / "shards" / "train").glob("*stage*"))
     assert len(Shards(site.address).modalities) > len(Shards(tiny_world.shards).modalities)
+
+
+def test_of_tracks_that_were_added_there_only_theirs_is_fetched(site: Site, tmp_path: Path) -> None:
+    everything(Shards(site.address))
+    table = pl.DataFrame({"track_id": ["x"], "title": ["X"], "artist": ["Y"], "genres": ["rock"]})
+    table.write_csv(tmp_path / "new.csv")
+    add(tmp_path / "new.csv", shards=site.folder / "shards")
+    remove(["x"], shards=site.folder / "shards")
+    site.asked.clear()
+    shards = Shards(site.address)
+    assert everything(shards) == everything(Shards(site.folder / "shards"))
+    assert (shards.shard_sizes("new"), shards.removed) == ([1], frozenset({"x"}))
+    assert [sample["genres.json"] for sample in shards.samples("new", 0, FIELDS)] == [b'["rock"]']
+    new = [f"/shards/new/{name}" for name in ("tracks/000000.json", "genres/000000.tar")]
+    assert set(site.asked) == {"/shards/dataset.json", *new}
+    with pytest.raises(InputError, match="a dataset at an address can't take new tracks"):
+        add(tmp_path / "new.csv", shards=site.address)
+    with pytest.raises(InputError, match="a dataset at an address can't have tracks withdrawn"):
+        remove(["x"], shards=site.address)
 
 
 def test_what_has_changed_there_is_fetched_again_and_nothing_else(

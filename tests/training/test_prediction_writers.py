@@ -8,6 +8,7 @@ from helpers import SMALL_AUDIO, Fitted, World
 
 from coldstart.cli import main
 from coldstart.data.folds import fold_of
+from coldstart.model.checkpoint import weights_id
 from coldstart.shards.reading import Shards
 from coldstart.training.lightning_module import load
 
@@ -51,6 +52,9 @@ def test_listeners_write_mlg_each_for_the_fold_it_has_not_heard(
             flags = [f"--data.shards={shards}", f"--data.factors={tiny_world.factors}"]
             assert main([*refused, *flags, *QUICK]) == 2
     assert written == {track["track_id"] for track in Shards(shards).all_tracks()}
+    facts = Shards(shards).info("mlg")
+    assert facts["runs"] == [str(tmp_path / f"listener{fold}") for fold in (0, 1)]
+    assert (facts["at"], facts["what"]) == (str(shards), "attributes")
     assert {p: p.read_bytes() for p in shards.rglob("audio/*.tar")} == before
     assert main(["test", "--run", str(tmp_path / "listener0")]) == 0
     heard = json.loads((tmp_path / "listener0" / "results.json").read_text())
@@ -72,3 +76,14 @@ def test_a_listener_without_folds_skips_what_it_was_fitted_on(
     counts = Shards(shards).modalities["mlg"]["shards"]
     assert sum(counts["train"]) == sum(counts["val"]) == 0
     assert sum(counts["test"]) == 6
+
+
+def test_vectors_in_the_shards_say_which_run_wrote_them(mgp_genres: Fitted, tmp_path: Path) -> None:
+    shards = tmp_path / "shards"
+    shutil.copytree(mgp_genres.world.shards, shards)
+    args = [f"--run={mgp_genres.run}", f"--data.shards={shards}", "--write=fused"]
+    root = f"--trainer.default_root_dir={tmp_path / 'elsewhere'}"
+    assert main(["predict", *args, root]) == 0
+    facts = Shards(shards).info("fused")
+    assert (facts["runs"], facts["at"]) == ([str(mgp_genres.run)], str(shards))
+    assert facts["weights"] == [weights_id(load(mgp_genres.run))]

@@ -19,7 +19,8 @@ from coldstart.errors import InputError
 from coldstart.factors.factors import Factors
 from coldstart.fusion.kernel import Kernel
 from coldstart.model.predictions import by_track
-from coldstart.runs.run import open_run, predictions_of
+from coldstart.runs.predictions import predictions_of
+from coldstart.runs.run import open_run
 from coldstart.targets.track_factors import TrackFactors
 from coldstart.training.lightning_module import ColdStart, load
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,11 +11,11 @@ import yaml
 from coldstart.data.datamodule import ColdStartData
 from coldstart.errors import InputError
 from coldstart.files import atomic
-from coldstart.runs.config import absolute_data, find_config
+from coldstart.runs.config import find_config
 from coldstart.studies.tune.space import SearchSpace, as_flags, corners
 from coldstart.training import stages
 from coldstart.training.flags import FLAGS
-from coldstart.training.lightning_cli import lightning_cli
+from coldstart.training.lightning_cli import printed_config
 
 Config = dict[str, Any]
 
@@ -82,17 +80,7 @@ def resolve(args: Sequence[str], values: Mapping[str, Any]) -> Config:
         args: as on the command line.
         values: more flags.
     """
-    output = io.StringIO()
-    try:
-        with contextlib.redirect_stdout(output):
-            lightning_cli("fit", [*args, *as_flags(values), "--print_config"])
-    except SystemExit as stop:
-        if stop.code:
-            raise
-    config: Config = yaml.safe_load(output.getvalue())
-    config["trainer"].pop("default_root_dir")
-    absolute_data(config["data"])
-    return config
+    return printed_config([*args, *as_flags(values)])
 
 
 def write_config(path: Path, config: Config, comment: str = "") -> None:
