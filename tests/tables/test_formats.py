@@ -33,17 +33,17 @@ def parquet(compression: str) -> bytes:
 
 
 FORMS: dict[str, Callable[[], bytes]] = {
-    "a.csv.gz": lambda: gzip.compress(LOG.encode()),
+    "a.csv.gz": lambda: gzip.compress(LOG.encode(), mtime=0),
     "A.CSV.ZST": lambda: ZSTANDARD,
-    "gzip-inside.csv": lambda: gzip.compress(LOG.encode()),
+    "gzip-inside.csv": lambda: gzip.compress(LOG.encode(), mtime=0),
     "semicolons.csv": lambda: text(";"),
     "tabs.csv": lambda: text("\t"),
     "bars.csv": lambda: text("|"),
     "tabs.tsv": lambda: text("\t"),
-    "tabs.tsv.gz": lambda: gzip.compress(text("\t")),
+    "tabs.tsv.gz": lambda: gzip.compress(text("\t"), mtime=0),
     "bom.csv": lambda: b"\xef\xbb\xbf" + LOG.encode(),
     "bom-semicolons.csv": lambda: b"\xef\xbb\xbf" + text(";"),
-    "semicolons.csv.gz": lambda: gzip.compress(text(";")),
+    "semicolons.csv.gz": lambda: gzip.compress(text(";"), mtime=0),
     "crlf.csv": lambda: LOG.replace("\n", "\r\n").encode(),
     "plain.parquet": lambda: parquet("uncompressed"),
     "snappy.parquet": lambda: parquet("snappy"),
@@ -107,19 +107,20 @@ def test_a_header_with_two_readings_is_refused_with_both(tmp_path: Path) -> None
         ("x.csv", (LOG + "ü,é,1\n").encode("latin-1"), "line 7 isn't UTF-8.*Latin-1 it has 'ü'"),
         (
             "x.csv.gz",
-            gzip.compress((LOG + "u,caf\xe9,1\n").encode("latin-1")),
+            gzip.compress((LOG + "u,caf\xe9,1\n").encode("latin-1"), mtime=0),
             "line 7 isn't UTF-8; in Latin-1 it has 'café'",
         ),
-        ("x.csv.gz", gzip.compress(LOG.encode())[:-10], "not a readable .csv table"),
+        ("x.csv.gz", gzip.compress(LOG.encode(), mtime=0)[:-10], "not a readable .csv table"),
         ("x.csv.gz", b"no gzip", "no column 'user_id'"),
         ("x.jsonl", b'{"user_id": "u"\n', "not a readable .jsonl table"),
         ("x.jsonl", b"[1, 2]\n", "not a readable .jsonl table|no column"),
-        ("x.parquet.gz", gzip.compress(b"PAR1"), "tables are read from .parquet or .csv"),
-        ("x.gz", gzip.compress(LOG.encode()), "tables are read from .parquet or .csv"),
+        ("x.parquet.gz", gzip.compress(b"PAR1", mtime=0), "tables are read from .parquet or .csv"),
+        ("x.gz", gzip.compress(LOG.encode(), mtime=0), "tables are read from .parquet or .csv"),
         ("x.csv", parquet("zstd"), "it is Parquet, which is read from files that end in .parquet"),
         ("x.csv", b"\xff\x00\x01,\x80\n" * 9, "it is no text|is text in UTF-16"),
         ("x.json", b"[]", "tables are read from .parquet or .csv"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "content",
 )
 def test_what_is_no_table_is_named_with_the_reason(
     tmp_path: Path, name: str, content: bytes, message: str
