@@ -14,11 +14,11 @@ cs.shard("catalogue/tracks.parquet", out="shards", sample_rate=8000, shard_size=
 """
 
 
-@pytest.mark.parametrize("way", ["script", "-c", "stdin"])
+@pytest.mark.parametrize("way", ["script", "stdin"])
 def test_no_main_guard_is_needed(way: str, tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(CODE, encoding="utf-8")
-    args = {"script": [str(script)], "-c": ["-c", CODE], "stdin": []}[way]
+    args = {"script": [str(script)], "stdin": []}[way]
     stdin = CODE if way == "stdin" else None
     done = subprocess.run(
         [sys.executable, *args], input=stdin, cwd=tmp_path, capture_output=True, text=True

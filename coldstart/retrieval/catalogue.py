@@ -114,6 +114,11 @@ class Catalogue:
         return table.with_columns(pl.col("title", "artist").fill_null(""))
 
     @cached_property
+    def labels(self) -> pl.DataFrame:
+        """Of `table`, what a list of recommendations shows: id, title, artist, plays."""
+        return self.table.select("track_id", "title", "artist", "plays")
+
+    @cached_property
     def artist_codes(self) -> NDArray[np.int64]:
         """[N] a number for each artist; tracks whose artist isn't known have one each."""
         columns = [name for name in ("artist_id", "artist") if name in self.table.columns]

@@ -35,8 +35,8 @@ def with_types(table: pl.DataFrame) -> pl.DataFrame:
     Ids, titles, artists and dates stay text, and so do columns in which a number begins with 0: a
     date in the form YYYY-MM-DD is in the right order as text.
 
-    >>> with_types(pl.DataFrame({"bpm": ["120", None], "ean": ["012", "7"]})).schema
-    Schema({'bpm': Float64, 'ean': String})
+    >>> dict(with_types(pl.DataFrame({"bpm": ["120", None], "ean": ["012", "7"]})).schema)
+    {'bpm': Float64, 'ean': String}
     """
     fixed = ("track_id", "title", "artist", "artist_id", "release_date", "split")
     numbers = []

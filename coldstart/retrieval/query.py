@@ -91,7 +91,7 @@ def listener(catalogue: Catalogue, user: str) -> Query:
     Raises:
         InputError: an unknown listener, or one of whose taste nothing is known.
     """
-    row = catalogue.user_row.get(user)
+    row = None if catalogue.factors is None else catalogue.user_row.get(user)
     if row is None:
         raise InputError(f"there is no user {user!r} in the factors")
     if not catalogue.has_taste[row]:
@@ -175,7 +175,7 @@ def answer(
     rows = selection.rows[picks.positions[0, :size]]
     cold = [catalogue.track_ids[row] for row in rows if row >= catalogue.warm]
     reasons = explain(query.similarity(), cold) if explain and cold else {}
-    tracks = catalogue.table[rows].select("track_id", "title", "artist", "plays").iter_rows()
+    tracks = catalogue.labels[rows].rows()
     recommendations = []
     for i, (track, title, artist, plays) in enumerate(tracks):
         by = "plays" if rows[i] < catalogue.warm else "content"
