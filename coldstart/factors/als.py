@@ -112,33 +112,27 @@ def noise_level(confidence: csr_matrix) -> float:
     return float(sum(np.sqrt(squares / n) for n in confidence.shape))
 
 
-def in_score_axes(tracks: Array, users: Array) -> tuple[Array, Array]:
-    """The same scores in other axes, in which distances are differences between users' scores.
+def score_axes(users: Array) -> Axes:
+    """Other axes with the same scores, in which distances are differences between users' scores.
 
-    Users' vectors are uncorrelated afterwards, with a mean square of 1 in each axis; so the mean
-    over users of the squared difference between two tracks' scores is the squared distance of
-    their vectors, and a squared error of a predicted vector is one of predicted scores.
+    Users' vectors are uncorrelated there, with a mean square of 1 in each axis; so the mean over
+    users of the squared difference between two tracks' scores is the squared distance of their
+    vectors, and a squared error of a predicted vector is one of predicted scores.
 
     Args:
-        tracks: [N, K].
         users: [U, K], of the users that the mean is over.
 
     Returns:
-        Both in the new axes, the strongest first. Axes in which no user differs are 0.
+        The way to the new axes, the strongest first. Axes in which no user differs become 0.
 
     >>> tracks, users = np.float32([[1, 2], [3, 1]]), np.float32([[2, 1], [0, 1], [1, 1]])
-    >>> new_tracks, new_users = in_score_axes(tracks, users)
+    >>> axes = score_axes(users)
+    >>> new_tracks, new_users = turned(tracks, axes.tracks), turned(users, axes.users)
     >>> bool(np.allclose(new_users @ new_tracks.T, users @ tracks.T, atol=1e-5))
     True
     >>> bool(np.allclose(new_users.T @ new_users / 3, np.eye(2), atol=1e-5))
     True
     """
-    axes = score_axes(users)
-    return turned(tracks, axes.tracks), turned(users, axes.users)
-
-
-def score_axes(users: Array) -> Axes:
-    """The axes that `in_score_axes` turns to, from the users' vectors [U, K]."""
     table = users.astype(np.float64)
     values, axes = np.linalg.eigh(table.T @ table / max(1, len(table)))
     values, axes = values[::-1].clip(0), axes[:, ::-1]

@@ -8,10 +8,10 @@ import logging
 import shutil
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Unpack
 
 import numpy as np
 import polars as pl
@@ -20,8 +20,8 @@ from tqdm import tqdm
 from coldstart.errors import InputError
 from coldstart.files import StrPath, atomic, fingerprint, local, reserved, write_json
 from coldstart.model.predictions import as_array
-from coldstart.retrieval.recommender import Recommender
-from coldstart.retrieval.selection import Candidates, Selection
+from coldstart.retrieval.recommender import ListOptions, Recommender
+from coldstart.retrieval.selection import Selection
 from coldstart.tables.table import write_table
 
 log = logging.getLogger(__name__)
@@ -62,14 +62,9 @@ def recommend_to_file(
     out: StrPath,
     users: Sequence[str] | None = None,
     *,
-    k: int = 10,
-    candidates: Candidates | Collection[str] = "cold",
-    exclude: Collection[str] = (),
-    where: str | None = None,
-    per_artist: int | None = None,
-    new_share: float | None = None,
     fallback: bool = True,
     overwrite: bool = False,
+    **options: Unpack[ListOptions],
 ) -> ListFile:
     """Write lists for many listeners; a job that was interrupted is continued.
 
@@ -80,14 +75,9 @@ def recommend_to_file(
         recommender: the run.
         out: file to write: .parquet, .csv or .jsonl.
         users: ids; all listeners if not given. Unknown ones are left out, and listed.
-        k: as in `Recommender`, and so are the next five.
-        candidates: see there.
-        exclude: see there.
-        where: see there.
-        per_artist: see there.
-        new_share: see there.
         fallback: give a listener without taste what people like on the whole; else they are listed.
         overwrite: replace the file if it exists.
+        options: see `ListOptions`.
 
     Raises:
         InputError: the file exists or has another ending, no user is known, choices leave nothing.
@@ -102,18 +92,9 @@ def recommend_to_file(
     known = [user for user in ids if user in catalogue.user_row]
     if not known:
         raise InputError(f"none of the {len(ids):,} users is in the factors")
-    selection = recommender.select(candidates, exclude, where)
-    lists = partial(
-        recommender.for_users,
-        k=k,
-        candidates=candidates,
-        exclude=exclude,
-        where=where,
-        per_artist=per_artist,
-        new_share=new_share,
-        fallback=fallback,
-    )
-    job = fingerprint(known, _content(recommender, selection), k, per_artist, new_share, fallback)
+    selection, k, mix = recommender.plan(**options)
+    lists = partial(recommender.for_users, fallback=fallback, **options)
+    job = fingerprint(known, _content(recommender, selection), k, *mix, fallback)
     parts = out.with_name(f"{out.name}.parts")
     with reserved(parts, f"{out}: another job is writing this file; wait until it ends"):
         _begin(parts, job)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from functools import lru_cache, partial
+from typing import NamedTuple, TypedDict, Unpack
 
 import polars as pl
 
@@ -27,23 +28,50 @@ SELECTIONS = 4
 """So many choices of candidates are kept ready; each may hold a copy of the tracks' places."""
 
 
+class ListOptions(TypedDict, total=False):
+    """What every method of `Recommender` may be told.
+
+    Attributes:
+        k: how many tracks; 10 by default.
+        candidates: `cold` (the default): tracks that the factorisation hasn't seen; `warm`: those
+            it has; `all`; or ids of tracks.
+        exclude: ids of tracks that may not be recommended.
+        where: an SQL condition over the columns of the tracks' table, such as
+            `release_date >= '2026-01-01' and country = 'AT'`.
+        per_artist: at most so many tracks of one artist.
+        new_share: share of cold tracks, spread evenly over the list.
+    """
+
+    k: int
+    candidates: Candidates | Collection[str]
+    exclude: Collection[str]
+    where: str | None
+    per_artist: int | None
+    new_share: float | None
+
+
+class ListPlan(NamedTuple):
+    """`ListOptions` that are ready for a query.
+
+    Attributes:
+        selection: the candidates.
+        k: length of a list.
+        mix: what a list keeps to beside the scores.
+    """
+
+    selection: Selection
+    k: int
+    mix: Mix
+
+
 class Recommender:
     """The one engine behind the verb, batches, and services: loads a run, and answers.
 
     What is the same for all queries (predictions, places, ids, lengths, who has played what) is
     made once, when it is first needed. A query changes nothing, so threads may share it.
 
-    Every method takes the same choices:
-
-    - `k`: how many tracks.
-    - `candidates`: `cold`: tracks that the factorisation hasn't seen; `warm`: those it has; `all`;
-      or ids of tracks.
-    - `exclude`: ids of tracks that may not be recommended.
-    - `where`: an SQL condition over the columns of the tracks' table, such as
-      `release_date >= '2026-01-01' and country = 'AT'`.
-    - `per_artist`: at most so many tracks of one artist.
-    - `new_share`: share of cold tracks, spread evenly over the list.
-    - `why`: say what each modality of a cold track added to its score.
+    Every method takes the same `ListOptions`; with `why`, it says what each modality of a cold
+    track added to its score.
 
     Attributes:
         run: folder, model and data.
@@ -78,13 +106,8 @@ class Recommender:
         self,
         like: str | Sequence[str],
         *,
-        k: int = 10,
-        candidates: Candidates | Collection[str] = "cold",
-        exclude: Collection[str] = (),
-        where: str | None = None,
-        per_artist: int | None = None,
-        new_share: float | None = None,
         why: bool = False,
+        **options: Unpack[ListOptions],
     ) -> list[Recommendation]:
         """Tracks like a track; or like several, by the mean of their directions.
 
@@ -94,42 +117,30 @@ class Recommender:
         tracks = [like] if isinstance(like, str) else list(dict.fromkeys(like))
         if not tracks:
             raise InputError("name at least one track")
-        selection = self.select(candidates, exclude, where)
-        mix = Mix(per_artist, new_share)
-        return self._answer(query.like(self.catalogue, tracks), selection, k, mix, why)
+        plan = self.plan(**options)
+        return self._answer(query.like(self.catalogue, tracks), plan, why)
 
     def for_user(
         self,
         user: str,
         *,
-        k: int = 10,
-        candidates: Candidates | Collection[str] = "cold",
-        exclude: Collection[str] = (),
-        where: str | None = None,
-        per_artist: int | None = None,
-        new_share: float | None = None,
         why: bool = False,
+        **options: Unpack[ListOptions],
     ) -> list[Recommendation]:
         """Tracks for a listener, none that they have played.
 
         Raises:
             InputError: an unknown listener, or one without taste, or choices that leave nothing.
         """
-        selection = self.select(candidates, exclude, where)
-        mix = Mix(per_artist, new_share)
-        return self._answer(query.listener(self.catalogue, user), selection, k, mix, why)
+        plan = self.plan(**options)
+        return self._answer(query.listener(self.catalogue, user), plan, why)
 
     def for_liked(
         self,
         tracks: str | Sequence[str],
         *,
-        k: int = 10,
-        candidates: Candidates | Collection[str] = "cold",
-        exclude: Collection[str] = (),
-        where: str | None = None,
-        per_artist: int | None = None,
-        new_share: float | None = None,
         why: bool = False,
+        **options: Unpack[ListOptions],
     ) -> list[Recommendation]:
         """Tracks for somebody who isn't in the log, by what they like.
 
@@ -137,78 +148,52 @@ class Recommender:
             InputError: an unknown track, no factors, or choices that leave nothing.
         """
         ids = [tracks] if isinstance(tracks, str) else tracks
-        selection = self.select(candidates, exclude, where)
-        return self._answer(
-            liked(self.catalogue, ids), selection, k, Mix(per_artist, new_share), why
-        )
+        plan = self.plan(**options)
+        return self._answer(liked(self.catalogue, ids), plan, why)
 
     def for_audio(
         self,
         path: StrPath,
         *,
-        k: int = 10,
-        candidates: Candidates | Collection[str] = "cold",
-        exclude: Collection[str] = (),
-        where: str | None = None,
-        per_artist: int | None = None,
-        new_share: float | None = None,
         why: bool = False,
+        **options: Unpack[ListOptions],
     ) -> list[Recommendation]:
         """Tracks like a sound file, which need not be in any dataset.
 
         Raises:
             InputError: the model hears nothing, the file can't be used, or choices leave nothing.
         """
-        selection = self.select(candidates, exclude, where)
-        mix = Mix(per_artist, new_share)
-        return self._answer(
-            query.place(self.catalogue, hear(self.run, path)), selection, k, mix, why
-        )
+        plan = self.plan(**options)
+        return self._answer(query.place(self.catalogue, hear(self.run, path)), plan, why)
 
     def near(
         self,
         vector: Vector,
         *,
-        k: int = 10,
-        candidates: Candidates | Collection[str] = "cold",
-        exclude: Collection[str] = (),
-        where: str | None = None,
-        per_artist: int | None = None,
-        new_share: float | None = None,
         why: bool = False,
+        **options: Unpack[ListOptions],
     ) -> list[Recommendation]:
         """Tracks near any vector [K] of the space.
 
         Raises:
             InputError: it is no such vector, or choices leave nothing.
         """
-        selection = self.select(candidates, exclude, where)
-        mix = Mix(per_artist, new_share)
-        return self._answer(query.place(self.catalogue, vector), selection, k, mix, why)
+        plan = self.plan(**options)
+        return self._answer(query.place(self.catalogue, vector), plan, why)
 
     def for_users(
         self,
         users: Sequence[str] | None = None,
         *,
-        k: int = 10,
-        candidates: Candidates | Collection[str] = "cold",
-        exclude: Collection[str] = (),
-        where: str | None = None,
-        per_artist: int | None = None,
-        new_share: float | None = None,
         fallback: bool = True,
+        **options: Unpack[ListOptions],
     ) -> Iterator[pl.DataFrame]:
         """Lists for many listeners, in blocks whose memory is flat.
 
         Args:
             users: ids; all listeners if not given.
-            k: as in the class, and so are the next five.
-            candidates: see there.
-            exclude: see there.
-            where: see there.
-            per_artist: see there.
-            new_share: see there.
             fallback: give a listener without taste what people like on the whole; else nothing.
+            options: see `ListOptions`.
 
         Yields:
             Tables of user_id, rank (1 is best), track_id, score, by (`plays` or `content`: what the
@@ -218,8 +203,7 @@ class Recommender:
         Raises:
             InputError: an unknown listener, or choices that leave nothing.
         """
-        selection = self.select(candidates, exclude, where)
-        mix = Mix(per_artist, new_share)
+        selection, k, mix = self.plan(**options)
         yield from blocks(self.catalogue, users, selection, k, mix, fallback)
 
     def select(
@@ -236,8 +220,19 @@ class Recommender:
         named = candidates if isinstance(candidates, str) else frozenset(candidates)
         return self._select(named, frozenset(exclude), where)
 
-    def _answer(
-        self, asked: Query, selection: Selection, k: int, mix: Mix, why: bool
-    ) -> list[Recommendation]:
+    def plan(
+        self,
+        *,
+        k: int = 10,
+        candidates: Candidates | Collection[str] = "cold",
+        exclude: Collection[str] = (),
+        where: str | None = None,
+        per_artist: int | None = None,
+        new_share: float | None = None,
+    ) -> ListPlan:
+        """The choices of a query, ready for it; errors are those of `select`."""
+        return ListPlan(self.select(candidates, exclude, where), k, Mix(per_artist, new_share))
+
+    def _answer(self, asked: Query, plan: ListPlan, why: bool) -> list[Recommendation]:
         explain = self._explain if why else None
-        return answer(self.catalogue, asked, selection, k, mix, explain)
+        return answer(self.catalogue, asked, plan.selection, plan.k, plan.mix, explain)

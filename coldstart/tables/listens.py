@@ -92,15 +92,6 @@ def read_listens(
     return read_log(path, value, broken, columns, min_seconds).pairs
 
 
-def read_listens_before(
-    path: StrPath, day: date, value: str = "plays", broken: Broken | None = None
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Read a log's pairs, of all rows and of those before a day; see `read_log`."""
-    log = read_log(path, value, broken, day=day)
-    assert log.before is not None
-    return log.pairs, log.before
-
-
 def read_log(
     path: StrPath,
     value: str = "plays",

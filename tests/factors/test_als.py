@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
-from coldstart.factors.als import explicit_als, fold_in, implicit_als, in_score_axes, noise_level
+from coldstart.factors.als import (
+    explicit_als,
+    fold_in,
+    implicit_als,
+    noise_level,
+    score_axes,
+    turned,
+)
 
 ALGORITHMS = ["implicit", "explicit"]
 plays = pl.col("plays")
@@ -118,19 +125,21 @@ def test_score_axes_keep_scores_and_make_distances_those_of_scores(seed: int) ->
     generator = np.random.default_rng(seed)
     tracks = generator.normal(size=(5, 3)).astype(np.float32)
     users = (generator.normal(size=(9, 3)) * [1, 5, 0.1]).astype(np.float32)
-    turned, by = in_score_axes(tracks, users)
-    np.testing.assert_allclose(by @ turned.T, users @ tracks.T, rtol=1e-3, atol=1e-3)
+    axes = score_axes(users)
+    new, by = turned(tracks, axes.tracks), turned(users, axes.users)
+    np.testing.assert_allclose(by @ new.T, users @ tracks.T, rtol=1e-3, atol=1e-3)
     differ = users @ (tracks[0] - tracks[1])
     np.testing.assert_allclose(
-        np.square(turned[0] - turned[1]).sum(), np.square(differ).mean(), rtol=1e-3
+        np.square(new[0] - new[1]).sum(), np.square(differ).mean(), rtol=1e-3
     )
 
 
 def test_axes_that_no_user_has_become_zero() -> None:
     users = np.array([[1, 0], [2, 0]], np.float32)
-    turned, by = in_score_axes(np.array([[1, 7]], np.float32), users)
-    assert turned[0, 1] == 0
-    np.testing.assert_allclose(by @ turned.T, [[1], [2]], rtol=1e-5)
+    axes = score_axes(users)
+    new, by = turned(np.array([[1, 7]], np.float32), axes.tracks), turned(users, axes.users)
+    assert new[0, 1] == 0
+    np.testing.assert_allclose(by @ new.T, [[1], [2]], rtol=1e-5)
 
 
 def test_the_noise_level_is_that_of_random_signs() -> None:

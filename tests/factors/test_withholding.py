@@ -17,7 +17,7 @@ from coldstart.commands.split import split
 from coldstart.errors import Broken, InputError
 from coldstart.factors.factors import Factors
 from coldstart.factors.withholding import cut_day, withhold
-from coldstart.tables.listens import read_listens_before
+from coldstart.tables.listens import read_log
 from coldstart.tables.splits import read_splits
 
 
@@ -169,22 +169,23 @@ def test_a_pair_before_and_after_the_cut_counts_before_alone(tmp_path: Path) -> 
 def test_timestamps_of_many_kinds(when: object, tmp_path: Path) -> None:
     log = pl.DataFrame({"user_id": ["a", "b"], "track_id": ["x", "x"], "plays": [1, 2]})
     log.with_columns(timestamp=pl.Series(when)).write_parquet(tmp_path / "l.parquet")  # type: ignore[arg-type]
-    whole, before = read_listens_before(tmp_path / "l.parquet", date(2020, 2, 1))
-    assert whole["user_id"].to_list() == ["a", "b"]
-    assert before["user_id"].to_list() == ["a"]
+    log_tables = read_log(tmp_path / "l.parquet", day=date(2020, 2, 1))
+    assert log_tables.pairs["user_id"].to_list() == ["a", "b"]
+    assert log_tables.before is not None
+    assert log_tables.before["user_id"].to_list() == ["a"]
 
 
 def test_what_is_no_time_is_named(tmp_path: Path) -> None:
     path = tmp_path / "l.csv"
     path.write_text("user_id,track_id,plays,timestamp\na,x,1,2020-01-01\nb,x,1,soon\n")
     with pytest.raises(InputError, match="'soon' is no time"):
-        read_listens_before(path, date(2021, 1, 1))
-    assert len(read_listens_before(path, date(2021, 1, 1), broken=Broken(True))[0]) == 1
+        read_log(path, day=date(2021, 1, 1))
+    assert len(read_log(path, broken=Broken(True), day=date(2021, 1, 1)).pairs) == 1
     with pytest.raises(InputError, match="no listen is from before 2019-01-01"):
-        read_listens_before(path, date(2019, 1, 1), broken=Broken(True))
+        read_log(path, broken=Broken(True), day=date(2019, 1, 1))
     path.write_text("user_id,track_id,plays\na,x,1\n")
     with pytest.raises(InputError, match="no column 'timestamp'"):
-        read_listens_before(path, date(2021, 1, 1))
+        read_log(path, day=date(2021, 1, 1))
 
 
 def test_a_day_that_is_not_known_is_refused(

@@ -9,7 +9,7 @@ from helpers import STRANGE_IDS, Table, parquet
 from coldstart.commands.factorize import factorize
 from coldstart.errors import Broken, InputError
 from coldstart.factors.factors import Factors
-from coldstart.tables.listens import read_listens, read_listens_before
+from coldstart.tables.listens import read_listens, read_log
 from coldstart.tables.table import write_table
 
 
@@ -130,5 +130,6 @@ def test_the_same_instants_are_cut_alike_in_csv_and_parquet(tmp_path: Path, endi
     log = pl.DataFrame({"user_id": ["u", "v"], "track_id": ["a", "a"], "plays": [1, 1]})
     path = tmp_path / f"log.{ending}"
     write_table(path, log.with_columns(timestamp=times))
-    _, before = read_listens_before(path, datetime.date(2020, 2, 1))
+    before = read_log(path, day=datetime.date(2020, 2, 1)).before
+    assert before is not None
     assert before["user_id"].to_list() == ["u"]
