@@ -14,6 +14,9 @@ from coldstart.retrieval.catalogue import Catalogue
 
 ABOUT = {
     "algorithm": "implicit",
+    "factors": 6,
+    "iterations": 5,
+    "seed": 0,
     "regularization": 0.05,
     "weighting": "log",
     "alpha": 2.0,

@@ -8,8 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 
 from coldstart.errors import InputError
+from coldstart.factors.factorization import confidence_of
+from coldstart.factors.folding import settings_of
 from coldstart.retrieval.catalogue import Catalogue
 from coldstart.retrieval.query import Query, like
 
@@ -49,7 +52,8 @@ def liked(catalogue: Catalogue, tracks: Sequence[str]) -> Query:
         left = places.T @ places + about["regularization"] * len(rows) * np.eye(width)
         right = rating * places.sum(0)
     else:
-        confidence = _confidence(about)
+        one_play = csr_matrix(np.ones((1, 1), np.float32))
+        confidence = float(confidence_of(one_play, settings_of(about)).data[0])
         left = gram + about["regularization"] * np.eye(width)
         left = left + (confidence - 1) * places.T @ places
         right = confidence * places.sum(0)
@@ -71,9 +75,3 @@ def _places(catalogue: Catalogue, rows: NDArray[np.int64]) -> NDArray[np.float64
     if cold.all():
         log.info("none of the liked tracks has plays in the factors: their content speaks for them")
     return places
-
-
-def _confidence(about: dict[str, object]) -> float:
-    """Of one play, as `factorize` weighs it."""
-    alpha = float(about["alpha"])  # type: ignore[arg-type]
-    return alpha * (1 + float(np.log(2))) if about["weighting"] == "log" else 1 + alpha
