@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import mmap
 import os
 import tarfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from io import FileIO
+from io import BytesIO, FileIO
 from pathlib import Path
 from typing import Any
+
+from numpy.lib.format import read_array
 
 from coldstart.errors import InputError
 from coldstart.files import StrPath, is_remote
 from coldstart.sample import Sample, folder_of
 from coldstart.shards import remote
-from coldstart.shards.format import MAPPED, VERSION, place_of, track_of
+from coldstart.shards.format import MAPPED, place_of, track_of
+from coldstart.shards.listing import listing, parsed
 from coldstart.tables.splits import IN_USE, NEW, SPLITS
+
+STARTS = {"flac": b"fLaC", "frames": b"\x93NUMPY"}
+"""How a large field of a codec begins."""
 
 
 class Shards:
@@ -45,25 +50,8 @@ class Shards:
                 f"{folder}: no dataset here (dataset.json is missing); make one with "
                 f"`coldstart shard TRACKS --splits SPLITS --out {folder}`"
             )
-        try:
-            self.about: dict[str, Any] = json.loads(path.read_bytes())
-            version = self.about["version"]
-            consistent = version != VERSION or all(
-                _matches(info["shards"], split, sizes)
-                for info in self.about["modalities"].values()
-                for split, sizes in self.about["splits"].items()
-            )
-        except ValueError as error:
-            raise InputError(f"{path}: not readable JSON ({error})") from error
-        except (LookupError, TypeError, AttributeError):
-            consistent, version = False, VERSION
-        if version != VERSION:
-            raise InputError(
-                f"{path}: shards of version {version}; this coldstart reads version {VERSION}"
-            )
+        self.about = listing(path.read_bytes(), path)
         self.address = remote.origin(self.folder, self.about)
-        if not consistent:
-            raise InputError(f"{path}: not as coldstart writes it, or changed by hand; shard again")
         self.removed: frozenset[str] = frozenset(self.about.get("removed", ()))
         self.current: dict[str, str] = dict(self.about.get("current", {}))
 
@@ -86,7 +74,7 @@ class Shards:
         """
         if folder not in self.modalities:
             raise InputError(
-                f"{self.folder}: this dataset has no modality '{folder}'; it has: "
+                f"{self.address or self.folder}: this dataset has no modality '{folder}'; it has: "
                 f"{', '.join(sorted(self.modalities)) or 'none'}"
             )
         return self.modalities[folder]
@@ -128,19 +116,17 @@ class Shards:
 
     def tracks(self, split: str, shard: int) -> list[dict[str, Any]]:
         """The shard's tracks in order: track_id, title, artist, and the table's other columns."""
-        path = self._local(self.folder / split / "tracks" / f"{shard:06d}.json")
-        if not path.is_file():
-            raise InputError(f"{path}: missing, though dataset.json lists it; shard again")
+        read = partial(_read_tracks, expected=self.shard_sizes(split)[shard])
+        path = self.folder / split / "tracks" / f"{shard:06d}.json"
+        self._fetch(path, read)
         try:
-            tracks: list[dict[str, Any]] = json.loads(path.read_bytes())
-        except ValueError as error:
-            raise InputError(f"{path}: not readable JSON ({error}); shard again") from error
-        if len(tracks) != self.shard_sizes(split)[shard]:
+            return read(path)
+        except FileNotFoundError as error:
             raise InputError(
-                f"{path}: lists {len(tracks)} tracks, but dataset.json says "
-                f"{self.shard_sizes(split)[shard]}; shard again"
-            )
-        return tracks
+                f"{path}: missing, though dataset.json lists it; shard again"
+            ) from error
+        except ValueError as error:
+            raise self._damaged(path, str(error), "shard again") from error
 
     def all_tracks(self, splits: Iterable[str] = SPLITS) -> list[dict[str, Any]]:
         """Every track of these splits, with its `split`: what is learnt from and measured.
@@ -167,7 +153,8 @@ class Shards:
             present = self.info(folder_of(field))["fields"]
             if field not in present:
                 raise InputError(
-                    f"{self.folder}: no field '{field}'; there is: {', '.join(present)}"
+                    f"{self.address or self.folder}: no field '{field}'; there is: "
+                    f"{', '.join(present)}"
                 )
             by_folder.setdefault(folder_of(field), set()).add(field)
         streams = {folder: self._members(folder, split, shard) for folder in by_folder}
@@ -182,52 +169,107 @@ class Shards:
             yield sample
         for folder, member in ahead.items():
             if member is not None:
-                raise InputError(
-                    f"{self.tar(folder, split, shard)}: holds track "
-                    f"{track_of(member['__key__'])!r} out of place; shard '{folder}' again"
+                raise self._damaged(
+                    self.tar(folder, split, shard),
+                    f"holds track {track_of(member['__key__'])!r} out of place",
+                    f"shard '{folder}' again",
                 )
 
     def tar(self, folder: str, split: str, shard: int) -> Path:
         """Where a modality's tar lies."""
         return self.folder / split / folder / f"{shard:06d}.tar"
 
-    def _local(self, path: Path) -> Path:
-        """A file of this dataset, fetched if the dataset is remote and the file isn't here yet."""
-        if self.address and not path.is_file():
-            remote.fetch(f"{self.address}/{path.relative_to(self.folder).as_posix()}", path)
-        return path
+    def _fetch(
+        self, path: Path, check: Callable[[Path], object], tracks: int | None = None
+    ) -> None:
+        """Fetch a file of a remote dataset, if it isn't here yet; see `remote.fetch_into`."""
+        if not path.is_file() and (address := remote.source_of(path, self.folder, self.about)):
+            remote.fetch_into(path, address, check, tracks)
+
+    def _damaged(self, path: Path, reason: str, remedy: str) -> InputError:
+        """An error about a file; of a remote dataset, the local copy of the file is deleted."""
+        address = remote.source_of(path, self.folder, self.about)
+        if address is None:
+            return InputError(f"{path}: {reason}; {remedy}")
+        path.unlink(missing_ok=True)
+        return InputError(
+            f"{address}: {reason}; the local copy is deleted: the same command fetches it again. "
+            "If it stays so, upload it again, as coldstart wrote it"
+        )
 
     def _members(self, folder: str, split: str, shard: int) -> Iterator[dict[str, Any]]:
         expected = self.count(folder, split, shard)
         if split == NEW and expected == 0:  # no tar was written
             return
-        path = self._local(self.tar(folder, split, shard))
-        mapped = not MAPPED.isdisjoint(self.info(folder)["fields"].values())
+        path, fields = self.tar(folder, split, shard), self.info(folder)["fields"]
+        self._fetch(path, partial(_check_tar, fields=fields, expected=expected), expected)
+        mapped = not MAPPED.isdisjoint(fields.values())
         remedy = f"shard '{folder}' again with --overwrite"
-        count = 0
         try:
-            for sample in _read_tar(path, mapped):
-                count += 1
-                yield sample
+            yield from _counted(path, mapped, expected)
         except FileNotFoundError as error:
             raise InputError(f"{path}: missing, though dataset.json lists it; {remedy}") from error
-        except (OSError, ValueError, EOFError, tarfile.TarError) as error:
-            reason = str(error.args[0] if error.args else error).partition(" @ ")[0]
-            raise InputError(
-                f"{path}: damaged after {count} of {expected} tracks ({reason}); {remedy}"
-            ) from error
-        if count != expected:
-            raise InputError(
-                f"{path}: holds {count} tracks, but dataset.json says {expected}; the tar is cut "
-                f"off or was changed; {remedy}"
-            )
+        except ValueError as error:
+            raise self._damaged(path, str(error), remedy) from error
 
 
-def _matches(counts: dict[str, list[int]], split: str, sizes: list[int]) -> bool:
-    """Whether a modality's counts belong to a split of these sizes."""
-    if split == NEW:
-        return len(counts.get(NEW, [])) <= len(sizes)
-    return len(counts[split]) == len(sizes)
+def _read_tracks(path: Path, expected: int) -> list[dict[str, Any]]:
+    """A shard's tracks; raises ValueError where the file isn't as it should be."""
+    try:
+        tracks: list[dict[str, Any]] = parsed(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"not readable JSON ({error})") from error
+    if not isinstance(tracks, list) or not all(_is_track(track) for track in tracks):
+        raise ValueError("no list of tracks")
+    if len(tracks) != expected:
+        raise ValueError(f"lists {len(tracks)} tracks, but dataset.json says {expected}")
+    return tracks
+
+
+def _is_track(track: Any) -> bool:
+    return isinstance(track, dict) and isinstance(track.get("track_id"), str)
+
+
+def _check_tar(path: Path, fields: Mapping[str, str], expected: int) -> None:
+    """Raise ValueError for a tar that is cut off, or with a field that isn't what it should be.
+
+    Of sound and spectrograms only the start is read: they are large.
+    """
+    for sample in _counted(path, True, expected):
+        for field in fields.keys() & sample.keys():
+            try:
+                _check_field(sample[field], fields[field])
+            except (ValueError, TypeError, EOFError, MemoryError, OverflowError) as error:
+                reason = f"{track_of(sample['__key__'])!r} has no {fields[field]} in '{field}'"
+                raise ValueError(reason) from error
+
+
+def _check_field(content: memoryview, codec: str) -> None:
+    if codec == "json":
+        parsed(bytes(content))
+    elif codec == "npy":
+        read_array(BytesIO(content), allow_pickle=False)
+    elif not bytes(content[:6]).startswith(STARTS.get(codec, b"")):
+        raise ValueError(codec)
+
+
+def _counted(path: Path, mapped: bool, expected: int) -> Iterator[dict[str, Any]]:
+    """`_read_tar`; raises ValueError if the tar is damaged, or holds another number of tracks."""
+    count = 0
+    try:
+        for sample in _read_tar(path, mapped):
+            count += 1
+            yield sample
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, EOFError, RecursionError, tarfile.TarError) as error:
+        reason = str(error.args[0] if error.args else error).partition(" @ ")[0]
+        raise ValueError(f"damaged after {count} of {expected} tracks ({reason})") from error
+    if count != expected:
+        raise ValueError(
+            f"holds {count} tracks, but dataset.json says {expected}; the tar is cut off or was "
+            "changed"
+        )
 
 
 def _read_tar(path: Path, mapped: bool) -> Iterator[dict[str, Any]]:
@@ -247,6 +289,8 @@ def _read_tar(path: Path, mapped: bool) -> Iterator[dict[str, Any]]:
                 sample = {}
             if field in sample:
                 raise ValueError(f"{member.name} is there twice")
+            if member.size < 0:  # the tar would be read round and round
+                raise ValueError(f"{member.name} has a size below 0")
             content = read(member.offset_data, member.size)
             if len(content) < member.size:
                 raise EOFError(f"{member.name} is cut off")

@@ -17,7 +17,7 @@ from coldstart.commands.add import add
 from coldstart.commands.remove import remove
 from coldstart.commands.shard import shard
 from coldstart.errors import InputError
-from coldstart.shards import remote
+from coldstart.shards import remote, transfer
 from coldstart.shards.reading import Shards
 
 FIELDS = ["mgp.npy", "genres.json"]
@@ -48,6 +48,7 @@ class Site:
 def site(tiny_world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     shutil.copytree(tiny_world.shards, tmp_path / "site" / "shards")
     monkeypatch.setenv("COLDSTART_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(transfer, "WAITS", (0.01,))
     # An address that were taken for a path would make a folder `http:` in the current one.
     here = tmp_path / "current"
     here.mkdir()
@@ -145,7 +146,7 @@ def test_what_has_changed_there_is_fetched_again_and_nothing_else(
 def test_what_cannot_be_fetched_is_named(
     site: Site, tiny_world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(InputError, match=r"nowhere/dataset\.json: there is no dataset at this"):
+    with pytest.raises(InputError, match=r"nowhere/dataset\.json: there is no such file"):
         Shards(site.address.replace("shards", "nowhere"))
     with pytest.raises(InputError, match=r"127\.0\.0\.1:1/.*nobody answers"):
         Shards("http://127.0.0.1:1/shards")
