@@ -55,7 +55,7 @@ def catalogue_of(tracks: int, users: int) -> Catalogue:
         listens=csr_matrix((ones, (listeners, plays)), (users, warm)),
         about={},
     )
-    places = TrackPlaces(ids, torch.from_numpy(vectors), np.arange(tracks) < warm)
+    places = TrackPlaces(ids, torch.from_numpy(vectors), warm)
     rows: list[dict[str, Any]] = [{"track_id": i, "title": i, "artist": "a"} for i in ids]
     return Catalogue(places, rows, factors)
 

@@ -55,5 +55,5 @@ def planted(
         }
         for i, track in enumerate(ids)
     ]
-    places = TrackPlaces(ids, torch.from_numpy(vectors), np.arange(tracks) < warm)
+    places = TrackPlaces(ids, torch.from_numpy(vectors), warm)
     return Catalogue(places, rows, factors, name="planted", **options)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from coldstart.files import StrPath
 
@@ -16,11 +16,12 @@ def export(
     out: StrPath,
     shards: str | None = None,
     factors: str | None = None,
+    placement: Literal["ensemble", "either"] | None = None,
     overwrite: bool = False,
 ) -> Export:
     """Write the vectors of all tracks and users as Parquet and NPY, so that a dot product scores.
 
-    Writes tracks.parquet (track_id, vector, warm), users.parquet (user_id, vector), the same as
+    Writes tracks.parquet (track_id, vector, warm, by), users.parquet (user_id, vector), the same as
     tracks.npy and users.npy with their ids in tracks.ids.json and users.ids.json, and about.json.
 
     Args:
@@ -28,6 +29,8 @@ def export(
         out: folder to write.
         shards: other shards than the run's.
         factors: other factors than the run's.
+        placement: where a track lies that was not factorised: `ensemble`, the default: where its
+            content and its plays put it; `either`: where its content puts it.
         overwrite: replace `out` if it exists.
 
     Returns:
@@ -36,7 +39,7 @@ def export(
     from coldstart.retrieval.export import export_vectors
     from coldstart.retrieval.recommender import Recommender
 
-    recommender = Recommender(run, shards=shards, factors=factors)
+    recommender = Recommender(run, shards=shards, factors=factors, placement=placement)
     result = export_vectors(recommender, out, overwrite)
     print(
         f"wrote {result.folder}: {result.tracks:,} tracks ({result.warm:,} warm) and "

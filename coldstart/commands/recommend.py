@@ -40,6 +40,7 @@ def recommend(
     fallback: Literal["average", "none"] = "average",
     shards: str | None = None,
     factors: str | None = None,
+    placement: Literal["ensemble", "either"] | None = None,
     why: bool = False,
     json: bool = False,
     overwrite: bool = False,
@@ -65,6 +66,7 @@ def recommend(
     fallback: Literal["average", "none"] = "average",
     shards: str | None = None,
     factors: str | None = None,
+    placement: Literal["ensemble", "either"] | None = None,
     why: bool = False,
     json: bool = False,
     overwrite: bool = False,
@@ -89,14 +91,15 @@ def recommend(
     fallback: Literal["average", "none"] = "average",
     shards: str | None = None,
     factors: str | None = None,
+    placement: Literal["ensemble", "either"] | None = None,
     why: bool = False,
     json: bool = False,
     overwrite: bool = False,
 ) -> list[Recommendation] | ListFile:
     """Recommend tracks like a track, like a sound file, for a user, or for everybody into a file.
 
-    A warm track is where its plays put it, a cold one where its content puts it: both in the same
-    space, so they can be compared.
+    A warm track is where its plays put it, a cold one where its content puts it, and, once it is
+    played, content and plays together: all in the same space, so they can be compared.
 
     Args:
         run: folder of a fitted run.
@@ -121,7 +124,10 @@ def recommend(
             what people like on the whole; `none`: nothing, and they are listed.
         shards: other shards than the run's, to recommend from.
         factors: other factors than the run's.
-        why: say what each modality of a cold track added to its similarity, and which attributes.
+        placement: where a track lies that was not factorised: `ensemble`, the default: where its
+            content and its plays put it; `either`: where its content puts it.
+        why: say what each modality of a cold track added to its similarity, which attributes, and
+            how much its plays.
         json: print JSON, for programs.
         overwrite: replace `out` if it exists.
 
@@ -149,7 +155,7 @@ def recommend(
         "new_share": new_share,
     }
     _complete(run, shards, factors)
-    recommender = Recommender(run, shards=shards, factors=factors)
+    recommender = Recommender(run, shards=shards, factors=factors, placement=placement)
     if users is not None:
         assert out is not None
         return _write(recommender, users, out, choices, fallback == "average", overwrite, json)
@@ -248,7 +254,7 @@ def _ids(path: str, flag: str, column: str = "track_id") -> list[str]:
 
 def _note_strange(rows: list[Recommendation], run: Path) -> None:
     """A similarity from stored predictions is explained by the run, which may differ."""
-    scores = [(r.similarity, r.why.score) for r in rows if r.why and r.why.by == "content"]
+    scores = [(r.similarity, r.why.score) for r in rows if r.why and r.why.by != "plays"]
     if any(abs(shown - explained) > 1e-3 for shown, explained in scores):
         print(
             f"note: {run / 'predictions'} was made with other settings than the run's own; "

@@ -17,6 +17,7 @@ from coldstart.data.batch import Batch
 from coldstart.data.datamodule import ColdStartData
 from coldstart.errors import InputError
 from coldstart.evaluation import uncertainty
+from coldstart.evaluation.calibration import KnownScores, lifted
 from coldstart.evaluation.metrics import MAP_K, K
 from coldstart.evaluation.results import (
     REPEATS,
@@ -38,6 +39,7 @@ from coldstart.evaluation.rivals.by_factors import (
 from coldstart.evaluation.rivals.floors import floor_lines, mixed_floor_lines
 from coldstart.evaluation.tasks import Lengths, Task, TestCandidates, mixed_task, ranking_task
 from coldstart.factors.factors import Factors
+from coldstart.model.ensemble import Ensemble
 from coldstart.model.predictions import Predictions
 from coldstart.targets.track_factors import cosine_distance
 
@@ -45,6 +47,9 @@ log = logging.getLogger(__name__)
 
 OURS, PATCHES = "coldstart", "coldstart, single patches"
 """Methods: the model, and the same weights with one patch of each track in place of all."""
+
+PREDICTED = "coldstart, as predicted"
+"""Method: of mixed candidates, the model without what makes new and known tracks comparable."""
 
 
 class Patches(NamedTuple):
@@ -57,6 +62,22 @@ class Patches(NamedTuple):
 
     distance: float
     single: Predictions
+
+
+class Placed(NamedTuple):
+    """The test tracks in a list of new and known ones.
+
+    Attributes:
+        ensemble: the numbers.
+        vectors: [N, K] of the test tracks: what ranks, without their plays.
+        known: what scores of known tracks say, for the rivals.
+        before: what would rank without an ensemble.
+    """
+
+    ensemble: Ensemble
+    vectors: Tensor
+    known: KnownScores
+    before: Lengths
 
 
 class Evaluation(NamedTuple):
@@ -84,6 +105,7 @@ def evaluate(
     seed: int = 0,
     candidates: TestCandidates = "cold",
     lengths: Lengths = "unit",
+    placed: Placed | None = None,
 ) -> Evaluation:
     """Figures of predicted factors for the test tracks, and of the floors and rivals.
 
@@ -97,6 +119,7 @@ def evaluate(
         seed: of the random rows and of ties.
         candidates: `cold`: the test tracks; `mixed`: these among all factorised tracks.
         lengths: for mixed candidates, what ranks; see `mixed_task`.
+        placed: with `lengths="ensemble"`, the predictions in the ensemble.
 
     Raises:
         InputError: nobody has listened to anything that could be found.
@@ -107,13 +130,23 @@ def evaluate(
     distance = _distance_to_factors(factors, track_ids)
     in_order = torch.arange(len(track_ids))
 
-    def line(method: str, vectors: Tensor) -> Line:
-        scored = task.scored(vectors, [in_order], seed)[0]
-        return Line.of(method, name, distance(vectors), scored)
+    cold = len(track_ids) if mixed else None
 
-    own, shuffled = _own_and_shuffled(predictions.values, task, distance, name, seed)
+    def line(method: str, vectors: Tensor, of_val: Predictions | None = None) -> Line:
+        ranking = vectors
+        if placed is not None and of_val is not None:
+            ranking = lifted(placed.known, of_val, vectors)
+        scored = task.scored(ranking, [in_order], seed)[0]
+        return Line.of(method, name, distance(vectors), scored, cold)
+
+    ranking = predictions.values if placed is None else placed.vectors
+    own, shuffled = _own_and_shuffled(predictions.values, ranking, task, distance, name, seed)
     lines = [own]
-    if patches:
+    if placed is not None:
+        before = mixed_task(factors, track_ids, placed.before)
+        scored = before.scored(predictions.values, [in_order], seed)[0]
+        lines.append(Line.of(PREDICTED, name, own.cosine, scored, cold))
+    elif patches:
         lines.append(line(PATCHES, patches.single.values)._replace(cosine=patches.distance))
     if mixed:
         lines += mixed_floor_lines(task, factors)
@@ -129,6 +162,7 @@ def evaluate(
         "map_k": MAP_K,
         **task.counts,
         **({"lengths": lengths} if mixed else {}),
+        **({"ensemble": placed.ensemble._asdict()} if placed else {}),
         "parts": part_counts(task),
         "tracks_with_vector": int((factors.rows(track_ids) >= 0).sum()),
         "tracks_nothing_known": int((~predictions.values.any(1)).sum()),
@@ -175,19 +209,26 @@ def _distance_to_factors(
 
 
 def _own_and_shuffled(
-    values: Tensor, task: Task, distance: Callable[[Tensor], float | None], name: str, seed: int
+    values: Tensor,
+    ranking: Tensor,
+    task: Task,
+    distance: Callable[[Tensor], float | None],
+    name: str,
+    seed: int,
 ) -> tuple[Line, Line]:
     """The model's line, and the mean line of its vectors assigned to other tracks at random.
 
-    All permutations are ranked in one pass.
+    All permutations are ranked in one pass. Distances are those of `values`, also where other
+    vectors rank.
     """
+    cold = len(values) if task.warm else None
     permutations = [torch.arange(len(values))]
     for draw in range(seed, seed + REPEATS):
         generator = torch.Generator().manual_seed(draw)
         permutations.append(torch.randperm(len(values), generator=generator))
-    all_scored = task.scored(values, permutations, seed)
+    all_scored = task.scored(ranking, permutations, seed)
     own, *draws = [
-        Line.of(OURS, name, distance(values[permutation]), scored)
+        Line.of(OURS, name, distance(values[permutation]), scored, cold)
         for permutation, scored in zip(permutations, all_scored, strict=True)
     ]
     return own, mean_line("shuffled content", draws)
@@ -216,7 +257,8 @@ def _rows_and_comparison(
             low, high = uncertainty.interval(resampled[name][:, i])
             ends |= {f"{name}_low": low, f"{name}_high": high}
         rows.append(row._replace(**ends))
-    others = [i for i, line in enumerate(lines) if line.method not in (OURS, PATCHES)]
+    own = (OURS, PATCHES, PREDICTED)
+    others = [i for i, line in enumerate(lines) if line.method not in own]
     best = max(others, key=lambda i: plain[i].ndcg or 0.0)
     ndcg = by_user[names.index("ndcg")]
     gap = uncertainty.difference(ndcg[0], ndcg[best], resampled["ndcg"][:, [0, best]])
@@ -229,7 +271,7 @@ def rival_lines(
     candidates: list[str],
     describe_content: Callable[[Batch], Tensor],
     data: ColdStartData,
-    line: Callable[[str, Tensor], Line],
+    line: Callable[[str, Tensor, Predictions | None], Line],
     input: str,
     seed: int = 0,
 ) -> list[Line]:
@@ -241,7 +283,8 @@ def rival_lines(
         candidates: ids of the cold tracks, in the order of the task.
         describe_content: a batch → [B, F].
         data: shards and factors.
-        line: a method and its vectors [N, K] of the candidates → its line.
+        line: a method, its vectors [N, K] of the candidates and those of the validation tracks →
+            its line.
         input: name of the model's input.
         seed: of rivals that draw, and of ties.
     """
@@ -250,7 +293,10 @@ def rival_lines(
     lines = []
     for name, rival in CONTENT_RIVALS.values():
         scored = space_scored(task, factors, rival(problem, seed), seed)
-        lines.append(Line.of(name, input, None, scored))
+        lines.append(Line.of(name, input, None, scored, len(candidates) if task.warm else None))
     by_factors = factor_problem(factors, content, candidates)
     guesses = [rival(by_factors) for rival in FACTOR_RIVALS.values()]
-    return lines + [line(guess.method, guess.vectors) for guess in guesses]
+    val_ids = content[1].track_ids
+    return lines + [
+        line(guess.method, guess.vectors, Predictions(val_ids, guess.of_val)) for guess in guesses
+    ]

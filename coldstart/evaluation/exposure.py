@@ -23,10 +23,12 @@ class Exposure(NamedTuple):
         coverage: share of the candidates that are in at least one user's first k, 0..1.
         gini: Gini coefficient of how many users have each candidate among their first k: 0 if it
             is the same number for all, near 1 if a few candidates take all places.
+        new_share: of the users' first k, the share of cold ones, where warm ones are candidates.
     """
 
     coverage: float | None
     gini: float | None
+    new_share: float | None = None
 
 
 def thirds(listens: NDArray[np.integer | np.floating]) -> Tensor:
@@ -53,20 +55,25 @@ def thirds(listens: NDArray[np.integer | np.floating]) -> Tensor:
     return torch.from_numpy(label[group])
 
 
-def exposure(times: Tensor) -> Exposure:
+def exposure(times: Tensor, cold: int | None = None) -> Exposure:
     """Coverage and concentration, from how many users have each candidate [N] in their first k.
 
-    >>> exposure(torch.tensor([2, 2, 0, 0]))
-    Exposure(coverage=0.5, gini=0.5)
+    Args:
+        times: [N] how many users.
+        cold: how many of the candidates, the first ones, are cold; None: all are.
+
+    >>> exposure(torch.tensor([2, 2, 0, 0]), 1)
+    Exposure(coverage=0.5, gini=0.5, new_share=0.5)
     >>> exposure(torch.zeros(4))
-    Exposure(coverage=None, gini=None)
+    Exposure(coverage=None, gini=None, new_share=None)
     """
     n, total = len(times), float(times.sum())
     if not total:
         return Exposure(None, None)
     place = torch.arange(1, n + 1, dtype=torch.float64)
     gini = ((2 * place - n - 1) * times.double().sort().values).sum() / (n * total)
-    return Exposure(float((times > 0).double().mean()), float(gini))
+    share = None if cold is None else float(times[:cold].sum()) / total
+    return Exposure(float((times > 0).double().mean()), float(gini), share)
 
 
 def expected_exposure(level: Tensor, users: int, k: int) -> Exposure:
@@ -78,7 +85,7 @@ def expected_exposure(level: Tensor, users: int, k: int) -> Exposure:
         k: cut-off.
 
     >>> expected_exposure(torch.zeros(4), 1, 2)  # one user: two candidates once, two never
-    Exposure(coverage=0.5, gini=0.5)
+    Exposure(coverage=0.5, gini=0.5, new_share=None)
     """
     n, k = len(level), min(k, len(level))
     if not users or not k:

@@ -34,7 +34,7 @@ class Row(NamedTuple):
     The field names are the keys of a row in results.json and the columns of results.csv; k and
     map_k stand beside the rows. Low and high are the ends of the bootstrap's 95 % interval over
     users. Head, middle and tail, or cold and warm, count only this part of the candidates as
-    relevant; coverage and gini describe the users' first 20.
+    relevant; coverage, gini and new_share describe the users' first 20.
     """
 
     method: str
@@ -61,6 +61,7 @@ class Row(NamedTuple):
     ndcg_warm: float | None = None
     coverage: float | None = None
     gini: float | None = None
+    new_share: float | None = None
 
 
 def _headers(k: int, map_k: int) -> dict[str, str]:
@@ -74,7 +75,8 @@ def _headers(k: int, map_k: int) -> dict[str, str]:
         for name in ("recall", "ndcg"):
             for part in parts:
                 headers[f"{name}_{part}"] = f"{figures[name]} {part}"
-    return {**headers, "coverage": f"coverage@{k}", "gini": f"Gini@{k}"}
+    more = {"coverage": f"coverage@{k}", "gini": f"Gini@{k}", "new_share": f"new@{k}"}
+    return headers | more
 
 
 HEADERS = _headers(K, MAP_K)
@@ -186,9 +188,16 @@ class Line(NamedTuple):
     exposure: Exposure
 
     @classmethod
-    def of(cls, method: str, input: str, cosine: float | None, scored: Scored) -> Line:
-        """From the output of a ranking."""
-        spread = exposure(scored.exposure)
+    def of(
+        cls,
+        method: str,
+        input: str,
+        cosine: float | None,
+        scored: Scored,
+        cold: int | None = None,
+    ) -> Line:
+        """From the output of a ranking; `cold` as in `exposure`."""
+        spread = exposure(scored.exposure, cold)
         return cls(method, input, cosine, scored.by_user, scored.parts, spread)
 
 
@@ -203,6 +212,7 @@ def mean_line(method: str, lines: list[Line]) -> Line:
         Exposure(
             _mean([line.exposure.coverage for line in lines]),
             _mean([line.exposure.gini for line in lines]),
+            _mean([line.exposure.new_share for line in lines]),
         ),
     )
 
@@ -254,10 +264,11 @@ MAIN = ("method", "input", "cosine", "recall", "ndcg", "map")
 
 PARTS = ("ndcg_head", "ndcg_middle", "ndcg_tail", "ndcg_cold", "ndcg_warm")
 
-SPREAD = ("method", "input", *PARTS, "coverage", "gini")
+SPREAD = ("method", "input", *PARTS, "new_share", "coverage", "gini")
 """Columns of the second table."""
 
 RANKED_BY = {
+    "ensemble": "dot product, cold ones so that equal scores say the same",
     "unit": "cosine",
     "typical": "dot product, cold ones of a typical length",
     "own": "dot product",
@@ -360,8 +371,14 @@ def spread_caption(about: dict[str, Any]) -> str:
         text += ": the most played third of the candidates' listens, the next, the last"
     else:
         text += "; a user's own training listens are left out of the ranking"
+    new = f"new: share of cold ones among users' first {K}; " if "warm" in parts else ""
+    if numbers := about.get("ensemble"):
+        new = (
+            f"{numbers['ahead']:.2f} of a known track's plays are taken to be still to come: "
+            f"scores of new tracks × {numbers['length']:.2f} {numbers['offset']:+.2f};\n{new}"
+        )
     return (
-        f"{text};\n"
+        f"{text};\n{new}"
         f"coverage: share of the candidates among some user's first {K}; Gini: 0 if all are there "
         f"equally often"
     )

@@ -17,7 +17,7 @@ from coldstart.evaluation.metrics import Scored, score_parts
 from coldstart.factors.factors import Factors
 from coldstart.ranking import Scores, dot_scores
 
-Lengths = Literal["unit", "typical", "own"]
+Lengths = Literal["ensemble", "unit", "typical", "own"]
 """What ranks warm beside cold tracks; see `mixed_task`."""
 
 TestCandidates = Literal["cold", "mixed"]
@@ -103,7 +103,7 @@ class Task(NamedTuple):
             return score_parts(scores, self.relevant, permutations, *parts, seed=seed)
         warm = torch.arange(len(permutations[0]), self.relevant.shape[1])  # they keep their places
         return score_parts(
-            _masked(scores, self.warm.listens),
+            masked(scores, self.warm.listens),
             self.relevant,
             [torch.cat([permutation, warm]) for permutation in permutations],
             *parts,
@@ -120,7 +120,7 @@ class Task(NamedTuple):
         return dot_scores(self.users, torch.cat([cold, self.warm.vectors]))
 
 
-def _masked(scores: Scores, listens: csr_matrix) -> Scores:
+def masked(scores: Scores, listens: csr_matrix) -> Scores:
     """The same scores, but -inf for what a user has listened to."""
 
     def masked(rows: slice) -> Tensor:
@@ -140,7 +140,7 @@ def ranking_task(factors: Factors, candidates: list[str]) -> Task:
     have nothing to find. Both are counted, and neither is averaged. The parts are head, middle and
     tail by all listeners of the log, also those for whom nothing can be ranked.
     """
-    relevant = _played(factors, candidates)
+    relevant = played(factors, candidates)
     part = thirds(np.bincount(relevant.indices, minlength=len(candidates)))
     return _for_users(factors, relevant, part, THIRDS, {})
 
@@ -156,7 +156,8 @@ def mixed_task(factors: Factors, cold: list[str], lengths: Lengths = "unit") -> 
     Args:
         factors: of a strict factorisation.
         cold: C ids; they come first among the N candidates.
-        lengths: `unit`: all vectors are directions, so that tracks are ranked by cosine, as
+        lengths: `ensemble`: as they are; the caller has made equal scores of cold and warm ones say
+            the same. `unit`: all vectors are directions, so that tracks are ranked by cosine, as
             `recommend` does. `typical`: warm vectors keep their lengths, and cold ones get the
             median length of the validation tracks' folded-in vectors (or of the warm ones, if
             there are none); ranked by dot product. `own`: as they are, for predictions whose
@@ -165,7 +166,7 @@ def mixed_task(factors: Factors, cold: list[str], lengths: Lengths = "unit") -> 
     Raises:
         InputError: a candidate has been factorised, so it isn't cold.
     """
-    one_of("lengths", lengths, ("unit", "typical", "own"))
+    one_of("lengths", lengths, ("ensemble", "unit", "typical", "own"))
     warm_rows = np.flatnonzero(~factors.folded)
     warm_ids = {factors.track_ids[row] for row in warm_rows}
     if strange := [track for track in cold if track in warm_ids]:
@@ -181,7 +182,7 @@ def mixed_task(factors: Factors, cold: list[str], lengths: Lengths = "unit") -> 
         val = torch.from_numpy(factors.tracks[factors.folded & (factors.split == "val")])
         length = float((val if len(val) else vectors).norm(dim=1).median())
     withheld = factors.listens * 0 if factors.withheld is None else factors.withheld
-    relevant = csr_matrix(hstack([_played(factors, cold), _liked(withheld[:, warm_rows])], "csr"))
+    relevant = csr_matrix(hstack([played(factors, cold), _liked(withheld[:, warm_rows])], "csr"))
     # All that is stored: a track that was rated 0 was listened to, too.
     training = factors.listens[:, warm_rows].tocsr()
     listens = csr_matrix(
@@ -226,7 +227,7 @@ def _for_users(
     )
 
 
-def _played(factors: Factors, candidates: list[str]) -> csr_matrix:
+def played(factors: Factors, candidates: list[str]) -> csr_matrix:
     """[all users, candidates]: 1 where the user played the track and didn't dislike it."""
     rows = factors.rows(candidates)
     with_plays = np.flatnonzero(rows >= 0)

@@ -14,6 +14,10 @@ from coldstart.factors.als import Array, fold_in, turned
 from coldstart.factors.events import places_of
 from coldstart.factors.factorization import FactorizationSettings, confidence_of
 from coldstart.factors.factors import Factors, supporting_listeners
+from coldstart.factors.posterior import Evidence, gram_of, posterior
+
+FULL = 10
+"""From so many plays on, what a listener hasn't played counts as much as in the factorisation."""
 
 
 class Folding(NamedTuple):
@@ -31,21 +35,31 @@ class Folding(NamedTuple):
 
 
 def settings_of(about: dict[str, Any]) -> FactorizationSettings:
-    """The settings of a factorisation, from what it says of itself."""
-    return FactorizationSettings(
-        strict=True,
-        algorithm=about["algorithm"],
-        factors=about["factors"],
-        regularization=about["regularization"],
-        shrinkage=about.get("shrinkage", 0.0),
-        iterations=about["iterations"],
-        weighting=about.get("weighting", "log"),
-        alpha=about.get("alpha", 2.0),
-        axes=about.get("axes", "als"),
-        seed=about["seed"],
-        hold_out=0.0,
-        until=None,
-    )
+    """The settings of a factorisation, from what it says of itself.
+
+    Raises:
+        InputError: it doesn't say with how much each play counted.
+    """
+    try:
+        return FactorizationSettings(
+            strict=True,
+            algorithm=about["algorithm"],
+            factors=about["factors"],
+            regularization=about["regularization"],
+            shrinkage=about.get("shrinkage", 0.0),
+            iterations=about["iterations"],
+            weighting=about.get("weighting", "log"),
+            alpha=about.get("alpha", 2.0),
+            axes=about.get("axes", "als"),
+            seed=about["seed"],
+            hold_out=0.0,
+            until=None,
+        )
+    except KeyError as error:
+        raise InputError(
+            f"factors.json doesn't say {error}, without which plays can't be weighed; factorise "
+            "again (`coldstart factorize`)"
+        ) from error
 
 
 def check_foldable(base: Factors, place: str) -> None:
@@ -68,7 +82,8 @@ def fold_listens(
     """Fold listens since the fit into the factors' space.
 
     A user with listens of factorised tracks is solved from all plays of those, the tracks' vectors
-    fixed as factorised. A track with listens of factorised users is solved from all their plays,
+    fixed as factorised, and drawn to the mean user (see `listener_vectors`). A track with
+    listens of factorised users is solved from all their plays,
     their vectors fixed as factorised. So a result depends on all listens, not on their order.
 
     Args:
@@ -100,12 +115,13 @@ def fold_listens(
     changed_users = np.unique(row[column < warm])
     changed_tracks = np.unique(column[active[row]])
 
-    fixed_tracks, fixed_users = _factorised(base, warm)
+    own = in_own_axes(base)
+    fixed_tracks, fixed_users = own.tracks[:warm], own.users
     rows = listens[changed_users][:, :warm].tocsr()
-    solution = _solved(rows, fixed_tracks, settings)
+    solution = listener_vectors(rows, fixed_tracks, mean_listener(base), settings)
     users[changed_users] = solution if base.axes is None else turned(solution, base.axes.users)
     columns = listens[:known][:, changed_tracks].tocsr()
-    solution = _solved(columns.T.tocsr(), fixed_users, settings)
+    solution = half_step(columns.T.tocsr(), fixed_users, settings)
     tracks[changed_tracks] = solution if base.axes is None else turned(solution, base.axes.tracks)
     support[changed_tracks] = supporting_listeners(columns, base.users)
 
@@ -172,16 +188,85 @@ def _enlarged(matrix: csr_matrix, shape: tuple[int, int]) -> csr_matrix:
     return csr_matrix((matrix.data, matrix.indices, indptr), shape=shape)
 
 
-def _factorised(base: Factors, warm: int) -> tuple[Array, Array]:
-    """Vectors of factorised tracks and users, in the axes of the factorisation."""
-    tracks, users = base.tracks[:warm], base.users
-    if base.axes is None:
-        return tracks, users
-    return turned(tracks, base.axes.users.T), turned(users, base.axes.tracks.T)
+class OwnAxes(NamedTuple):
+    """Vectors in the axes of the factorisation, in which its penalty counts.
+
+    Attributes:
+        tracks: [N, K].
+        users: [U, K].
+    """
+
+    tracks: Array
+    users: Array
 
 
-def _solved(rows: csr_matrix, other: Array, settings: FactorizationSettings) -> Array:
-    """Vectors of users or tracks from their plays or ratings, the other side's vectors fixed."""
+def in_own_axes(factors: Factors) -> OwnAxes:
+    """Vectors of all tracks and users in the axes of the factorisation."""
+    axes = factors.axes
+    if axes is None:
+        return OwnAxes(factors.tracks, factors.users)
+    return OwnAxes(turned(factors.tracks, axes.users.T), turned(factors.users, axes.tracks.T))
+
+
+def mean_listener(factors: Factors) -> NDArray[np.float64]:
+    """[K] mean of the users with a vector, in the axes of the factorisation; zeros if none has."""
+    active = factors.users.any(axis=1)
+    if not active.any():
+        return np.zeros(factors.dim)
+    mean: NDArray[np.float64] = in_own_axes(factors).users[active].mean(0, dtype=np.float64)
+    return mean
+
+
+def listener_vectors(
+    plays: csr_matrix,
+    tracks: Array,
+    mean: NDArray[np.float64],
+    settings: FactorizationSettings,
+    gram: NDArray[np.float64] | None = None,
+) -> Array:
+    """Vectors of listeners from their plays, the tracks' fixed: drawn to the mean listener.
+
+    Of who has played one track little is known, and what they haven't played says almost nothing:
+    it counts n/`FULL` of its weight from n < `FULL` plays on. The penalty is the factorisation's.
+
+    Args:
+        plays: [U, N] plays or ratings, at least one a listener.
+        tracks: [N, K] in the axes of the factorisation.
+        mean: [K] of listeners, in the same axes.
+        settings: of the factorisation.
+        gram: [K, K] Σ q qᵀ over all tracks that could have been played; by default `tracks`.
+
+    Returns:
+        [U, K] in the same axes.
+    """
+    if settings.algorithm == "explicit":
+        beyond = csr_matrix(plays, copy=True)
+        beyond.data = plays.data - (tracks[plays.indices] @ mean).astype(np.float32)
+        return (mean + half_step(beyond, tracks, settings)).astype(np.float32)
+    counts = np.minimum(np.diff(plays.indptr), FULL)
+    result = np.zeros((plays.shape[0], tracks.shape[1]), np.float32)
+    everything = gram_of(tracks) if gram is None else gram
+    for count in np.unique(counts):
+        rows = np.flatnonzero(counts == count)
+        evidence = Evidence(settings.regularization, count / FULL)
+        result[rows] = posterior(plays[rows], tracks, mean, evidence, settings, everything)
+    return result
+
+
+def half_step(rows: csr_matrix, other: Array, settings: FactorizationSettings) -> Array:
+    """Vectors of users or tracks from their plays or ratings, the other side's vectors fixed.
+
+    Args:
+        rows: [N, U] plays or ratings.
+        other: [U, K] in the axes of the factorisation.
+        settings: of the factorisation.
+
+    Returns:
+        [N, K] in the same axes.
+
+    Raises:
+        InputError: λ is too small for so few listens.
+    """
     strength = confidence_of(rows, settings) if settings.algorithm == "implicit" else rows
     try:
         return fold_in(strength, other, settings.regularization, settings.algorithm)

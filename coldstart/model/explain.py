@@ -9,6 +9,7 @@ its features by integrated gradients, if these have names. Both add up.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -29,8 +30,8 @@ MAX_ATTRIBUTES = 5
 Similarity = Callable[[Tensor], Tensor]
 """Vectors [N, K] → [N], the similarity of each to the query."""
 
-Explain = Callable[[Similarity, list[str]], Mapping[str, "Why"]]
-"""The similarity to a query and the ids of tracks → why each of them has its score."""
+Explain = Callable[[Mapping[str, Similarity]], Mapping[str, "Why"]]
+"""Track id → what a predicted vector adds to the track's score → why it has this score."""
 
 
 class Share(NamedTuple):
@@ -57,12 +58,16 @@ class Why(NamedTuple):
 
     Attributes:
         by: `content`: the track's vector was predicted from the modalities below; `plays`: it was
-            factorised, and doesn't depend on content.
+            factorised, and doesn't depend on content; `both`: predicted, then moved by plays.
         modalities: the largest share first; empty for `plays`.
+        others: what else adds to the score: `plays`, the `artist`, and that the track is `new`.
+        listeners: of how many listeners these plays are.
     """
 
-    by: Literal["content", "plays"]
+    by: Literal["content", "plays", "both"]
     modalities: list[Share]
+    others: Mapping[str, float] = MappingProxyType({})
+    listeners: int = 0
 
     @property
     def score(self) -> float:
@@ -71,15 +76,20 @@ class Why(NamedTuple):
         >>> Why("content", [Share("mgp", 0.5, None, {}), Share("audio", -0.125, None, {})]).score
         0.375
         """
-        return sum(share.value for share in self.modalities)
+        return sum(share.value for share in self.modalities) + sum(self.others.values())
 
     def as_json(self) -> dict[str, Any]:
         """Plain values.
 
         >>> BY_PLAYS.as_json()
-        {'by': 'plays', 'modalities': []}
+        {'by': 'plays', 'modalities': [], 'others': {}, 'listeners': 0}
         """
-        return {"by": self.by, "modalities": [share._asdict() for share in self.modalities]}
+        return {
+            "by": self.by,
+            "modalities": [share._asdict() for share in self.modalities],
+            "others": dict(self.others),
+            "listeners": self.listeners,
+        }
 
     def __str__(self) -> str:
         """One line.
@@ -87,8 +97,15 @@ class Why(NamedTuple):
         >>> tags = {"banjo": 0.12, "fast": -0.08}
         >>> str(Why("content", [Share("mgp", 0.19, 0.15, tags), Share("audio", -0.1, None, {})]))
         'mgp +0.190 (base +0.150, banjo +0.120, fast −0.080) · audio −0.100'
+        >>> str(Why("both", [Share("mgp", 0.19, None, {})], {"plays": 0.2, "new": 0.1}, 3))
+        'mgp +0.190 · 3 listeners +0.200 · new +0.100'
         """
-        return " · ".join(map(_line, self.modalities)) or f"by its {self.by}"
+        parts = [*map(_line, self.modalities)]
+        for name, value in self.others.items():
+            plural = "s" if self.listeners > 1 else ""
+            label = f"{self.listeners:,} listener{plural}" if name == "plays" else name
+            parts.append(f"{label} {_signed(value)}")
+        return " · ".join(parts) or f"by its {self.by}"
 
 
 BY_PLAYS = Why("plays", [])

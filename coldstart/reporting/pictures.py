@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,4 +90,59 @@ def popularity_curve(
     with atomic(path) as temporary, warnings.catch_warnings():
         # Titles may be in any script; matplotlib's font draws a box for a character that it lacks.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from font")
+        figure.savefig(temporary, format=file_format, dpi=150)
+
+
+class Point(NamedTuple):
+    """A figure with its interval.
+
+    Attributes:
+        x: where.
+        y: the figure.
+        low: lower end of its interval.
+        high: upper end.
+    """
+
+    x: float
+    y: float
+    low: float
+    high: float
+
+
+def warm_up_picture(path: StrPath, curves: Mapping[str, Sequence[Point]]) -> None:
+    """Draw figures against the number of plays that are shown, a curve a method.
+
+    The horizontal axis has the same distance between 0 and 1 as between 1 and 2, and is
+    logarithmic beyond: the first plays matter most.
+
+    Args:
+        path: .png, .svg or .pdf; written atomically.
+        curves: method → its points; the first is drawn on top, and thicker.
+
+    Raises:
+        InputError: the path's extension is none of these.
+    """
+    from matplotlib.figure import Figure
+
+    file_format = picture_format(path)
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
+    for i, (name, points) in enumerate(curves.items()):
+        x, colour = [point.x for point in points], COLOURS[i % len(COLOURS)]
+        width, order = (2.6, 10) if i == 0 else (1.6, 9 - i)
+        low, high = [point.low for point in points], [point.high for point in points]
+        axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
+        y = [point.y for point in points]
+        marker = MARKERS[i % len(MARKERS)]
+        axes.plot(x, y, color=colour, marker=marker, linewidth=width, zorder=order, label=name)
+    ticks = sorted({point.x for points in curves.values() for point in points})
+    axes.set_xscale("symlog", linthresh=1)
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("plays of each new track that are known")
+    axes.set_ylabel("NDCG@20 of the plays that follow")
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    with atomic(path) as temporary:
         figure.savefig(temporary, format=file_format, dpi=150)

@@ -130,7 +130,7 @@ def _content(recommender: Recommender, selection: Selection) -> str:
     catalogue = recommender.catalogue
     content = hashlib.sha256()
     for array in (
-        as_array(catalogue.vectors),
+        as_array(catalogue.scoring),
         as_array(catalogue.users),
         selection.rows,
         catalogue.played.indptr,

@@ -17,11 +17,16 @@ from torch.nn import functional as F
 from coldstart.data.datamodule import ColdStartData
 from coldstart.errors import InputError
 from coldstart.factors.factors import Factors
+from coldstart.model.ensemble import Ensemble
 from coldstart.model.net import Net
 from coldstart.model.predictions import Predictions
 from coldstart.model.space import TrackPlaces, track_places
 from coldstart.retrieval.columns import with_types
+from coldstart.shards.track_rows import artists_of
 from coldstart.targets.track_factors import TrackFactors
+
+SOURCES = ("plays", "content", "both")
+"""What a track's place is known by."""
 
 
 class Catalogue:
@@ -35,6 +40,7 @@ class Catalogue:
         track_ids: N ids.
         vectors: [N, K] places of the tracks.
         warm: how many of the tracks, the first ones, were factorised.
+        joined: how content and plays of the cold ones were joined; None: content alone.
         tracks: what the dataset says of each track that may be recommended.
         removed: ids of those that may not any more.
         factors: those of the model's training, with all listens since; None without.
@@ -55,12 +61,9 @@ class Catalogue:
         inputs: Sequence[str] = (),
     ) -> None:
         """Join places and tables."""
-        if removed:
-            rows = [row for row, track in enumerate(places.track_ids) if track not in removed]
-            ids = [places.track_ids[row] for row in rows]
-            places = TrackPlaces(ids, places.vectors[rows], places.warm[rows])
-        self.track_ids, self.vectors = places.track_ids, places.vectors
-        self.warm = int(places.warm.sum())
+        self.places = places.without(frozenset(removed))
+        self.track_ids, self.vectors = self.places.track_ids, self.places.vectors
+        self.warm, self.joined = self.places.warm, self.places.joined
         self.tracks, self.removed, self.factors = tracks, frozenset(removed), factors
         self.by_length, self.name, self.inputs = by_length, name, tuple(inputs)
 
@@ -82,6 +85,21 @@ class Catalogue:
     def directions(self) -> Tensor:
         """[N, K] places of length 1, or 0."""
         return F.normalize(self.vectors, dim=1)
+
+    @cached_property
+    def scoring(self) -> Tensor:
+        """[N, K] places whose dot product with a listener's vector is the score."""
+        return self.places.scoring
+
+    @cached_property
+    def sources(self) -> NDArray[np.int8]:
+        """[N] what each place is known by: an index of `SOURCES`."""
+        sources = np.zeros(len(self), np.int8)
+        sources[self.warm :] = SOURCES.index("content")
+        if self.joined is not None:
+            moved = self.joined.listeners > 0
+            sources[self.warm :][moved] = SOURCES.index("both")
+        return sources
 
     @cached_property
     def gram(self) -> NDArray[np.float64]:
@@ -192,7 +210,11 @@ class Catalogue:
 
 
 def catalogue_of(
-    model: Net, data: ColdStartData, predictions: Predictions, factors: Factors | None
+    model: Net,
+    data: ColdStartData,
+    predictions: Predictions,
+    factors: Factors | None,
+    ensemble: Ensemble | None = None,
 ) -> Catalogue:
     """The catalogue of a model and its data.
 
@@ -201,18 +223,20 @@ def catalogue_of(
         data: the dataset.
         predictions: of its tracks.
         factors: those of the model's training, with all listens since.
+        ensemble: how content and plays are joined; None: cold tracks have their content alone.
 
     Raises:
-        InputError: the model predicts something else.
+        InputError: the model predicts something else, or the factors lack what an ensemble needs.
     """
     target = must_predict_factors(model)
     shards = data.shards
+    tracks = shards.tracks_in_use()
     return Catalogue(
-        track_places(predictions, factors),
-        shards.tracks_in_use(),
+        track_places(predictions, factors, ensemble, artists_of(tracks)),
+        tracks,
         factors,
         removed=shards.removed,
-        by_length=target.length,
+        by_length=target.length or ensemble is not None,
         name=str(shards.folder),
         inputs=list(model.encoders),
     )

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from coldstart.errors import InputError
 from coldstart.ranking import BLOCK_MB
-from coldstart.retrieval.catalogue import Catalogue
+from coldstart.retrieval.catalogue import SOURCES, Catalogue
 from coldstart.retrieval.picks import AS_SCORED, Mix, Picks, best
 from coldstart.retrieval.selection import Selection
 
@@ -44,7 +44,7 @@ def blocks(
     rows = _rows(catalogue, users)
     if not fallback:
         rows = rows[catalogue.has_taste[rows]]
-    places = selection.vectors if catalogue.by_length else selection.directions
+    places = selection.scoring if catalogue.by_length else selection.directions
     ids = pl.Series("track_id", catalogue.track_ids, dtype=pl.String)
     user_ids = pl.Series("user_id", catalogue.known_factors().user_ids, dtype=pl.String)
     size = max(1, int(block_mb * 1e6 / (4 * max(1, len(selection)))))
@@ -113,7 +113,7 @@ def _table(
             "rank": (place + 1).astype(np.int32),
             "track_id": ids.gather(tracks),
             "score": picks.scores[listener, place],
-            "by": _words(tracks < catalogue.warm, "plays", "content"),
+            "by": pl.Series(SOURCES, dtype=pl.String).gather(catalogue.sources[tracks]),
             "taste": _words(taste, "own", "average"),
         }
     )

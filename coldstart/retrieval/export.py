@@ -11,6 +11,7 @@ import polars as pl
 from coldstart.errors import InputError
 from coldstart.files import StrPath, atomic_folder, local, write_json
 from coldstart.model.predictions import as_array
+from coldstart.retrieval.catalogue import SOURCES
 from coldstart.retrieval.recommender import Recommender
 
 
@@ -38,9 +39,9 @@ def export_vectors(recommender: Recommender, out: StrPath, overwrite: bool = Fal
     """Write the places of all tracks and users, so that a dot product gives the score.
 
     Where users and tracks are compared by cosine, all vectors have length 1. The folder holds
-    `tracks.parquet` (track_id, vector, warm), `users.parquet` (user_id, vector), `tracks.npy` and
-    `users.npy` [N, K] float32 with `tracks.ids.json` and `users.ids.json`, the ids of their rows,
-    and `about.json`. Users of whose taste nothing is known are left out.
+    `tracks.parquet` (track_id, vector, warm, by), `users.parquet` (user_id, vector), `tracks.npy`
+    and `users.npy` [N, K] float32 with `tracks.ids.json` and `users.ids.json`, the ids of their
+    rows, and `about.json`. Users of whose taste nothing is known are left out.
 
     Raises:
         InputError: the folder exists, and isn't to be replaced.
@@ -49,8 +50,9 @@ def export_vectors(recommender: Recommender, out: StrPath, overwrite: bool = Fal
     if out.exists() and any(out.iterdir()) and not overwrite:
         raise InputError(f"{out}: exists already; pass --overwrite to replace it")
     catalogue = recommender.catalogue
-    tracks = as_array(catalogue.vectors if catalogue.by_length else catalogue.directions)
+    tracks = as_array(catalogue.scoring if catalogue.by_length else catalogue.directions)
     warm = np.arange(len(tracks)) < catalogue.warm
+    by = pl.Series(SOURCES, dtype=pl.String).gather(catalogue.sources)
     has_users = catalogue.factors is not None
     ids, users = list[str](), np.zeros((0, catalogue.width), np.float32)
     if has_users:
@@ -59,7 +61,7 @@ def export_vectors(recommender: Recommender, out: StrPath, overwrite: bool = Fal
         users = as_array(catalogue.users)[rows]
     score = "dot" if catalogue.by_length else "cosine"
     with atomic_folder(out) as new:
-        _write(new, "tracks", "track_id", catalogue.track_ids, tracks, {"warm": warm})
+        _write(new, "tracks", "track_id", catalogue.track_ids, tracks, {"warm": warm, "by": by})
         if has_users:
             _write(new, "users", "user_id", ids, users, {})
         about = {
@@ -80,7 +82,7 @@ def _write(
     id_column: str,
     ids: list[str],
     vectors: np.ndarray[tuple[int, int], np.dtype[np.float32]],
-    more: dict[str, np.ndarray[tuple[int], np.dtype[np.bool_]]],
+    more: dict[str, np.ndarray[tuple[int], np.dtype[np.bool_]] | pl.Series],
 ) -> None:
     """Write the same vectors as Parquet and as NPY."""
     vectors = np.ascontiguousarray(vectors, np.float32)

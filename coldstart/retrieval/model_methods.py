@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from coldstart.data.datamodule import ColdStartData
 from coldstart.errors import InputError, one_of
@@ -114,13 +114,13 @@ def recommend(
         one_of("candidates", candidates, CANDIDATES)
     must_predict_factors(model)
 
-    def reasons(similarity: Similarity, ids: list[str]) -> dict[str, Why]:
+    def reasons(similarities: Mapping[str, Similarity]) -> dict[str, Why]:
         training = model.training
         model.eval()
         try:
-            tracks = collect(model, data.batches(IN_USE, only=ids))
+            tracks = collect(model, data.batches(IN_USE, only=list(similarities)))
             return {
-                track: explain(model, pieces, similarity, own_paths(model, pieces))
+                track: explain(model, pieces, similarities[track], own_paths(model, pieces))
                 for track, pieces in tracks.items()
             }
         finally:

@@ -13,9 +13,10 @@ from torch.nn import functional as F
 
 from coldstart.errors import InputError
 from coldstart.model.explain import BY_PLAYS, Explain, Similarity, Why
-from coldstart.retrieval.catalogue import Catalogue
+from coldstart.retrieval.catalogue import SOURCES, Catalogue
 from coldstart.retrieval.picks import AS_SCORED, Mix, best
 from coldstart.retrieval.selection import Selection
+from coldstart.retrieval.why import ScoreParts, completed, parts_of_score
 
 Vector = Tensor | NDArray[np.floating] | Sequence[float]
 """A query: a vector [K] of the space."""
@@ -57,8 +58,9 @@ class Recommendation(NamedTuple):
         similarity: cosine between the query's vector and the track's, -1..1; for a user of a model
             in which lengths count, the dot product: how much they are predicted to like it, about
             0..1 with implicit factors.
-        why: what the track's content added to the similarity, if that was asked for.
-        by: what its place is known by: `plays` (a warm track) or `content` (a cold one).
+        why: what added how much to the similarity, if that was asked for.
+        by: what its place is known by: `plays` (a warm track), `content` (a cold one), or `both`
+            (a cold one that has been played since, in an ensemble).
     """
 
     rank: int
@@ -147,7 +149,7 @@ def answer(
         selection: the candidates.
         k: how many.
         mix: what the list keeps to beside the scores.
-        explain: explains the scores of the cold ones among them; warm ones have only plays.
+        explain: explains what content adds to the scores; warm tracks have only plays.
 
     Returns:
         At most k, best first.
@@ -159,7 +161,7 @@ def answer(
         raise InputError("k is at least 1")
     mix.check()
     if query.by_length:
-        scores = selection.vectors @ query.vector
+        scores = selection.scoring @ query.vector
     else:
         scores = selection.directions @ F.normalize(query.vector, dim=0)
     excluded = selection.positions(query.excluded)
@@ -173,13 +175,30 @@ def answer(
             f"{len(selection):,} candidates are the query itself or were played by this user"
         )
     rows = selection.rows[picks.positions[0, :size]]
-    cold = [catalogue.track_ids[row] for row in rows if row >= catalogue.warm]
-    reasons = explain(query.similarity(), cold) if explain and cold else {}
+    reasons = _reasons(catalogue, query, rows, explain) if explain else {}
     tracks = catalogue.labels[rows].rows()
     recommendations = []
     for i, (track, title, artist, plays) in enumerate(tracks):
-        by = "plays" if rows[i] < catalogue.warm else "content"
+        by = SOURCES[catalogue.sources[rows[i]]]
         why = reasons.get(track, BY_PLAYS) if explain else None
         score = round(float(picks.scores[0, i]), 4)
         recommendations.append(Recommendation(i + 1, track, title, artist, plays, score, why, by))
     return recommendations
+
+
+def _reasons(
+    catalogue: Catalogue, query: Query, rows: NDArray[np.int64], explain: Explain
+) -> dict[str, Why]:
+    """Why the cold tracks among these rows have their scores."""
+    similarities: dict[str, Similarity] = {}
+    parts: dict[str, ScoreParts] = {}
+    for row in rows[rows >= catalogue.warm]:
+        track, part = catalogue.track_ids[row], None
+        if catalogue.joined is not None:
+            cold, place = int(row) - catalogue.warm, catalogue.vectors[int(row)]
+            part = parts_of_score(catalogue.joined, cold, place, query.vector, query.by_length)
+        if part is not None:
+            parts[track] = part
+        similarities[track] = part.similarity if part else query.similarity()
+    reasons = dict(explain(similarities)) if similarities else {}
+    return reasons | {track: completed(reasons[track], part) for track, part in parts.items()}

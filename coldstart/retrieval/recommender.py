@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterator, Sequence
 from functools import lru_cache, partial
-from typing import NamedTuple, TypedDict, Unpack
+from typing import Literal, NamedTuple, TypedDict, Unpack
 
 import polars as pl
 
-from coldstart.errors import InputError
+from coldstart.errors import InputError, one_of
 from coldstart.factors.update import current_factors
 from coldstart.files import StrPath
+from coldstart.model.ensemble import Ensemble
 from coldstart.model.predictions import Predictions
 from coldstart.retrieval import query
 from coldstart.retrieval.catalogue import Catalogue, catalogue_of, must_predict_factors
@@ -21,8 +23,17 @@ from coldstart.retrieval.query import Query, Recommendation, Vector, answer
 from coldstart.retrieval.selection import Candidates, Selection, select
 from coldstart.retrieval.taste import liked
 from coldstart.retrieval.why import explain_tracks
+from coldstart.runs.ensemble import run_ensemble, settings_of_run
 from coldstart.runs.predictions import predictions_of
 from coldstart.runs.run import open_run
+
+log = logging.getLogger(__name__)
+
+Placement = Literal["ensemble", "either"]
+"""Where a track lies that was not factorised; see `Recommender`."""
+
+PLACEMENTS = ("ensemble", "either")
+"""The values of `Placement`."""
 
 SELECTIONS = 4
 """So many choices of candidates are kept ready; each may hold a copy of the tracks' places."""
@@ -71,7 +82,7 @@ class Recommender:
     made once, when it is first needed. A query changes nothing, so threads may share it.
 
     Every method takes the same `ListOptions`; with `why`, it says what each modality of a cold
-    track added to its score.
+    track, and what plays, added to its score.
 
     Attributes:
         run: folder, model and data.
@@ -79,7 +90,12 @@ class Recommender:
     """
 
     def __init__(
-        self, run: StrPath, *, shards: str | None = None, factors: str | None = None
+        self,
+        run: StrPath,
+        *,
+        shards: str | None = None,
+        factors: str | None = None,
+        placement: Placement | None = None,
     ) -> None:
         """Load a run.
 
@@ -87,20 +103,42 @@ class Recommender:
             run: folder of a fitted run.
             shards: other shards than the run's, to recommend from.
             factors: other factors than the run's.
+            placement: where a track lies that was not factorised: `ensemble`: where its content and
+                its plays put it; `either`: where its content puts it, whatever it was played. By
+                default an ensemble, unless the run has no factors, or its configuration says
+                `ensemble: null`.
 
         Raises:
-            InputError: it is no run, its data is gone, or its model doesn't predict factors.
+            InputError: it is no run, its data is gone, its model doesn't predict factors, or they
+                lack what an ensemble needs.
         """
+        if placement is not None:
+            one_of("placement", placement, PLACEMENTS)
         self.run = open_run(run, shards, factors)
         must_predict_factors(self.run.model)
         place = self.run.places["factors"]
         current = current_factors(place) if place is not None else None
         self.predictions: Predictions = predictions_of(self.run)
         self.catalogue: Catalogue = catalogue_of(
-            self.run.model, self.run.data, self.predictions, current
+            self.run.model, self.run.data, self.predictions, current, self._ensemble(placement)
         )
         self._explain = partial(explain_tracks, self.run, shards, factors)
         self._select = lru_cache(SELECTIONS)(partial(select, self.catalogue))
+
+    def _ensemble(self, placement: Placement | None) -> Ensemble | None:
+        """How content and plays are joined."""
+        factors = self.run.places["factors"]
+        if placement == "either" or (placement is None and factors is None):
+            return None
+        if placement is None and settings_of_run(self.run.folder) is None:
+            return None
+        try:
+            return run_ensemble(self.run).ensemble
+        except InputError as error:
+            if placement is not None:
+                raise
+            log.warning(f"no ensemble: {error}; new tracks have the place of their content alone")
+            return None
 
     def similar(
         self,
@@ -196,9 +234,9 @@ class Recommender:
             options: see `ListOptions`.
 
         Yields:
-            Tables of user_id, rank (1 is best), track_id, score, by (`plays` or `content`: what the
-            track's place is known by) and taste (`own` or `average`). Listeners with no candidate
-            left have no row.
+            Tables of user_id, rank (1 is best), track_id, score, by (`plays`, `content` or `both`:
+            what the track's place is known by) and taste (`own` or `average`). Listeners with no
+            candidate left have no row.
 
         Raises:
             InputError: an unknown listener, or choices that leave nothing.

@@ -45,9 +45,9 @@ class Selection:
         return self._of(self._catalogue.directions)
 
     @cached_property
-    def vectors(self) -> Tensor:
-        """[M, K] their places."""
-        return self._of(self._catalogue.vectors)
+    def scoring(self) -> Tensor:
+        """[M, K] their places, whose dot product with a listener's vector is the score."""
+        return self._of(self._catalogue.scoring)
 
     @cached_property
     def artists(self) -> NDArray[np.int64]:

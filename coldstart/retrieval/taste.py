@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from coldstart.errors import InputError
-from coldstart.factors.factorization import confidence_of
-from coldstart.factors.folding import settings_of
+from coldstart.factors.als import turned
+from coldstart.factors.folding import listener_vectors, mean_listener, settings_of
 from coldstart.retrieval.catalogue import Catalogue
 from coldstart.retrieval.query import Query, like
 
@@ -22,9 +22,9 @@ log = logging.getLogger(__name__)
 def liked(catalogue: Catalogue, tracks: Sequence[str]) -> Query:
     """Fold in a listener who has played these tracks once each, and nothing else.
 
-    One half-step of the factorisation, the tracks fixed, as for a listener of the log; with
-    `explicit` factors, each track has the log's highest rating. The place of a cold track is what
-    its content predicts; if only its direction is predicted, it gets a warm track's typical length.
+    As for a new listener of the log, the tracks are fixed, and the vector is drawn to the mean
+    listener's; with `explicit` factors, each track has the log's highest rating. A cold track has
+    the place of its content and plays; where only a direction is known, a typical length.
 
     Args:
         catalogue: the tracks.
@@ -41,28 +41,20 @@ def liked(catalogue: Catalogue, tracks: Sequence[str]) -> Query:
         raise InputError("name at least one track that is liked")
     factors = catalogue.known_factors()
     rows = like(catalogue, list(dict.fromkeys(tracks))).excluded
-    places = _places(catalogue, rows)
-    about, axes = factors.about, factors.axes
-    gram = catalogue.gram
+    places, gram, axes = _places(catalogue, rows), catalogue.gram, factors.axes
     if axes is not None:  # the penalty counts in the axes of the factorisation
         places, gram = places @ axes.users.T, axes.users @ gram @ axes.users.T
-    width = len(gram)
-    if about["algorithm"] == "explicit":
-        rating = float(factors.listens.data.max(initial=1.0))
-        left = places.T @ places + about["regularization"] * len(rows) * np.eye(width)
-        right = rating * places.sum(0)
-    else:
-        one_play = csr_matrix(np.ones((1, 1), np.float32))
-        confidence = float(confidence_of(one_play, settings_of(about)).data[0])
-        left = gram + about["regularization"] * np.eye(width)
-        left = left + (confidence - 1) * places.T @ places
-        right = confidence * places.sum(0)
-    vector = np.linalg.lstsq(left, right, rcond=None)[0]
+    settings = settings_of(factors.about)
+    explicit = settings.algorithm == "explicit"
+    amount = float(factors.listens.data.max(initial=1.0)) if explicit else 1.0
+    plays = csr_matrix(np.full((1, len(rows)), amount, np.float32))
+    own = places.astype(np.float32)
+    vector = listener_vectors(plays, own, mean_listener(factors), settings, gram)[0]
     if axes is not None:
-        vector = vector @ axes.users
+        vector = turned(vector[None], axes.users)[0]
     if not np.isfinite(vector).all() or not vector.any():
         raise InputError("these tracks say nothing of a taste: their places are zero")
-    return Query(torch.from_numpy(vector.astype(np.float32)), rows, catalogue.by_length)
+    return Query(torch.from_numpy(vector), rows, catalogue.by_length)
 
 
 def _places(catalogue: Catalogue, rows: NDArray[np.int64]) -> NDArray[np.float64]:

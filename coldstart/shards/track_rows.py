@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import polars as pl
@@ -126,3 +126,11 @@ def _of_kind(value: Any, kind: type) -> Any:
 
 def _example(rows: list[dict[str, Any]], name: str) -> Any:
     return next(row[name] for row in rows if row.get(name) is not None)
+
+
+def artists_of(tracks: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Track id → artist, of tracks that have one."""
+    artists = {
+        str(track["track_id"]): track.get("artist_id") or track.get("artist") for track in tracks
+    }
+    return {track: str(artist) for track, artist in artists.items() if artist}

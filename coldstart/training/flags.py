@@ -69,9 +69,16 @@ FLAGS: dict[Verb, dict[str, dict[str, Any]]] = {
             "help": "What is ranked: the test tracks, or these among all factorised ones.",
         },
         "--lengths": {
-            "choices": ("unit", "typical", "own"),
-            "help": "How mixed candidates are ranked: by cosine, or by dot product with predicted "
-            "vectors of a typical length or of their own.",
+            "choices": ("ensemble", "unit", "typical", "own"),
+            "help": "How mixed candidates are ranked: so that equal scores of new and known tracks "
+            "say the same (the default); or by cosine, or by dot product with predicted vectors of "
+            "a typical length or of their own.",
+        },
+        "--warm-up": {
+            "action": "store_true",
+            "help": "Measure instead how well the test tracks are ranked after 0, 1, 2, 3, 5, 10 "
+            "and 20 plays, by content alone, by plays alone and by both: warm_up.json and a "
+            "picture, warm_up.png.",
         },
         "--drop": {
             "metavar": "NAMES",

@@ -22,6 +22,7 @@ from coldstart import registry
 from coldstart.data.datamodule import ColdStartData
 from coldstart.errors import InputError
 from coldstart.files import atomic, local, reserved
+from coldstart.model.ensemble import EnsembleSettings
 from coldstart.runs.config import absolute_data, find_configs, read_config
 from coldstart.runs.first_stage import NOTE, first_stage_of, write_first_stage
 from coldstart.runs.places import fitted_in
@@ -164,6 +165,12 @@ class FitCLI(LightningCLI):
             type=str | None,
             default=None,
             help="Of a fit without validation: the run whose best number of epochs it trains for.",
+        )
+        parser.add_argument(
+            "--ensemble",
+            type=EnsembleSettings | None,
+            default=EnsembleSettings(),
+            help="How content and plays are joined; null: new tracks have their content alone.",
         )
 
     def before_instantiate_classes(self) -> None:

@@ -198,12 +198,18 @@ def _moved_data(folder: Path, rest: Sequence[str]) -> list[str]:
 def _test(own: argparse.Namespace, preparation: Preparation) -> Preparation:
     if own.lengths and own.candidates == "cold":
         raise InputError("--lengths says what ranks warm beside cold: it needs --candidates mixed")
+    if own.warm_up and (own.candidates != "cold" or own.drop_each):
+        raise InputError(
+            "--warm-up ranks the test tracks alone, so it goes without --candidates mixed and "
+            "--drop-each"
+        )
     report = TestReport(
         rivals=not own.no_rivals,
         name=results_name(own),
         content=None if own.no_rivals else stages.content_of(preparation.folder),
         candidates=own.candidates,
         lengths=own.lengths,
+        warm_up=own.warm_up,
     )
     args = [*preparation.args, *([f"--data.drop=[{own.drop}]"] if own.drop else [])]
     return preparation._replace(args=args, callbacks=[*preparation.callbacks, report])
@@ -213,7 +219,7 @@ def results_name(own: argparse.Namespace) -> str:
     """The name of a test's files, without their endings."""
     kind = "_mixed" if own.candidates == "mixed" else ""
     without = f"_without_{own.drop}" if own.drop else ""
-    return str(own.results or f"results{kind}{without}")
+    return str(own.results or f"{'warm_up' if own.warm_up else 'results'}{kind}{without}")
 
 
 def _config_of(folder: Path) -> Path:

@@ -29,6 +29,8 @@ from coldstart.model.net import Net, Prediction
 from coldstart.model.predictions import OnePiece, Predictions, TrackMeans, as_array
 from coldstart.targets.attributes import Attributes
 from coldstart.targets.track_factors import TrackFactors, cosine_distance
+from coldstart.training.ensemble import choice_of, measure_warm_up
+from coldstart.training.ensemble import placed as placed_in
 from coldstart.training.ranks import gather, merged, parts_of
 
 log = logging.getLogger(__name__)
@@ -153,6 +155,7 @@ class TestReport(Callback):
         content: Net | None = None,
         candidates: TestCandidates = "cold",
         lengths: Lengths | None = None,
+        warm_up: bool = False,
     ) -> None:
         """A report.
 
@@ -162,11 +165,13 @@ class TestReport(Callback):
             content: whose encoders describe the content to the rivals; the model's own by
                 default. A second stage reads what single nets made of it, and rivals must not.
             candidates: `cold`, or `mixed` with warm ones.
-            lengths: for mixed ones, what ranks: `unit`, `typical` or `own`; by default `own` where
-                the model predicts lengths, else `unit`.
+            lengths: for mixed ones, what ranks: `ensemble`, which is the default, `unit`, `typical`
+                or `own`.
+            warm_up: measure the warm-up curve instead.
         """
         self.rivals, self.name, self.content = rivals, name, content
-        self.candidates, self.lengths = candidates, lengths
+        self.candidates, self.warm_up = candidates, warm_up
+        self.lengths: Lengths = lengths or ("ensemble" if candidates == "mixed" else "unit")
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start anew."""
@@ -202,7 +207,7 @@ class TestReport(Callback):
         losses = sum(gather(trainer, self.losses))
         drawn = merged(trainer, data, self.patches)
         name = "+".join(model.encoders)
-        if isinstance(model.target, Attributes):
+        if isinstance(model.target, Attributes) and not self.warm_up:
             truth = merged(trainer, data, self.truth)
             if trainer.is_global_zero:
                 path = Path(trainer.default_root_dir) / f"{self.name}.json"
@@ -213,6 +218,15 @@ class TestReport(Callback):
             return
         if not trainer.is_global_zero:
             return
+
+        root = Path(trainer.default_root_dir)
+        placed = None
+        if self.warm_up or self.lengths == "ensemble":
+            choice = choice_of(trainer, model, data, predictions)
+            if self.warm_up:
+                self.text = measure_warm_up(choice, data, predictions, root, self.name)
+                return
+            placed = placed_in(choice, data, predictions, model.target.length)
 
         content = (self.content or model).to(model.device)
         readers = [reader for _, reader in model.lend().readers.values()]
@@ -234,12 +248,12 @@ class TestReport(Callback):
             name,
             self.rivals,
             candidates=self.candidates,
-            lengths=self.lengths or ("own" if model.target.length else "unit"),
+            lengths=self.lengths,
+            placed=placed,
         )
         about["best_epoch"] = model.best_epoch
         about["weights"] = weights_id(model)
         about["parameters"] = sum(p.numel() for p in model.parameters())
-        root = Path(trainer.default_root_dir)
         results.write_results(root, about, rows, self.name, by_user)
         ours = {f"test_{key}": v for key, v in rows[0]._asdict().items() if isinstance(v, float)}
         for logger in trainer.loggers:

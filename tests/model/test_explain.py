@@ -223,8 +223,9 @@ def test_what_is_said_adds_up_to_what_is_shown(
     run: Path, tiny_world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
     user = Factors.load(tiny_world.factors).user_ids[0]
+    args = ["recommend", "--run", str(run), "--user", user, "--k=3", "--why"]
     capsys.readouterr()
-    assert main(["recommend", "--run", str(run), "--user", user, "--k=3", "--why"]) == 0
+    assert main([*args, "--placement=either"]) == 0
     _, _, *lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 6
     for row, why in zip(lines[::2], lines[1::2], strict=True):
@@ -275,21 +276,23 @@ def test_json_says_everything(
     assert main([*args, "--candidates=all", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     warm = {t for t, folded in zip(made.track_ids, made.folded, strict=True) if not folded}
-    assert {row["why"]["by"] for row in rows} == {"plays", "content"}
+    assert {row["why"]["by"] for row in rows} >= {"plays", "both"}
     for row in rows:
-        shares = row["why"]["modalities"]
+        why = row["why"]
         if row["track_id"] in warm:
-            assert row["why"] == {"by": "plays", "modalities": []}
+            assert why == {"by": "plays", "modalities": [], "others": {}, "listeners": 0}
             continue
-        added = sum(s["base"] + sum(s["attributes"].values()) for s in shares)
+        added = sum(s["base"] + sum(s["attributes"].values()) for s in why["modalities"])
+        added += sum(why["others"].values())
         assert added == pytest.approx(row["similarity"], abs=1e-4)
+        assert ("plays" in why["others"]) == (why["by"] == "both") == (why["listeners"] > 0)
 
 
 def test_python_gets_it_too_if_it_asks(run: Path, tiny_world: World) -> None:
     like = Factors.load(tiny_world.factors).track_ids[0]
-    check(recommend(run=run, like=like, k=4, why=True))
+    check(recommend(run=run, like=like, k=4, why=True, placement="either"))
     assert all(row.why is None for row in recommend(run=run, like=like, k=4))
-    check(recommend(run=run, like=like, k=1, why=True))
+    check(recommend(run=run, like=like, k=1, why=True, placement="either"))
     (row,) = recommend(run=run, like=like, k=1, candidates="warm", why=True)
     assert str(row.why) == "by its plays"
 
@@ -300,7 +303,7 @@ def test_sound_is_explained_as_a_whole_and_its_windows_by_their_mean(
     copy = tmp_path / "run"
     shutil.copytree(tiny_audio_run, copy)
     like = Factors.load(tiny_world.factors).track_ids[0]
-    for row in recommend(run=copy, like=like, k=3, why=True):
+    for row in recommend(run=copy, like=like, k=3, why=True, placement="either"):
         assert row.why is not None
         (share,) = row.why.modalities
         assert (share.modality, share.base, share.attributes) == ("audio", None, {})
@@ -350,7 +353,7 @@ def test_a_sound_file_asks_a_model_of_sound_and_attributes(
     args = ["fit", "--config=mgp.yaml", f"--config={config}", f"--run={run}", *data, *QUICK]
     assert main([*args, "--stages=1", "--data.workers=0", *small]) == 0
     file = next((tiny_world.catalogue / "audio").glob("*.flac"))
-    for row in recommend(run=run, audio=str(file), k=2, why=True):
+    for row in recommend(run=run, audio=str(file), k=2, why=True, placement="either"):
         assert row.why is not None
         found = {share.modality: share for share in row.why.modalities}
         assert found["audio"].base is None

@@ -1,5 +1,6 @@
 """Models in Python: fitted with a plain trainer, then asked for vectors and tracks."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,9 @@ def test_verbs_and_methods_agree(tiny_world: World, tmp_path: Path) -> None:
     assert embedded.values.equal(kept.values)
     where = (tiny_world.shards, tiny_world.factors)
     like, user = kept.track_ids[0], cs.Factors.load(tiny_world.factors).user_ids[0]
-    assert model.recommend(*where, like=like) == cs.recommend(run=run, like=like)
-    assert model.recommend(*where, user=user, k=3) == cs.recommend(run=run, user=user, k=3)
+    verb = partial(cs.recommend, run=run, placement="either")  # a model alone has no ensemble
+    assert model.recommend(*where, like=like) == verb(like=like)
+    assert model.recommend(*where, user=user, k=3) == verb(user=user, k=3)
 
 
 def test_a_fit_without_our_data_is_explained(tmp_path: Path) -> None:

@@ -6,22 +6,20 @@ import numpy as np
 import pytest
 import torch
 from planted import planted
-from scipy.sparse import csr_matrix
 
 from coldstart.errors import InputError
 from coldstart.factors.als import Axes
 from coldstart.retrieval.taste import liked
 
 
-def test_folding_in_equals_the_library_s() -> None:
-    from implicit.cpu.als import AlternatingLeastSquares
-
+def test_a_vector_solves_the_normal_equations() -> None:
     catalogue = planted(tracks=60)
     factors = catalogue.known_factors()
-    model = AlternatingLeastSquares(factors=6, regularization=0.05)
-    model.item_factors = factors.tracks
-    plays = csr_matrix(([2 * (1 + np.log(2))] * 3, ([0] * 3, [1, 4, 9])), (1, 30), dtype=np.float32)
-    expected = model.recalculate_user([0], plays)[0]
+    tracks, users = factors.tracks.astype(float), factors.users.astype(float)
+    q, c, unseen = tracks[[1, 4, 9]], 2 * (1 + np.log(2)), 0.3  # three plays of ten
+    left = unseen * tracks.T @ tracks + 0.05 * np.eye(6) + (c - unseen) * q.T @ q
+    mean = users[users.any(axis=1)].mean(0)
+    expected = np.linalg.solve(left, c * q.sum(0) + 0.05 * mean)
     query = liked(catalogue, ["t001", "t004", "t009", "t004"])
     np.testing.assert_allclose(query.vector, expected, atol=1e-5)
     assert query.excluded.tolist() == [1, 4, 9]
@@ -33,6 +31,8 @@ def test_scores_do_not_depend_on_the_axes() -> None:
     matrix = generator.normal(size=(6, 6))
     axes = Axes(matrix, np.linalg.inv(matrix).T.astype(np.float64))
     object.__setattr__(turned.factors, "axes", axes)
+    users = (turned.known_factors().users @ axes.users).astype(np.float32)
+    object.__setattr__(turned.factors, "users", users)
     turned.vectors = torch.from_numpy(turned.vectors.double().numpy() @ axes.tracks).float()
     tracks = ["t001", "t004"]
     scores = catalogue.vectors @ liked(catalogue, tracks).vector

@@ -27,11 +27,13 @@ class Guess(NamedTuple):
     Attributes:
         method: its name, with the chosen setting in brackets.
         vectors: [N, K].
+        of_val: [V, K] those of the validation tracks.
         quality: NDCG on the validation tracks, by which the setting was chosen.
     """
 
     method: str
     vectors: Tensor
+    of_val: Tensor
     quality: float
 
 
@@ -83,13 +85,13 @@ def nearest_neighbours(problem: FactorProblem) -> Guess:
     """Factors of the training tracks with the nearest content; see `neighbours`."""
     # A search compares all training tracks with all others, so the test tracks' neighbours are
     # searched in the best scaling alone.
-    variants = [
-        (problem.quality(neighbours(train, problem.vectors, val)), train, test)
-        for train, val, test in problem.scaled.values()
-    ]
-    quality, train, test = max(variants, key=lambda variant: variant[0])
+    variants = []
+    for train, val, test in problem.scaled.values():
+        of_val = neighbours(train, problem.vectors, val)
+        variants.append((problem.quality(of_val), of_val, train, test))
+    quality, of_val, train, test = max(variants, key=lambda variant: variant[0])
     vectors = neighbours(train, problem.vectors, test)
-    return Guess(f"{NEIGHBOURS} nearest neighbours", vectors, quality)
+    return Guess(f"{NEIGHBOURS} nearest neighbours", vectors, of_val, quality)
 
 
 def linear(problem: FactorProblem) -> Guess:
@@ -98,7 +100,8 @@ def linear(problem: FactorProblem) -> Guess:
     for train, val, test in problem.scaled.values():
         predictions, penalty = ridge(train, problem.vectors, [val, test], problem.quality)
         of_val, of_test = predictions
-        guesses.append(Guess(f"ridge (λ = {penalty:g})", of_test, problem.quality(of_val)))
+        quality = problem.quality(of_val)
+        guesses.append(Guess(f"ridge (λ = {penalty:g})", of_test, of_val, quality))
     return max(guesses, key=lambda guess: guess.quality)
 
 

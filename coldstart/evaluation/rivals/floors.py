@@ -49,7 +49,7 @@ def mixed_floor_lines(task: Task, factors: Factors) -> list[Line]:
         users=torch.ones(len(task.users), 1), warm=task.warm._replace(vectors=warm, length=None)
     )
     (scored,) = by_popularity.scored(cold, [torch.arange(len(cold))])
-    return [random, Line.of("popularity", "plays", None, scored)]
+    return [random, Line.of("popularity", "plays", None, scored, len(cold))]
 
 
 def _expected_coverage(task: Task, counts: Tensor) -> float | None:

@@ -109,7 +109,7 @@ class RivalSetting:
     def task(self, factors: Factors) -> Task:
         """The task with these factors' vectors of users; what rivals predict has lengths."""
         if self.mixed:
-            return mixed_task(factors, self.candidates, "own")
+            return mixed_task(factors, self.candidates, "ensemble")
         return ranking_task(factors, self.candidates)
 
     @cached_property
