@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import shutil
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -22,6 +23,10 @@ from coldstart.errors import InputError
 log = logging.getLogger(__name__)
 
 StrPath = str | os.PathLike[str]
+
+MISSING, FOLDER = "there is no such file", "it is a folder, not a file"
+FORBIDDEN = "this user isn't allowed to read it"
+"""Reasons that `unusable` gives."""
 
 _HELD: set[Path] = set()
 """Folders that this process has reserved: of one process, the system refuses no second lock."""
@@ -39,11 +44,37 @@ def is_remote(place: StrPath) -> bool:
     return re.match(r"[a-z][a-z0-9+.-]+:/", os.fspath(place), re.IGNORECASE) is not None
 
 
+def unusable(path: StrPath) -> str:
+    """Why this is no file that can be read; empty if it is one, or a link to one.
+
+    A pipe or a device may have no end: a reader would wait for it, or fill the memory.
+
+    >>> unusable("nowhere.csv"), unusable(".")
+    ('there is no such file', 'it is a folder, not a file')
+    """
+    try:
+        mode = Path(path).stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return MISSING
+    except OSError as error:  # too long a name, a circle of links, no permission
+        if getattr(error, "winerror", 0) == 123:  # on Windows, of a pattern such as *.csv
+            return MISSING
+        return f"the system can't open it ({error.strerror})"
+    except ValueError:
+        return "no file can have this name, which holds a null or half a character"
+    if stat.S_ISREG(mode):
+        return "" if os.access(path, os.R_OK) else FORBIDDEN
+    if stat.S_ISDIR(mode):
+        return FOLDER
+    kind = "pipe" if stat.S_ISFIFO(mode) else "socket" if stat.S_ISSOCK(mode) else "device"
+    return f"it is a {kind}, not a file; save what it gives as a file"
+
+
 def local(path: StrPath) -> Path:
     """The path, if something can be written there: all writers ask, and a verb does at its start.
 
     Raises:
-        InputError: it is an address.
+        InputError: it is an address, or would be in a file as if that were a folder.
 
     >>> local("s3://bucket/splits.parquet")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
@@ -56,7 +87,40 @@ def local(path: StrPath) -> Path:
             f"{address}: an address can't be written to; write to a local path and copy it there, "
             "for instance with the store's own tool"
         )
-    return Path(path)
+    path = Path(path)
+    for place in path.parents:
+        kind = unusable(place)
+        if kind in ("", FORBIDDEN):
+            raise InputError(f"{path}: can't be written: {place} is a file, not a folder")
+        if kind != MISSING:
+            break
+    return path
+
+
+def made_folder(path: StrPath) -> Path:
+    """The folder, made if it doesn't exist, and those that it is in.
+
+    Raises:
+        InputError: it is an address or a file, or no folder can be called so.
+    """
+    path = local(path)
+    _refuse_file(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if is_write_refused(error):
+            raise
+        raise InputError(f"{path}: no folder can be made there ({error.strerror})") from error
+    except ValueError as error:
+        raise InputError(f"{str(path)!r}: no folder can have this name") from error
+    return path
+
+
+def _refuse_file(path: Path) -> None:
+    """Raise InputError if a file, or anything else, is where a folder is to be."""
+    if (kind := unusable(path)) not in (FOLDER, MISSING):
+        kind = kind.partition(";")[0] or "it is a file, not a folder"
+        raise InputError(f"{path}: can't be written: {kind}; name another")
 
 
 @contextmanager
@@ -66,10 +130,12 @@ def atomic(path: StrPath) -> Iterator[Path]:
     The temporary name keeps the ending, since some writers choose the format by it.
 
     Raises:
-        InputError: `path` is an address.
+        InputError: `path` is an address, a folder, or a device.
     """
     path = local(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if (reason := unusable(path)) not in ("", MISSING, FORBIDDEN):
+        raise InputError(f"{path}: can't be written: {reason.partition(';')[0]}; name another")
+    made_folder(path.parent)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
         yield temporary
@@ -83,12 +149,13 @@ def atomic_folder(path: StrPath) -> Iterator[Path]:
     """Give a new folder beside `path`, which replaces `path` if the block succeeds.
 
     Raises:
-        InputError: `path` is an address.
+        InputError: `path` is an address or a file.
     """
     path = local(path)
+    _refuse_file(path)
     new = path.with_name(f".{path.name}.new")
     shutil.rmtree(new, ignore_errors=True)
-    new.mkdir(parents=True)
+    made_folder(new)
     try:
         yield new
         shutil.rmtree(path, ignore_errors=True)
@@ -125,11 +192,11 @@ def reserved(folder: StrPath, refusal: str) -> Iterator[None]:
         refusal: the message if another process, or another thread, has reserved it.
 
     Raises:
-        InputError: it is reserved already, or the folder is an address.
+        InputError: it is reserved already, or the folder is an address or a file.
     """
     path = local(folder).absolute()
-    new = [place for place in (path, *path.parents) if not place.exists()]
-    path.mkdir(parents=True, exist_ok=True)
+    new = [place for place in (path, *path.parents) if unusable(place) == MISSING]
+    made_folder(path)
     if path in _HELD:
         raise InputError(refusal)
     with (path / ".lock").open("a+b") as file:

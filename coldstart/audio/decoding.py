@@ -12,7 +12,7 @@ from typing import BinaryIO, cast
 import numpy as np
 import soundfile
 
-from coldstart.audio import ffmpeg, mpeg, ogg
+from coldstart.audio import chunks, ffmpeg, mpeg, ogg
 from coldstart.audio.mpeg import Prefixed
 from coldstart.audio.sound import (
     BLOCK_SECONDS,
@@ -22,11 +22,10 @@ from coldstart.audio.sound import (
     Samples,
     Sound,
     check_end,
+    check_rate,
     check_seconds,
 )
-from coldstart.files import StrPath
-
-_UNKNOWN = 0x7FFF0000  # a WAV's header says this many bytes or more if the writer didn't know
+from coldstart.files import StrPath, unusable
 
 _LOST_FRAMES = 4  # of an mp3: its encoder's and decoder's delay, and the padding at its end
 
@@ -49,28 +48,62 @@ def opened(path: StrPath) -> Iterator[Sound]:
         AudioError: missing, empty, not audio, truncated, or shorter than half a second.
     """
     path = Path(path)
-    if not path.is_file():
-        raise AudioError("there is no such file")
+    if reason := unusable(path):
+        raise AudioError(reason)
     if path.stat().st_size == 0:
         raise AudioError("the file is empty (0 bytes)")
     with ExitStack() as stack:
-        with path.open("rb") as file:
-            kind = ffmpeg.kind_of(file.read(192))
-        if kind:  # libsndfile would take an M4A that is called .mp3 for one
-            yield stack.enter_context(ffmpeg.opened(path, kind))
-            return
-        try:
-            sound = _by_libsndfile(path, stack)
-        except soundfile.LibsndfileError as error:
-            # For broken mp3s the library says that there is no such file.
-            why = "" if "not exist" in error.error_string else f" ({error.error_string})"
-            reason = f"not audio that can be decoded{why}"
-            sound = stack.enter_context(ffmpeg.opened(path, reason))
+        sound = _opened(path, stack)
+        check_rate(sound.rate)
         yield sound
 
 
-def _by_libsndfile(path: Path, stack: ExitStack) -> Sound:
-    """Open a file with libsndfile; what is to be closed afterwards goes to the stack."""
+def _opened(path: Path, stack: ExitStack) -> Sound:
+    """Open a file with the decoder that reads it; what is to be closed goes to the stack."""
+    with path.open("rb") as file:
+        kind = ffmpeg.kind_of(file.read(192))
+    if kind:  # libsndfile would take an M4A that is called .mp3 for one
+        return _by_ffmpeg(path, kind, 1.0, stack)
+    share = chunks.share_of(path)
+    try:
+        return _by_libsndfile(path, share, stack)
+    except soundfile.LibsndfileError as error:
+        # For broken mp3s the library says that there is no such file.
+        why = "" if "not exist" in error.error_string else f" ({error.error_string})"
+        return _by_ffmpeg(path, f"not audio that can be decoded{why}", share, stack)
+
+
+def _by_ffmpeg(path: Path, reason: str, share: float, stack: ExitStack) -> Sound:
+    """Open a file, which has such a share of what it announces, with FFmpeg."""
+    try:
+        sound = stack.enter_context(ffmpeg.opened(path, reason))
+    except OSError as error:  # a header that names places far beyond the end
+        raise AudioError(f"damaged: can't be opened ({error.strerror})") from error
+    return sound._replace(blocks=_to_the_end(sound, share))
+
+
+def _to_the_end(sound: Sound, share: float) -> Iterator[Samples]:
+    """The blocks, and whether they were as many as announced."""
+    count = 0
+    try:
+        for block in sound.blocks:
+            count += len(block)
+            yield block
+    except AudioError:
+        raise
+    except (ValueError, OSError) as error:  # such as a kind of samples that PyAV doesn't know
+        raise AudioError(f"can't be decoded ({error})") from error
+    _check_share(count / sound.rate, share)
+
+
+def _check_share(seconds: float, share: float) -> None:
+    """Raise AudioError if these seconds are so small a share of what the header announces."""
+    if share < 1:
+        check_end(seconds, seconds / max(share, 1e-9))
+
+
+def _by_libsndfile(path: Path, share: float, stack: ExitStack) -> Sound:
+    """Open a file, which has such a share of what it announces, with libsndfile."""
     content = stack.enter_context(path.open("rb"))
     size = path.stat().st_size
     whole = Prefixed(b"", content, 0, size)
@@ -81,6 +114,7 @@ def _by_libsndfile(path: Path, stack: ExitStack) -> Sound:
     if file.format == "OGG":
         return _ogg(file, content, stack)
     _check_header(file)
+    _check_share(file.frames / file.samplerate, share)
     _check_size(file, size)
     return _sound(file, _blocks(file, file.frames / file.samplerate, LOST_SECONDS))
 
@@ -95,10 +129,9 @@ def _check_header(file: soundfile.SoundFile) -> None:
     if file.frames == np.iinfo(np.int64).max:
         raise AudioError("its header doesn't say how long it is; encode it again")
     check_seconds(seconds)
-    # The library shortens a WAV to the data that exists, and notes it.
-    note = re.search(r"^data : (\d+) \(should be (\d+)\)", file.extra_info, re.MULTILINE)
-    if note and int(note[1]) < _UNKNOWN:
-        check_end(seconds, seconds * int(note[1]) / int(note[2]))
+    # Rare containers: the library reads what is there, and notes that it isn't all.
+    if re.search(r"file seems to be truncated|seems to be a truncated file", file.extra_info, re.I):
+        raise AudioError("truncated: the file ends before the end that its header announces")
 
 
 def _check_size(file: soundfile.SoundFile, size: int) -> None:

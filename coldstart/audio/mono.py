@@ -90,8 +90,9 @@ def encoded(
     """
 
     def limited(samples: Iterator[Samples]) -> Encoding:
-        # Lossy files decode to a little over full scale.
-        return encode(np.clip(block, -1, 1) for block in samples)
+        # Lossy files decode to a little over full scale. What is far beyond it overflows to NaN,
+        # which no encoder takes; it is refused at the end.
+        return encode(np.fmin(np.fmax(block, -1), 1) for block in samples)
 
     content, judgement = _judged(path, rate, limited)
     if judgement.peak < SILENCE:
@@ -126,6 +127,8 @@ def _judged(
         if treatment.is_final:
             break
         needed = levels.treatment()
+        if needed.swapped and treatment.swapped:  # without an end, each swap would ask for another
+            raise AudioError("damaged: a part of its bytes is shifted, or in another order")
         treatment = treatment.then(needed)
         if needed.is_ordinary:
             break

@@ -10,6 +10,7 @@ import polars as pl
 
 from coldstart.audio import ffmpeg
 from coldstart.audio.mono import Finding
+from coldstart.errors import InputError
 from coldstart.files import atomic
 
 NAME = "audio_report.parquet"
@@ -31,6 +32,8 @@ SCHEMA = {
 """Columns: `done` is empty for an ordinary file; a file that was left out has its reason there."""
 
 LEFT_OUT = "left out: "
+
+_REMEDY = "delete it: the dataset works without it, and it is written again with the next sound"
 
 
 def row_of(track: str, file: str, finding: Finding | None, reason: str = "") -> dict[str, Any]:
@@ -64,12 +67,28 @@ def write_report(
         replaced = pl.col("modality") == modality
         if not anew:
             replaced &= pl.col("track_id").is_in(report["track_id"].to_list())
-        others = pl.read_parquet(path).filter(~replaced)
+        others = _stored(path).filter(~replaced)
         report = pl.concat([others, report], how="diagonal_relaxed").sort(
             "modality", maintain_order=True
         )
     with atomic(path) as temporary:
         report.write_parquet(temporary)
+
+
+def _stored(path: Path) -> pl.DataFrame:
+    """A dataset's report.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    try:
+        report = pl.read_parquet(path, glob=False)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise InputError(f"{path}: not a readable report of sound ({reason}); {_REMEDY}") from error
+    if not {"modality", "track_id", "done"} <= set(report.columns):
+        raise InputError(f"{path}: lacks columns of a report of sound; {_REMEDY}")
+    return report
 
 
 def lacked_decoder(folder: Path, modality: str, tracks: Collection[str]) -> bool:
@@ -78,7 +97,7 @@ def lacked_decoder(folder: Path, modality: str, tracks: Collection[str]) -> bool
     if ffmpeg.pyav() is None or not path.is_file():
         return False
     named = pl.col("track_id").is_in(list(tracks))
-    rows = pl.read_parquet(path).filter((pl.col("modality") == modality) & named)
+    rows = _stored(path).filter((pl.col("modality") == modality) & named)
     return bool(rows["done"].str.ends_with(ffmpeg.INSTALLATION).any())
 
 

@@ -19,6 +19,9 @@ LOST_SECONDS = 0.1
 
 MIN_SECONDS = 0.5
 
+MIN_RATE = 1000
+"""Hz. A damaged header says 1 Hz of a second of sound, which would be hours at an ordinary rate."""
+
 NumberFormat = Literal["float", "pcm16", "pcm24", "other"]
 """How samples lie in the file: `other` is what a lossy codec computes, or other integers."""
 
@@ -54,3 +57,9 @@ def check_seconds(seconds: float) -> None:
     """Raise AudioError if a file is shorter than anything that can be heard."""
     if seconds < MIN_SECONDS:
         raise AudioError(f"only {seconds:.2f} s long (at least {MIN_SECONDS} s)")
+
+
+def check_rate(rate: int) -> None:
+    """Raise AudioError for a sample rate that no sound has."""
+    if rate < MIN_RATE:
+        raise AudioError(f"its header says {rate:,} Hz, which is no sound's sample rate")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from coldstart.errors import Broken, InputError, one_of
-from coldstart.files import StrPath, file_hash, local, write_json
+from coldstart.files import StrPath, file_hash, local, unusable, write_json
 
 if TYPE_CHECKING:
     import polars as pl
@@ -153,7 +153,7 @@ def leaks(table: pl.DataFrame, folder: Path | None) -> dict[str, object]:
         by_hash: dict[str, list[tuple[str, str]]] = {}
         for track, audio, side in table.select("track_id", "audio", "split").iter_rows():
             path = folder / (audio or "")
-            if audio and path.is_file():  # a missing file is reported by `shard`
+            if audio and not unusable(path):  # a missing file is reported by `shard`
                 by_hash.setdefault(file_hash(path), []).append((track, side))
         report["duplicate_audio"] = [
             [track for track, _ in copies]

@@ -17,11 +17,14 @@ from tqdm import tqdm
 from coldstart.datasets.originals import About, Original
 from coldstart.datasets.summary import Summary
 from coldstart.errors import Broken, Fault, InputError
-from coldstart.files import StrPath, atomic, local
+from coldstart.files import StrPath, atomic, made_folder
 from coldstart.tables.table import MAX_NUMBER, Checker, write_broken, write_table
 
 PIECE = 16 << 20
 """Bytes of text read at a time."""
+
+LINE = 256 << 20
+"""Bytes of a line that can't be one."""
 
 
 class Rows(Checker):
@@ -153,6 +156,11 @@ def _whole_lines(original: Original, size: int) -> Iterator[bytes]:
             rest = block[cut:]
         else:
             rest += block
+        if len(rest) > LINE:
+            raise InputError(
+                f"{original}: has a line of over {LINE >> 20} MB, so it can't be text with a row a "
+                "line; get the file again"
+            )
     if rest:
         yield rest + b"\n"
 
@@ -219,10 +227,9 @@ class Tables:
     """The tables that a loader writes."""
 
     def __init__(self, out: StrPath, about: About, broken: Broken) -> None:
-        self.out, self.about, self.broken = local(out), about, broken
+        self.out, self.about, self.broken = made_folder(out), about, broken
         self.kinds: dict[str, str] = {}
         self.rows: dict[str, int] = {}
-        self.out.mkdir(parents=True, exist_ok=True)
 
     def path(self, name: str) -> Path:
         """Where a table lies."""

@@ -14,15 +14,19 @@ import polars as pl
 
 from coldstart.audio.storage import content_and_finding, field_of
 from coldstart.errors import Broken, InputError, ItemError
-from coldstart.files import fingerprint
+from coldstart.files import fingerprint, unusable
 from coldstart.sample import folder_of
 from coldstart.shards.writing import npy_bytes
 from coldstart.tables.attributes import read_attributes, read_column
 from coldstart.tables.columns import ColumnChoice
+from coldstart.tables.memory import free_memory
 from coldstart.tables.parts import folder_of_paths, table_hash
 from coldstart.tables.vectors import read_vectors
 
 log = logging.getLogger(__name__)
+
+LARGE = 1 << 30
+"""Bytes of a file from which on it is asked whether it fits into memory."""
 
 
 class Source(NamedTuple):
@@ -148,7 +152,7 @@ def _stats(folder: Path, files: Mapping[str, str]) -> list[tuple[str, tuple[int,
 
 def _size_and_time(path: Path) -> tuple[int, int] | None:
     """Enough to notice another file; a missing one is reported when it is to be encoded."""
-    if not path.is_file():
+    if unusable(path):
         return None
     stat = path.stat()
     return stat.st_size, stat.st_mtime_ns
@@ -247,7 +251,12 @@ def _in_table(
 
 
 def _file_bytes(path: str) -> bytes:
+    if reason := unusable(path):
+        raise ItemError(f"can't be read: {reason}")
     try:
+        size = Path(path).stat().st_size
+        if size > LARGE and size > free_memory():
+            raise ItemError(f"its {size:,} bytes don't fit into memory")
         content = Path(path).read_bytes()
     except OSError as error:
         raise ItemError(f"can't be read ({error.strerror})") from error

@@ -52,8 +52,7 @@ def read_attributes(
     check = Checker(path, table, broken or Broken(), "track_id")
     check.ids("track_id")
     check.rule("track_id", ~pl.col("track_id").is_first_distinct(), "is there twice")
-    for name in names:
-        check.numbers(name)
+    check.numbers(*names)
     table = check.result()
     doubtful = doubtful_columns({name: table[name].to_numpy() for name in names}, choice)
     refuse_columns(path, unreadable, doubtful)

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 DAY = 86_400_000_000
 """Microseconds of a day."""
 
+FIRST_DAY, LAST_DAY = -719_162, 2_932_896
+"""Of the years 1 to 9999, in days since 1970: what Python, and people, can write as dates."""
+
 REMEDY = "Write times as YYYY-MM-DD, or YYYY-MM-DDTHH:MM:SS with an offset such as +01:00"
 
 

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import logging
-import re
 import zlib
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import BinaryIO
 
 import polars as pl
 
 from coldstart.errors import InputError
+from coldstart.files import unusable
 from coldstart.tables.column_names import listed
+from coldstart.tables.faulty_text import fault_of_json, fault_of_text
 from coldstart.tables.parts import READABLE, ending_of
+from coldstart.tables.unpacking import ZSTD, check_parquet, check_text, gunzipped
 
 log = logging.getLogger(__name__)
 
@@ -26,8 +28,9 @@ SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a vertica
 HEAD = 1 << 20
 """Bytes in which the header must end."""
 
-GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+
+REMEDY = "make it anew, or copy it again if it may have been cut short or damaged"
 
 
 def read_part(path: Path, required: Sequence[str]) -> pl.DataFrame:
@@ -38,37 +41,63 @@ def read_part(path: Path, required: Sequence[str]) -> pl.DataFrame:
         required: names of columns by which the separator of a .csv is recognised.
 
     Raises:
-        InputError: the file is of another kind, or can't be read.
+        InputError: the file is of another kind, can't be read, or doesn't fit into memory.
     """
     ending = ending_of(path)
     if not ending:
         raise InputError(f"{path}: {READABLE}")
+    if reason := unusable(path):
+        raise InputError(f"{path}: {reason}")
+    if not path.stat().st_size:
+        raise InputError(f"{path}: not a readable {ending} table (0 bytes); {REMEDY}")
     try:
         if ending == ".parquet":
+            check_parquet(path)
             return pl.read_parquet(path, glob=False)
+        content = gunzipped(path)
+        return _of_text(path, content, ending, required)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        # Of several lines, the others are advice to programmers.
+        reason = str(error).strip().partition("\n")[0]
+    except (OSError, EOFError, zlib.error, MemoryError) as error:
+        reason = getattr(error, "strerror", None) or str(error) or "too large for the memory"
+    raise InputError(f"{path}: not a readable {ending} table ({reason}); {REMEDY}")
+
+
+def _of_text(
+    path: Path, content: bytes | None, ending: str, required: Sequence[str]
+) -> pl.DataFrame:
+    """Read text; `content` is what a gzip file has in it, None for others.
+
+    Raises:
+        InputError: as in `read_part`; where it is faulty, with the line.
+    """
+    source = path if content is None else content
+    separator = "\t"
+    try:
         if ending in (".jsonl", ".ndjson"):
-            with path.open("rb") as file:
+            check_text(path, content, columns=1)
+            with closing(_opened(path, content)) as file:
                 return pl.read_ndjson(file, infer_schema_length=None)
-        separator = "\t" if ending == ".tsv" else _separator(path, required)
-        return pl.read_csv(path, infer_schema=False, separator=separator, glob=False)
+        header = _header(path, content)
+        separator = separator if ending == ".tsv" else _separator(path, header, required)
+        check_text(path, content, columns=header.count(separator) + 1)
+        return pl.read_csv(source, infer_schema=False, separator=separator, glob=False)
     except pl.exceptions.PolarsError as error:
-        reason = str(error)
-        if ending != ".parquet" and "utf-8" in reason.lower():
-            reason = _encoding(path) or reason
-        raise InputError(f"{path}: not a readable {ending} table ({reason})") from error
-    except (OSError, EOFError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"{path}: not a readable {ending} table ({reason})") from error
+        with closing(_opened(path, content)) as file:
+            is_json = ending in (".jsonl", ".ndjson")
+            fault = fault_of_json(file) if is_json else fault_of_text(file, separator, path.name)
+        if not fault:
+            raise
+        raise InputError(f"{path}: not a readable {ending} table ({fault})") from error
 
 
-def _separator(path: Path, required: Sequence[str]) -> str:
+def _separator(path: Path, header: str, required: Sequence[str]) -> str:
     """What separates the cells, by the header; a comma if that gives all required columns.
 
     Raises:
-        InputError: the file is UTF-16; or its header can be read in two ways, and lacks a required
-            column in both.
+        InputError: the header can be read in two ways, and lacks a required column in both.
     """
-    header = _header(path)
     names = {separator: _cells(header, separator) for separator in SEPARATORS}
     complete = [separator for separator in SEPARATORS if set(required) <= set(names[separator])]
     if "," in complete:
@@ -87,42 +116,50 @@ def _separator(path: Path, required: Sequence[str]) -> str:
     return candidates[0]
 
 
-def _header(path: Path) -> str:
+def _header(path: Path, content: bytes | None) -> str:
     """The first line of a text file, whether compressed or not.
 
     Raises:
-        InputError: it is UTF-16.
+        InputError: there is none, the file is Parquet or UTF-16, or its lines end as no others do.
     """
-    with closing(_opened(path)) as file:
+    with closing(_opened(path, content)) as file:
         head = file.read(HEAD)
+    if not head.strip():
+        raise InputError(f"{path}: has no text, not even the names of columns; {REMEDY}")
+    if head.startswith(b"PAR1"):
+        raise InputError(f"{path}: it is Parquet, which is read from files that end in .parquet")
     sample = head[:4096]
     if head.startswith(UTF_16) or (len(sample) >= 16 and sample.count(0) >= 0.3 * len(sample)):
         raise InputError(
             f"{path}: is text in UTF-16, and tables are UTF-8: save it as `CSV UTF-8`, or convert "
             f"it: iconv -f UTF-16 -t UTF-8 {path.name}"
         )
+    if b"\n" not in head and b"\r" in head.rstrip(b"\r") and b'"' not in head:
+        raise InputError(
+            f"{path}: its lines end as those of old Macs do; convert it: "
+            f"tr '\\r' '\\n' < {path.name}"
+        )
     return head.decode("utf-8-sig", errors="replace").split("\n", 1)[0].rstrip("\r")
 
 
-def _opened(path: Path) -> io.BufferedIOBase:
+def _opened(path: Path, content: bytes | None) -> BinaryIO:
     """The text's bytes. Of Zstandard, for which this Python has no reader, the first line alone."""
+    if content is not None:
+        return io.BytesIO(content)
     with path.open("rb") as file:
-        magic = file.read(4)
-    if magic[:2] == GZIP:
-        return gzip.open(path)
-    if magic == ZSTD:
-        line = pl.read_csv(
-            path,
-            has_header=False,
-            n_rows=1,
-            separator="\x01",
-            quote_char=None,
-            infer_schema=False,
-            encoding="utf8-lossy",
-            glob=False,
-        )
-        return io.BytesIO((line.item() or "").encode())
-    return path.open("rb")
+        if file.read(4) != ZSTD:
+            return path.open("rb")
+    line = pl.read_csv(
+        path,
+        has_header=False,
+        n_rows=1,
+        separator="\x01",
+        quote_char=None,
+        infer_schema=False,
+        encoding="utf8-lossy",
+        glob=False,
+    )
+    return io.BytesIO((line.item() or "").encode())
 
 
 def _cells(header: str, separator: str) -> list[str]:
@@ -131,26 +168,3 @@ def _cells(header: str, separator: str) -> list[str]:
         return next(csv.reader([header], delimiter=separator), [])
     except csv.Error:  # a cell of more than 128 KB
         return [header]
-
-
-def _encoding(path: Path) -> str:
-    """Which line isn't UTF-8, and what it is in Latin-1, or that the file is no text; else ""."""
-    with closing(_opened(path)) as file:
-        for number, line in enumerate(file, 1):
-            try:
-                line.decode()
-            except UnicodeDecodeError as error:
-                if number == 1 and line.startswith(b"PAR1"):
-                    return "it is Parquet, which is read from files that end in .parquet"
-                if any(byte < 32 and byte not in b"\t\r\n" for byte in line):
-                    return "it is no text"
-                start = max(error.start - 12, 0)
-                around = line[start : error.start + 12].decode("latin-1")
-                word = next(
-                    (part for part in re.split(r"[,;\t|\r\n\"]", around) if not part.isascii()), ""
-                )
-                return (
-                    f"line {number:,} isn't UTF-8; in Latin-1 it has {word!r}. Convert it: "
-                    f"iconv -f LATIN1 -t UTF-8 {path.name}"
-                )
-    return ""

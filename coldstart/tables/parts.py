@@ -11,7 +11,7 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from coldstart.errors import InputError
-from coldstart.files import StrPath, file_hash, fingerprint
+from coldstart.files import FOLDER, MISSING, StrPath, file_hash, fingerprint, unusable
 
 log = logging.getLogger(__name__)
 
@@ -66,12 +66,13 @@ def parts_of(path: StrPath) -> list[Part]:
         InputError: there is no such file, or the folder or the pattern has no part.
     """
     path = Path(path)
-    if path.is_file():
+    reason = unusable(path)
+    if not reason:
         return [Part(path, {})]
-    if path.is_dir():
+    if reason == FOLDER:
         return _of_folder(path)
     if not is_pattern(path):
-        raise InputError(f"{path}: there is no such file")
+        raise InputError(f"{path}: {reason}")
     parts = []
     root = path_root(path)
     for place in sorted(root.glob(os.fspath(path.relative_to(root)))):
@@ -79,7 +80,7 @@ def parts_of(path: StrPath) -> list[Part]:
             continue
         if place.is_dir():
             parts += _of_folder(place)
-        elif place.is_file() and not _is_empty(place):
+        elif not _is_empty(place):
             parts.append(Part(place, _values(place, root)))
     if not parts:
         raise InputError(f"{path}: no file has a name of this pattern")
@@ -92,7 +93,7 @@ def is_pattern(path: StrPath) -> bool:
     >>> is_pattern("plays/part-*.csv"), is_pattern("plays.csv")
     (True, False)
     """
-    return re.search(r"[*?\[]", os.fspath(path)) is not None and not Path(path).exists()
+    return re.search(r"[*?\[]", os.fspath(path)) is not None and unusable(path) == MISSING
 
 
 def path_root(path: StrPath) -> Path:
@@ -121,17 +122,10 @@ def folder_of_paths(table: StrPath, paths: Sequence[str]) -> Path:
     if not table.is_dir():
         return path_root(table)
     counts = [
-        sum(_exists(folder / path) for path in paths[:SAMPLE]) for folder in (table, table.parent)
+        sum(not unusable(folder / path) for path in paths[:SAMPLE])
+        for folder in (table, table.parent)
     ]
     return table if counts[0] > counts[1] else table.parent
-
-
-def _exists(path: Path) -> bool:
-    """Whether it is a file; what the system takes for no path is none."""
-    try:
-        return path.is_file()
-    except (OSError, ValueError):
-        return False
 
 
 def table_hash(path: StrPath) -> str:
@@ -168,7 +162,7 @@ def _of_folder(folder: Path) -> list[Part]:
 
 def _is_empty(part: Path) -> bool:
     """Whether it is empty text, as Spark writes it for a part without rows."""
-    return ending_of(part) != ".parquet" and not part.stat().st_size
+    return ending_of(part) != ".parquet" and not unusable(part) and not part.stat().st_size
 
 
 def _walk(folder: Path) -> Iterator[Path]:

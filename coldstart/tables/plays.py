@@ -70,7 +70,7 @@ def refuse_counts(path: StrPath, present: Sequence[str]) -> None:
                 else f"Pass --columns {flag_value('plays', name)}"
             )
             raise InputError(
-                f"{path}: there is no column 'plays'; the table has: {', '.join(present)}. Is it "
+                f"{path}: there is no column 'plays'; the table has: {listed(present)}. Is it "
                 f"'{name}'? {remedy}. Or is each row one play? Pass --columns plays="
             )
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from coldstart.errors import Broken, Fault, InputError
@@ -16,6 +17,7 @@ from coldstart.files import StrPath, atomic
 from coldstart.tables.column_names import flag_value, listed, plain, with_names
 from coldstart.tables.formats import read_part
 from coldstart.tables.parts import Part, parts_of
+from coldstart.tables.times import check_years
 
 log = logging.getLogger(__name__)
 
@@ -82,13 +84,14 @@ def _joined(path: StrPath, parts: Sequence[Part], tables: Sequence[pl.DataFrame]
         InputError: parts have other columns, or columns of other types.
     """
     first = tables[0]
+    schemas = [table.schema for table in tables]  # each is made anew when it is asked for
     for part, table in zip(parts[1:], tables[1:], strict=True):
         _check_columns(path, (parts[0].path, first.columns), (part.path, table.columns))
         _check_columns(path, (part.path, table.columns), (parts[0].path, first.columns))
     for column in first.columns:
-        known, where = first.schema[column], parts[0].path
-        for part, table in zip(parts, tables, strict=True):
-            dtype = table.schema[column]
+        known, where = schemas[0][column], parts[0].path
+        for part, schema in zip(parts, schemas, strict=True):
+            dtype = schema[column]
             if not _alike(known, dtype):
                 raise InputError(
                     f"{path}: column '{column}' is {known} in {where}, but {dtype} in {part.path}"
@@ -104,7 +107,8 @@ def _check_columns(
     path: StrPath, one: tuple[Path, Sequence[str]], other: tuple[Path, Sequence[str]]
 ) -> None:
     """Raise InputError if a part has columns that another lacks."""
-    names = [column for column in one[1] if column not in other[1]]
+    present = set(other[1])
+    names = [column for column in one[1] if column not in present]
     if names:
         raise InputError(
             f"{path}: its parts have different columns: {other[0]} lacks {listed(names)}, which "
@@ -138,7 +142,18 @@ def _missing(path: StrPath, column: str, present: Sequence[str], can_name: bool)
         hint = f" Is it '{name}'? {remedy}."
     elif can_name:
         hint = f" If it has another name: --columns {column}=NAME."
-    return f"{path}: there is no column '{column}'; the table has: {', '.join(present)}.{hint}"
+    return f"{path}: there is no column '{column}'; the table has: {listed(present)}.{hint}"
+
+
+def shown(value: object) -> str:
+    """A cell for a message, shortened.
+
+    >>> shown("a" * 300) == repr("a" * 99 + "…")
+    True
+    """
+    text = value if isinstance(value, str) else repr(value)
+    text = text if len(text) <= 100 else text[:99] + "…"
+    return repr(text) if isinstance(value, str) else text
 
 
 def write_table(path: StrPath, table: pl.DataFrame) -> None:
@@ -164,6 +179,11 @@ def write_broken(path: StrPath, broken: Broken) -> str:
     return f"{len(broken.faults):,} broken items were skipped; the reasons are in {path}"
 
 
+def is_text(dtype: pl.DataType) -> bool:
+    """Whether values of this type are texts, or can be written as such."""
+    return not dtype.is_nested() and dtype not in (pl.Binary, pl.Object, pl.Duration)
+
+
 class Checker:
     """Applies rules to a table; each drops (or raises on) the rows that break it."""
 
@@ -173,27 +193,32 @@ class Checker:
 
     def rule(self, field: str, bad: pl.Expr, reason: str, value: bool = True) -> None:
         """Rows where `bad` holds are faulty in `field`."""
-        rows = self.table.filter(bad)
-        if rows.is_empty():
-            return
+        mask = self.table.select(bad).to_series().fill_null(value=False)
+        if mask.any():
+            self._add(field, mask, reason, value)
+            self.table = self.table.filter(~mask)
+
+    def _add(self, field: str, mask: pl.Series, reason: str, value: bool = True) -> None:
+        """Record faults of these rows in `field`."""
+        rows = self.table.select({"__row", self.item, field}).filter(mask)
         self.broken.add(
             Fault(
                 self.path.name,
                 row["__row"],
-                f"{self.item.removesuffix('_id')} {row[self.item]!r}",
+                f"{self.item.removesuffix('_id')} {shown(row[self.item])}",
                 field,
-                f"{row[field]!r} {reason}" if value else reason,
+                f"{shown(row[field])} {reason}" if value else reason,
             )
             for row in rows.iter_rows(named=True)
         )
-        self.table = self.table.filter(~bad)
 
     def text(self, *columns: str) -> None:
         """Convert to text."""
         for column in columns:
             dtype = self.table.schema[column]
-            good = not dtype.is_nested() and dtype not in (pl.Binary, pl.Object)
-            self.kind(column, good, "not text")
+            self.kind(column, is_text(dtype), "not text")
+            if dtype in (pl.Date, pl.Datetime):
+                check_years(self.table[column], f"{self.path}: column '{column}'")
         self.table = self.table.with_columns(pl.col(columns).cast(pl.String))
 
     def kind(self, column: str, good: bool, reason: str) -> None:
@@ -221,15 +246,31 @@ class Checker:
                 "those without it"
             )
 
-    def numbers(self, column: str) -> None:
-        """Convert to float64; what is no number, and NaN and infinities, are faults."""
-        dtype = self.table.schema[column]
-        good = dtype.is_numeric() or dtype in (pl.String, pl.Boolean, pl.Null)
-        self.kind(column, good, "not numbers")
-        as_number = pl.col(column).cast(pl.Float64, strict=False)
-        self.rule(column, as_number.is_null() | ~as_number.is_finite(), "is not a finite number")
-        self.rule(column, as_number.abs() > MAX_NUMBER, "is too large a number")
-        self.table = self.table.with_columns(pl.col(column).cast(pl.Float64))
+    def numbers(self, *columns: str) -> None:
+        """Convert to float64; what is no number, and NaN and infinities, are faults.
+
+        There may be thousands of columns: each is looked at alone, and the table, of which every
+        change takes time for each of its columns, is changed once.
+        """
+        schema = self.table.schema
+        for column in columns:
+            dtype = schema[column]
+            good = dtype.is_numeric() or dtype in (pl.String, pl.Boolean, pl.Null)
+            self.kind(column, good, "not numbers")
+        numbers = self.table.select(pl.col(columns).cast(pl.Float64, strict=False))
+        kept = np.ones(len(numbers), bool)
+        for cells in numbers:
+            values = cells.to_numpy()  # NaN where a cell holds none
+            finite, small = np.isfinite(values), np.abs(values) <= MAX_NUMBER
+            for good, reason in (
+                (finite, "is not a finite number"),
+                (small | ~finite, "is too large a number"),
+            ):
+                if not good.all() and (bad := kept & ~good).any():
+                    self._add(cells.name, pl.Series(bad), reason)
+                    kept &= good
+        table = self.table.with_columns(numbers)
+        self.table = table if kept.all() else table.filter(pl.Series(kept))
 
     def result(self) -> pl.DataFrame:
         """The rows that broke no rule; InputError if there are none."""

@@ -105,9 +105,9 @@ def _refuse_number(number: float, place: str) -> None:
     if 20_000 <= number < 80_000:  # days in a spreadsheet
         spreadsheet = np.datetime64("1899-12-30") + int(number)
         readings.insert(0, f"{number:g} is {spreadsheet} as a spreadsheet's day")
+    if not readings:
+        raise InputError(f"{place}: {number:g} is no time from 1990 to 2100, in any unit. {REMEDY}")
     shown = ", or ".join([readings[0], *(text.split(" is ")[1] for text in readings[1:2])])
     raise InputError(
         f"{place}: no unit makes its numbers times from 1990 to 2100: {shown}. {REMEDY}"
-        if readings
-        else f"{place}: {number:g} is no time from 1990 to 2100, in any unit. {REMEDY}"
     )

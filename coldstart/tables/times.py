@@ -15,7 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from coldstart.errors import InputError
-from coldstart.tables.calendar import DAY, REMEDY, Times
+from coldstart.tables.calendar import DAY, FIRST_DAY, LAST_DAY, REMEDY, Times
 from coldstart.tables.time_numbers import amounts_of, times_of_numbers
 from coldstart.tables.time_texts import times_of_texts
 
@@ -43,13 +43,13 @@ def instants(values: pl.Series, place: str) -> pl.Series:
     """
     dtype = values.dtype
     if isinstance(dtype, pl.Datetime):
-        _check_years(values, place)
+        check_years(values, place)
         utc = values.dt.convert_time_zone("UTC") if dtype.time_zone else values
         utc = utc.dt.replace_time_zone("UTC").dt.cast_time_unit("us")
         _warn_of_the_epoch(utc, place)
         return utc
     if dtype == pl.Date:
-        _check_years(values, place)
+        check_years(values, place)
         return values.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
     times = _read(values, place, years=False)
     return _series(times.utc, times.valid, pl.Datetime("us")).dt.replace_time_zone("UTC")
@@ -65,8 +65,10 @@ def days(values: pl.Series, place: str) -> pl.Series:
     datetime.date(2003, 12, 31)
     """
     if isinstance(values.dtype, pl.Datetime | pl.Date):
-        _check_years(values, place)
-        return values.dt.date()
+        check_years(values, place)
+        dates = values.dt.date()
+        check_years(dates, place)  # of an instant at the edge, the zone's own day lies beyond it
+        return dates
     times = _read(values, place, years=True)
     return _series(times.local // DAY, times.valid, pl.Date())
 
@@ -113,20 +115,25 @@ def ends_of(times: pl.Series) -> tuple[datetime, datetime] | None:
 
 
 def _series(numbers: NDArray[np.int64], valid: NDArray[np.bool_], dtype: pl.DataType) -> pl.Series:
-    physical = pl.Int32 if dtype == pl.Date else pl.Int64
+    """Days or microseconds as times; null where they aren't valid, or beyond the calendar."""
+    unit, physical = (1, pl.Int32) if dtype == pl.Date else (DAY, pl.Int64)
+    valid = valid & (numbers >= FIRST_DAY * unit) & (numbers < (LAST_DAY + 1) * unit)
     series = pl.Series(np.where(valid, numbers, 0)).cast(physical)
     return pl.select(pl.when(pl.Series(valid)).then(series).cast(dtype)).to_series()
 
 
-def _check_years(values: pl.Series, place: str) -> None:
+def check_years(values: pl.Series, place: str) -> None:
     """Raise InputError for a typed time beyond the years 1 to 9999, which no calendar shows."""
     unit = values.dtype.time_unit if isinstance(values.dtype, pl.Datetime) else None
     per_day = DAY if unit is None else {"ms": DAY // 1000, "us": DAY, "ns": DAY * 1000}[unit]
     day = values.to_physical().cast(pl.Int64)
     day = day if values.dtype == pl.Date else day // per_day
-    faulty = ((day < -719_162) | (day > 2_932_895)).fill_null(value=False).arg_true()
+    faulty = ((day < FIRST_DAY) | (day > LAST_DAY)).fill_null(value=False).arg_true()
     if len(faulty):
-        raise InputError(f"{place}: row {faulty[0] + 1} is no time from the years 1 to 9999")
+        raise InputError(
+            f"{place}: row {faulty[0] + 1} is no time from the years 1 to 9999; leave such cells "
+            "empty, or mend them"
+        )
 
 
 def _warn_of_the_epoch(utc: pl.Series, place: str) -> None:

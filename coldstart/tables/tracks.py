@@ -8,7 +8,7 @@ from coldstart.errors import Broken
 from coldstart.files import StrPath
 from coldstart.tables.column_names import ColumnNames, column_names
 from coldstart.tables.genres import split_genres, warn_of_unsplit_lists
-from coldstart.tables.table import Checker, read_table
+from coldstart.tables.table import Checker, is_text, read_table
 from coldstart.tables.times import days
 
 TRACK_COLUMNS = (
@@ -88,7 +88,7 @@ def _split_genres(check: Checker, separator: str | None) -> None:
         return
     inner = dtype.inner
     assert isinstance(inner, pl.DataType)
-    good = not inner.is_nested() and inner not in (pl.Binary, pl.Object)
+    good = is_text(inner) and not inner.is_temporal()
     check.kind("genres", good, "not a list of names")
     lists = pl.col("genres").cast(pl.List(pl.String))
     if separator:

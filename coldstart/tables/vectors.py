@@ -13,9 +13,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from coldstart.errors import Broken, InputError
-from coldstart.files import StrPath
+from coldstart.files import StrPath, unusable
 from coldstart.tables.attributes import read_attributes
 from coldstart.tables.columns import ColumnChoice
+from coldstart.tables.memory import check_fits
 from coldstart.tables.table import MAX_NUMBER, Checker, read_table
 
 log = logging.getLogger(__name__)
@@ -86,9 +87,10 @@ def _vector_column(path: Path, table: pl.DataFrame) -> str:
     Raises:
         InputError: several columns of vectors, or one of a type that holds none.
     """
+    schema = table.schema
     others = [name for name in table.columns if name != "track_id"]
-    lists = [name for name in others if isinstance(table.schema[name], pl.List | pl.Array)]
-    texts = [name for name in others if table.schema[name] in (pl.String, pl.Categorical)]
+    lists = [name for name in others if isinstance(schema[name], pl.List | pl.Array)]
+    texts = [name for name in others if schema[name] in (pl.String, pl.Categorical)]
     for name in texts:
         cells = table[name].cast(pl.String).drop_nulls()
         cells = cells.filter(cells.str.strip_chars() != "")
@@ -99,7 +101,7 @@ def _vector_column(path: Path, table: pl.DataFrame) -> str:
     if len(lists) > 1:
         raise InputError(f"{path}: has several columns of lists: {', '.join(lists)}; keep one")
     if not lists and len(others) == 1:
-        dtype = table.schema[others[0]]
+        dtype = schema[others[0]]
         if dtype.is_nested() or dtype in (pl.Binary, pl.Object):
             raise InputError(
                 f"{path}: column '{others[0]}' holds {dtype}, not vectors; store each as a list of "
@@ -200,14 +202,16 @@ def _checked(check: Checker, column: str) -> dict[str, NDArray[np.float32]]:
 
 
 def _matrix(path: Path, rows: int) -> NDArray[np.float32]:
-    if not path.is_file():
-        raise InputError(f"{path}: there is no such file")
+    if reason := unusable(path):
+        raise InputError(f"{path}: {reason}")
     try:
         # A map of the file: a header that promises more than the file has is refused.
         matrix: NDArray[Any] = np.lib.format.open_memmap(path, mode="r")
     except (ValueError, OSError, SyntaxError, TokenError, TypeError, ArithmeticError) as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"{path}: not a readable .npy ({reason})") from error
+        raise InputError(
+            f"{path}: not a readable .npy ({reason}); make it anew with numpy.save"
+        ) from error
     shape = matrix.shape
     if matrix.ndim > 2 and matrix.size == np.prod(shape[:1]) * max(shape[1:]):
         matrix = matrix.reshape(shape[0], -1)  # [N, 1, width]
@@ -216,6 +220,7 @@ def _matrix(path: Path, rows: int) -> NDArray[np.float32]:
             f"{path}: holds {matrix.dtype} {shape}; needed are numbers [{rows}, width], a "
             "row for each row of the track table, in its order"
         )
+    check_fits(path, 4 * matrix.size)
     matrix = matrix.astype(np.promote_types(matrix.dtype, np.float32), copy=False)
     for bad, what in (
         (~np.isfinite(matrix).all(1), "what is no finite number"),
