@@ -36,8 +36,8 @@ UNSEEN = (0.03, 0.1)
 SHOWN = (1, 3, 10, 20)
 """Plays that are shown when the weight of plays is chosen; and mixtures of ages beside them."""
 
-MIXTURES = 3
-"""Lists of tracks of mixed ages that are drawn; they count as one."""
+DRAWS = 2
+"""How often the plays that are shown are drawn, and lists of mixed ages."""
 
 WITHHELD = 0.1
 """Share of the known tracks' plays that is withheld to see what their scores say."""
@@ -92,13 +92,12 @@ def calibrate(
     row = {track: i for i, track in enumerate(predictions.track_ids)}
     content = as_array(predictions.values[[row[track] for track in ids]])
     levels = artist_levels(audience, ids, artists or {})
-    hidden = HiddenPlays(audience, ids, seed)
-    untouched = hidden.shown(0).sample(USERS)
+    hidden = [HiddenPlays(audience, ids, seed + draw) for draw in range(DRAWS)]
+    untouched = hidden[0].shown(0).sample(USERS)
     ensemble = Ensemble(scale=_scale(content, factors.tracks[factors.rows(ids)]))
     ensemble = _with_artist(audience, content, levels, untouched, ensemble)
-    rounds = [hidden.shown(count) for count in SHOWN]
-    rounds += [hidden.mixture(seed + number) for number in range(MIXTURES)]
-    rounds = [each.sample(USERS) for each in rounds]
+    rounds = [each.shown(count).sample(USERS) for count in SHOWN for each in hidden]
+    rounds += [each.mixture(seed + i).sample(USERS) for i, each in enumerate(hidden)]
     prior = priors(audience, content, levels, ensemble)
     ensemble, gains = _with_evidence(audience, prior, rounds, ensemble, settings.strength)
     ensemble = KnownScores(audience, settings.ahead, seed).lift(prior, ids, ensemble)
@@ -180,16 +179,17 @@ def _with_evidence(
         gains[other] = _gains(found[other])
     best = max(gains, key=lambda each: float(gains[each].mean()))
     ahead = [one - other for one, other in zip(found[best], found[default], strict=True)]
-    error = float(np.mean([float(each.std()) / len(each) ** 0.5 for each in ahead]))
+    errors = [float(each.std()) / len(each) ** 0.5 for each in ahead if len(each) > 1]
+    error = float(np.mean(errors or [np.inf]))
     if float(gains[best].mean() - gains[default].mean()) <= error:
         best = default
     return best, gains[best].tolist()
 
 
 def _gains(figures: Sequence[Tensor]) -> NDArray[np.float64]:
-    """The mean gain at each number of plays shown, and in the mixtures, which count as one."""
-    means = np.array([float(figure.mean()) for figure in figures])
-    return np.append(means[: len(SHOWN)], means[len(SHOWN) :].mean())
+    """The mean gain at each number of plays shown, and in the mixtures."""
+    means = np.array([float(figure.sum()) / max(1, len(figure)) for figure in figures])
+    return np.asarray(means.reshape(-1, DRAWS).mean(1), np.float64)
 
 
 def _ahead(factors: Factors) -> float:

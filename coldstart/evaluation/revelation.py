@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import NamedTuple
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -84,7 +85,7 @@ class HiddenPlays:
         """Draw the order; only plays of listeners with a vector count."""
         self.audience, self.track_ids = audience, list(track_ids)
         self._plays = audience.plays_of(track_ids)
-        self._rank = _random_ranks(self._plays, seed)
+        self._rank = _random_ranks(self._plays, self.track_ids, seed)
         self._relevant = played(audience.factors, self.track_ids)
 
     def shown(self, ages: NDArray[np.int64] | int) -> Revelation:
@@ -111,15 +112,29 @@ class HiddenPlays:
 
     def mixture(self, seed: int = 0) -> Revelation:
         """Show each track at an age of its own, drawn from `AGES`: as in a list of new releases."""
-        ages = np.random.default_rng(seed).choice(AGES, len(self.track_ids))
-        return self.shown(ages)
+        tracks = np.array([crc32(track.encode()) for track in self.track_ids], np.uint64)
+        drawn = _mixed(tracks, seed + 1000) % np.uint64(len(AGES))
+        return self.shown(np.array(AGES, np.int64)[drawn.astype(np.int64)])
 
 
-def _random_ranks(plays: csr_matrix, seed: int) -> NDArray[np.int64]:
-    """Of each entry, its place in a random order of its row, from 0."""
+def _random_ranks(plays: csr_matrix, track_ids: Sequence[str], seed: int) -> NDArray[np.int64]:
+    """Of each entry, its place in a random order of its row, from 0.
+
+    The order is the track's own: it doesn't depend on the other tracks.
+    """
     row = np.repeat(np.arange(plays.shape[0]), np.diff(plays.indptr))
-    keys = np.random.default_rng(seed).random(plays.nnz)
+    tracks = np.array([crc32(track.encode()) for track in track_ids], np.uint64)
+    keys = _mixed((tracks[row] << np.uint64(32)) ^ plays.indices.astype(np.uint64), seed)
     order = np.lexsort((keys, row))
     ranks = np.empty(plays.nnz, np.int64)
     ranks[order] = np.arange(plays.nnz) - plays.indptr[row]
     return ranks
+
+
+def _mixed(keys: NDArray[np.uint64], seed: int) -> NDArray[np.uint64]:
+    """Numbers that look random, the same for the same key (splitmix64, S. Vigna)."""
+    with np.errstate(over="ignore"):
+        mixed = keys + np.uint64(seed + 1) * np.uint64(0x9E3779B97F4A7C15)
+        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return mixed ^ (mixed >> np.uint64(31))

@@ -35,6 +35,9 @@ BLEND, RANDOM = "blend of both scores", "random"
 BLENDS = (0.1, 0.2, 0.3, 0.5, 0.7)
 """Weights of the plays' scores that are tried for the blend, on validation tracks."""
 
+DRAWS = 3
+"""How often the plays that are shown are drawn; each listener's figure is the mean."""
+
 
 class WarmUpRow(NamedTuple):
     """A method's figure at one age; intervals are 95 %, by bootstrap over users.
@@ -105,25 +108,29 @@ def warm_up(
 
     content = content_of(tracks)
     prior = priors(audience, content, artist_levels(audience, tracks, artists or {}), ensemble)
-    hidden = HiddenPlays(audience, tracks, seed)
+    hidden = [HiddenPlays(audience, tracks, seed + draw) for draw in range(DRAWS)]
     val = [t for t in predictions.track_ids if t in factors.row and _is_val(factors, t)]
     blend = _blend_weight(audience, HiddenPlays(audience, val, seed), content_of(val))
     rows: list[WarmUpRow] = []
     figures: list[pl.DataFrame] = []
     for age in AGES:
-        shown = hidden.shown(age)
-        if not shown.user_ids:
+        draws = []
+        for shown in [each.shown(age) for each in hidden]:
+            by_plays = _by_plays(audience, shown)
+            methods = {
+                ENSEMBLE: shown.ndcg(audience.joined(shown.shown, prior, ensemble)),
+                CONTENT: shown.ndcg(content),
+                PLAYS: shown.ndcg(by_plays),
+                BLEND: shown.ndcg_by(_blended(shown, content, by_plays, blend)),
+                RANDOM: shown.ndcg_by(_random(shown, seed)),
+            }
+            draws.append(_table(age, shown.user_ids, methods))
+        by_user = pl.concat(draws).group_by("user_id", "plays", maintain_order=True).mean()
+        if by_user.is_empty():
             break
-        by_plays = _by_plays(audience, shown)
-        methods = {
-            ENSEMBLE: shown.ndcg(audience.joined(shown.shown, prior, ensemble)),
-            CONTENT: shown.ndcg(content),
-            PLAYS: shown.ndcg(by_plays),
-            BLEND: shown.ndcg_by(_blended(shown, content, by_plays, blend)),
-            RANDOM: shown.ndcg_by(_random(shown, seed)),
-        }
-        rows += _rows(age, methods, seed)
-        figures += [_table(age, name, shown.user_ids, figure) for name, figure in methods.items()]
+        rows += _rows(age, by_user.select(methods), seed)
+        index = ["user_id", "plays"]
+        figures.append(by_user.unpivot(index=index, variable_name="method", value_name="ndcg"))
     if not rows:
         raise InputError(
             f"none of the {len(tracks):,} test tracks was played by a listener with a vector, so "
@@ -132,7 +139,8 @@ def warm_up(
     about = {
         "k": K,
         "tracks": len(tracks),
-        "tracks_with_plays": int((np.diff(hidden.shown(1).shown.indptr) > 0).sum()),
+        "tracks_with_plays": int((np.diff(hidden[0].shown(1).shown.indptr) > 0).sum()),
+        "draws": DRAWS,
         "ages": sorted({each.plays for each in rows}),
         "ensemble": ensemble._asdict(),
         "chosen_on": calibration.about,
@@ -198,10 +206,10 @@ def _random(shown: Revelation, seed: int) -> Scores:
     return scores
 
 
-def _rows(age: int, methods: Mapping[str, Tensor], seed: int) -> list[WarmUpRow]:
-    """The figures of one age, and the ensemble beside each."""
-    names = list(methods)
-    by_user = torch.stack([methods[name] for name in names])
+def _rows(age: int, figures: pl.DataFrame, seed: int) -> list[WarmUpRow]:
+    """The figures of one age, a column a method, and the ensemble beside each."""
+    names = figures.columns
+    by_user = torch.from_numpy(np.ascontiguousarray(figures.to_numpy().T))
     resampled = uncertainty.resampled_means(by_user, seed=seed)
     rows = []
     for i, name in enumerate(names):
@@ -215,15 +223,11 @@ def _rows(age: int, methods: Mapping[str, Tensor], seed: int) -> list[WarmUpRow]
     return rows
 
 
-def _table(age: int, method: str, users: list[str], figure: Tensor) -> pl.DataFrame:
-    return pl.DataFrame(
-        {
-            "user_id": pl.Series(users, dtype=pl.String),
-            "plays": pl.Series([age] * len(users), dtype=pl.Int64),
-            "method": pl.Series([method] * len(users), dtype=pl.String),
-            "ndcg": figure.float().numpy(),
-        }
-    )
+def _table(age: int, users: list[str], methods: Mapping[str, Tensor]) -> pl.DataFrame:
+    """A row a listener, a column a method."""
+    columns = {name: figure.float().numpy() for name, figure in methods.items()}
+    ids = pl.Series("user_id", users, dtype=pl.String)
+    return pl.DataFrame({"user_id": ids, "plays": np.full(len(users), age), **columns})
 
 
 def table(rows: list[WarmUpRow], form: str = "github") -> str:
@@ -253,7 +257,8 @@ def caption(about: Mapping[str, Any], rows: list[WarmUpRow]) -> str:
     on = f"{chosen['tracks']:,} validation tracks" if chosen.get("tracks") else chosen["note"]
     return (
         f"{about['tracks']:,} test tracks ({about['tracks_with_plays']:,} with plays), ranked for "
-        f"{min(users):,} to {max(users):,} listeners of the plays that aren't shown;\n"
+        f"{min(users):,} to {max(users):,} listeners of the plays that aren't shown, mean of "
+        f"{about['draws']} draws;\n"
         f"content counts as much as the plays of {numbers['strength']:g} listeners, a play says "
         f"{numbers['value']:g}, who hasn't played it weighs {numbers['unseen']:g}{artist}: chosen "
         f"on {on};\n"

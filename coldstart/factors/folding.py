@@ -16,7 +16,7 @@ from coldstart.factors.factorization import FactorizationSettings, confidence_of
 from coldstart.factors.factors import Factors, supporting_listeners
 from coldstart.factors.posterior import Evidence, gram_of, posterior
 
-FULL = 10
+FULL = 20
 """From so many plays on, what a listener hasn't played counts as much as in the factorisation."""
 
 

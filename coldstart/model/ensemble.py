@@ -115,7 +115,7 @@ class Audience:
             raise InputError("these factors have no listener with a vector")
         self.mean: NDArray[np.float64] = factors.users[active].mean(0, dtype=np.float64)
         self.common = self.mean / max(float(self.mean @ self.mean), 1e-12)
-        entries = factors.listens
+        entries = factors.listens[:, ~factors.folded]  # a held-out track's plays aren't asked
         implicit = self.settings.algorithm == "implicit"
         weights = confidence_of(entries, self.settings).data if implicit else np.ones(1)
         squares = np.square(self.users[active], dtype=np.float64).sum(1).mean()

@@ -72,7 +72,7 @@ def drawn_to_the_mean(
     for row in range(strength.shape[0]):
         entries = strength[[row]]
         q, c = tracks[entries.indices], entries.data.astype(float)
-        unseen = min(1.0, len(c) / 10)
+        unseen = min(1.0, len(c) / 20)
         left = unseen * everything + penalty * np.eye(base.dim) + (q.T * (c - unseen)) @ q
         solved.append(np.linalg.solve(left, c @ q + penalty * mean))
     return np.array(solved, np.float32)

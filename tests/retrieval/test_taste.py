@@ -16,7 +16,7 @@ def test_a_vector_solves_the_normal_equations() -> None:
     catalogue = planted(tracks=60)
     factors = catalogue.known_factors()
     tracks, users = factors.tracks.astype(float), factors.users.astype(float)
-    q, c, unseen = tracks[[1, 4, 9]], 2 * (1 + np.log(2)), 0.3  # three plays of ten
+    q, c, unseen = tracks[[1, 4, 9]], 2 * (1 + np.log(2)), 0.15  # three plays of twenty
     left = unseen * tracks.T @ tracks + 0.05 * np.eye(6) + (c - unseen) * q.T @ q
     mean = users[users.any(axis=1)].mean(0)
     expected = np.linalg.solve(left, c * q.sum(0) + 0.05 * mean)

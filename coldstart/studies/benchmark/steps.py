@@ -15,6 +15,7 @@ from coldstart.commands.factorize import factorize
 from coldstart.commands.shard import shard
 from coldstart.commands.split import Method, split
 from coldstart.data.datamodule import ColdStartData
+from coldstart.evaluation.calibration import KnownScores, lifted
 from coldstart.evaluation.metrics import MAP_K, K
 from coldstart.evaluation.results import Line, by_user_table, part_counts, row_of, write_results
 from coldstart.evaluation.rivals.by_content import (
@@ -35,7 +36,9 @@ from coldstart.evaluation.rivals.floors import floor_lines, mixed_floor_lines
 from coldstart.evaluation.rivals.packages import OTHERS
 from coldstart.evaluation.tasks import Task, TestCandidates, mixed_task, ranking_task
 from coldstart.factors.factors import Factors
+from coldstart.model.ensemble import Audience
 from coldstart.model.net import Net
+from coldstart.model.predictions import Predictions
 from coldstart.targets.track_factors import TrackFactors
 
 
@@ -107,10 +110,15 @@ class RivalSetting:
     seed: int
 
     def task(self, factors: Factors) -> Task:
-        """The task with these factors' vectors of users; what rivals predict has lengths."""
+        """The task with these factors' vectors of users."""
         if self.mixed:
             return mixed_task(factors, self.candidates, "ensemble")
         return ranking_task(factors, self.candidates)
+
+    @property
+    def cold(self) -> int | None:
+        """How many candidates are cold, where warm ones are candidates, too."""
+        return len(self.candidates) if self.mixed else None
 
     @cached_property
     def problem(self) -> Problem:
@@ -197,7 +205,7 @@ def _by_content(method: str, rival: Rival, setting: RivalSetting) -> RivalResult
     space = rival(problem, setting.seed)
     seconds = time.perf_counter() - start
     scored = space_scored(setting.task(factors), factors, space, setting.seed)
-    return RivalResult(Line.of(method, setting.input, None, scored), space.chosen, seconds)
+    return RivalResult(Line.of(method, setting.input, None, scored, setting.cold), space.chosen, seconds)
 
 
 def _by_factors(name: str, setting: RivalSetting) -> RivalResult:
@@ -210,12 +218,16 @@ def _by_factors(name: str, setting: RivalSetting) -> RivalResult:
     guess, factors = max(guesses, key=lambda pair: pair[0].quality)
     seconds = time.perf_counter() - start
     in_order = torch.arange(len(setting.candidates))
-    (scored,) = setting.task(factors).scored(guess.vectors, [in_order], setting.seed)
+    vectors = guess.vectors
+    if setting.mixed:
+        of_val = Predictions(setting.content[1].track_ids, guess.of_val)
+        vectors = lifted(KnownScores(Audience(factors), seed=setting.seed), of_val, vectors)
+    (scored,) = setting.task(factors).scored(vectors, [in_order], setting.seed)
     method, _, rival_options = guess.method.rstrip(")").partition(" (")
     keys = ("factors", "regularization", "iterations", "weighting", "alpha")
     options = [f"{key} {factors.about[key]}" for key in keys if key in factors.about]
     chosen = ", ".join([rival_options, *options] if rival_options else options)
-    return RivalResult(Line.of(method, setting.input, None, scored), chosen, seconds)
+    return RivalResult(Line.of(method, setting.input, None, scored, setting.cold), chosen, seconds)
 
 
 def _floor(name: str, setting: RivalSetting) -> RivalResult:
