@@ -249,8 +249,8 @@ class Levels:
         if self.channels == 2 and self._alike < _SOMETIMES * self._sounding:
             done.append("its two channels are in opposite phase; half their difference is stored")
             return "difference"
-        power = np.diag(self._products)
-        loudest = int(np.argmax(power >= power.max() * (1 - 1e-6)))  # rounding doesn't decide
+        powers = np.diag(self._products)
+        loudest = int(np.argmax(powers >= powers.max() * (1 - 1e-6)))  # rounding doesn't decide
         done.append(
             f"its channels cancel one another; number {loudest + 1}, the loudest, is stored alone"
         )

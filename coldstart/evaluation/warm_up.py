@@ -128,7 +128,7 @@ def warm_up(
         by_user = pl.concat(draws).group_by("user_id", "plays", maintain_order=True).mean()
         if by_user.is_empty():
             break
-        rows += _rows(age, by_user.select(methods), seed)
+        rows += _rows(age, by_user.select(list(methods)), seed)
         index = ["user_id", "plays"]
         figures.append(by_user.unpivot(index=index, variable_name="method", value_name="ndcg"))
     if not rows:
@@ -209,7 +209,7 @@ def _random(shown: Revelation, seed: int) -> Scores:
 def _rows(age: int, figures: pl.DataFrame, seed: int) -> list[WarmUpRow]:
     """The figures of one age, a column a method, and the ensemble beside each."""
     names = figures.columns
-    by_user = torch.from_numpy(np.ascontiguousarray(figures.to_numpy().T))
+    by_user = torch.from_numpy(figures.to_numpy(writable=True)).T.contiguous()
     resampled = uncertainty.resampled_means(by_user, seed=seed)
     rows = []
     for i, name in enumerate(names):

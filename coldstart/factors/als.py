@@ -94,6 +94,28 @@ def fold_in(
         return np.asarray(model.recalculate_item(np.arange(rows.shape[0]), rows))
 
 
+def solve_implicit(rows: csr_matrix, other: Array, gram: Array, regularization: float) -> Array:
+    """Solve (gram + λ I + Σ (c − 1) p pᵀ) q = Σ c p for each row, by the library's solver.
+
+    Args:
+        rows: [N, U] sparse, c > 0; at least one entry a row.
+        other: [U, K] the vectors p.
+        gram: [K, K] what all rows have in common; of a half-step of ALS Σ p pᵀ.
+        regularization: λ.
+
+    Returns:
+        [N, K] float32.
+
+    Raises:
+        ValueError: of LAPACK, where a system has no single solution.
+    """
+    with _one_blas_thread():
+        model = _model(other.shape[1], regularization, 1, 0)
+        model.user_factors = other
+        model._XtX = gram  # where the library keeps what it would compute of `other`
+        return np.asarray(model.recalculate_item(np.arange(rows.shape[0]), rows))
+
+
 def noise_level(confidence: csr_matrix) -> float:
     """About the largest singular value of a matrix of such entries with random places and signs.
 

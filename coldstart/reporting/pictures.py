@@ -5,13 +5,16 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from coldstart.errors import one_of
 from coldstart.files import StrPath, atomic
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 FORMATS = (".png", ".svg", ".pdf")
 
@@ -97,7 +100,7 @@ class Point(NamedTuple):
     """A figure with its interval.
 
     Attributes:
-        x: where.
+        x: of what, such as a number of plays.
         y: the figure.
         low: lower end of its interval.
         high: upper end.
@@ -109,40 +112,56 @@ class Point(NamedTuple):
     high: float
 
 
-def warm_up_picture(path: StrPath, curves: Mapping[str, Sequence[Point]]) -> None:
-    """Draw figures against the number of plays that are shown, a curve a method.
-
-    The horizontal axis has the same distance between 0 and 1 as between 1 and 2, and is
-    logarithmic beyond: the first plays matter most.
+def warm_up_picture(
+    path: StrPath, curves: Mapping[str, Sequence[Point]], leads: Mapping[str, Sequence[Point]]
+) -> None:
+    """Draw figures against the number of plays that are known, a curve a method; and below, on a
+    scale of its own, how far the first method is ahead of others.
 
     Args:
         path: .png, .svg or .pdf; written atomically.
-        curves: method → its points; the first is drawn on top, and thicker.
+        curves: method → its points, with the same numbers of plays; the first is drawn thicker.
+        leads: method → the first method's figure minus this one's, with the paired interval.
 
     Raises:
         InputError: the path's extension is none of these.
     """
+    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     file_format = picture_format(path)
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    axes = figure.subplots()
-    for i, (name, points) in enumerate(curves.items()):
-        x, colour = [point.x for point in points], COLOURS[i % len(COLOURS)]
-        width, order = (2.6, 10) if i == 0 else (1.6, 9 - i)
-        low, high = [point.low for point in points], [point.high for point in points]
-        axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
-        y = [point.y for point in points]
-        marker = MARKERS[i % len(MARKERS)]
-        axes.plot(x, y, color=colour, marker=marker, linewidth=width, zorder=order, label=name)
-    ticks = sorted({point.x for points in curves.values() for point in points})
-    axes.set_xscale("symlog", linthresh=1)
-    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    axes.minorticks_off()
-    axes.set_ylim(bottom=0)
-    axes.set_xlabel("plays of each new track that are known")
-    axes.set_ylabel("NDCG@20 of the plays that follow")
-    axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
-    with atomic(path) as temporary:
-        figure.savefig(temporary, format=file_format, dpi=150)
+    figure = Figure(figsize=(8, 7.5), layout="constrained")
+    above, below = figure.subplots(2, 1, height_ratios=[3, 2])
+    first, *others = curves
+    colour = dict(zip(curves, COLOURS, strict=False))
+    for name in [*others, first]:
+        _curve(above, curves[name], colour[name], name, 2.6 if name == first else 1.6)
+    above.set_ylim(bottom=0)
+    above.set_ylabel("NDCG@20 of the plays that follow")
+    order = [*range(len(others), len(curves)), *range(len(others))]
+    handles, labels = above.get_legend_handles_labels()
+    above.legend([handles[i] for i in order], [labels[i] for i in order], frameon=False)
+    below.axhline(0, color="0.4", linewidth=1)
+    for name, points in leads.items():
+        _curve(below, points, colour[name], f"ahead of {name}", 1.6)
+    below.set_ylabel(f"{first} minus the other")
+    below.set_xlabel("plays of each new track that are known")
+    below.legend(frameon=False)
+    plays = [f"{point.x:g}" for point in curves[first]]
+    for axes in (above, below):
+        axes.set_xticks(range(len(plays)), plays)
+        axes.grid(alpha=0.3)
+    # The same picture is the same file: no date, and names that don't change. Text stays text.
+    fixed = rc_context({"svg.hashsalt": "coldstart", "svg.fonttype": "none"})
+    with atomic(path) as temporary, fixed:
+        metadata = {"Date": None} if file_format == "svg" else None
+        figure.savefig(temporary, format=file_format, dpi=150, metadata=metadata)
+
+
+def _curve(axes: Axes, points: Sequence[Point], colour: str, label: str, width: float) -> None:
+    """Draw points, one after the other at equal distances, and the band of their intervals."""
+    places = range(len(points))
+    low, high = [point.low for point in points], [point.high for point in points]
+    axes.fill_between(places, low, high, color=colour, alpha=0.15, linewidth=0)
+    figures = [point.y for point in points]
+    axes.plot(places, figures, "o-", color=colour, linewidth=width, label=label)

@@ -107,8 +107,12 @@ def _write(curve: WarmUp, folder: Path, name: str) -> None:
     write_json(folder / f"{name}.json", {**curve.about, "rows": records})
     write_table(folder / f"{name}.csv", pl.DataFrame(records, infer_schema_length=None))
     curves: dict[str, list[Point]] = {}
+    leads: dict[str, list[Point]] = {}
     for row in curve.rows:
         point = Point(row.plays, row.ndcg, row.ndcg_low, row.ndcg_high)
         curves.setdefault(row.method, []).append(point)
-    warm_up_picture(folder / f"{name}.png", curves)
+        if row.method in (warm_up.CONTENT, warm_up.BLEND):
+            lead = (row.ensemble_ahead or 0.0, row.ahead_low or 0.0, row.ahead_high or 0.0)
+            leads.setdefault(row.method, []).append(Point(row.plays, *lead))
+    warm_up_picture(folder / f"{name}.png", curves, leads)
     log.info(f"wrote {folder / name}.json, {name}.csv, {name}.png and {name}_by_user.parquet")

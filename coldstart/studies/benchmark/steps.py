@@ -205,7 +205,8 @@ def _by_content(method: str, rival: Rival, setting: RivalSetting) -> RivalResult
     space = rival(problem, setting.seed)
     seconds = time.perf_counter() - start
     scored = space_scored(setting.task(factors), factors, space, setting.seed)
-    return RivalResult(Line.of(method, setting.input, None, scored, setting.cold), space.chosen, seconds)
+    line = Line.of(method, setting.input, None, scored, setting.cold)
+    return RivalResult(line, space.chosen, seconds)
 
 
 def _by_factors(name: str, setting: RivalSetting) -> RivalResult:
