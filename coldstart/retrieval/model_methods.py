@@ -8,6 +8,7 @@ from coldstart.data.datamodule import ColdStartData
 from coldstart.errors import InputError, one_of
 from coldstart.factors.factors import Factors
 from coldstart.files import StrPath
+from coldstart.model.ensemble import Ensemble
 from coldstart.model.explain import Similarity, Why, collect, explain, own_paths
 from coldstart.model.net import Net
 from coldstart.model.predictions import Predictions, predict_batches
@@ -75,6 +76,7 @@ def recommend(
     candidates: Candidates | Collection[str] = "cold",
     embedded: Predictions | None = None,
     why: bool = False,
+    ensemble: Ensemble | None = None,
 ) -> list[Recommendation]:
     """Recommend tracks like a track, for a user, or near any vector of the space, by cosine;
     for a user of a model in which lengths count, by dot product.
@@ -97,13 +99,15 @@ def recommend(
         why: say what each modality of a cold track added to its similarity, and which attributes;
             where nets of a first stage compute a modality's vectors, only the verb `recommend`
             knows its attributes.
+        ensemble: how content and plays of cold tracks are joined, such as
+            `read_ensemble(run).ensemble`; None: cold tracks have the place of their content.
 
     Returns:
         At most k recommendations, best first; `plays` is 0 without factors.
 
     Raises:
         InputError: not exactly one query, an unknown one, nothing to choose from, other factors
-            than the model's, or as in `embed`.
+            than the model's, an ensemble without factors, or as in `embed`.
     """
     data = _open(model, shards, factors)
     if sum(question is not None for question in (like, user, vector)) != 1:
@@ -127,7 +131,9 @@ def recommend(
             model.train(training)
 
     predictions = embedded or predict_batches(model, data.batches(IN_USE))
-    catalogue = catalogue_of(model, data, predictions, data.factors)
+    if ensemble is not None and data.factors is None:
+        raise InputError("an ensemble joins content with plays: name the factors, too")
+    catalogue = catalogue_of(model, data, predictions, data.factors, ensemble)
     if like is not None:
         asked = query.like(catalogue, [like])
     elif user is not None:
