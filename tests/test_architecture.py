@@ -21,7 +21,7 @@ MODULES = {
 LAYERS: list[set[str]] = [
     {"errors", "components", "literal_text", "processes", "ranking", "sigterm"},
     {"files"},
-    {"audio", "reporting", "tables", "sample", "registry"},
+    {"audio", "forms", "reporting", "tables", "sample", "registry"},
     {"encoders", "factors", "shards", "datasets"},
     {"fusion", "targets"},
     {"data", "testing"},

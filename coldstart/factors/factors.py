@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,16 +12,96 @@ from typing import Any
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 from scipy.sparse import csr_matrix
 
 from coldstart.errors import InputError
 from coldstart.factors.als import Array, Axes
-from coldstart.files import StrPath, atomic, local, write_json
+from coldstart.files import MISSING, StrPath, local, unusable, write_json
+from coldstart.forms.arrays import ArrayForm, read_arrays, write_arrays
+from coldstart.forms.checksums import check_checksums, write_checksums
+from coldstart.forms.content import (
+    at_least,
+    json_in,
+    list_of,
+    moment,
+    must_have_form,
+    number,
+    one_of_these,
+    record,
+    text,
+    whole,
+)
+from coldstart.tables.stored import read_stored
 from coldstart.tables.table import write_table
 
 VERSION = 1
+
+REMEDY = "factorise again, or copy the folder again"
+
+_count = at_least(0, whole)
+
+ABOUT = record(
+    {
+        "version": whole,
+        "protocol": text,
+        "algorithm": one_of_these("implicit", "explicit"),
+        "factors": at_least(1, whole),
+        "regularization": at_least(0),
+    },
+    {
+        "id": text,
+        "shrinkage": at_least(0),
+        "iterations": at_least(1, whole),
+        "weighting": one_of_these("log", "linear"),
+        "alpha": at_least(0),
+        "axes": one_of_these("als", "scores"),
+        "seed": whole,
+        "spread": at_least(0),
+        "listens": _count,
+        "users": _count,
+        "users_without_training_listens": _count,
+        "tracks_factorised": _count,
+        "tracks_folded_in": _count,
+        "listens_of_unknown_tracks": _count,
+        "first_listen": moment,
+        "last_listen": moment,
+        "until": moment,
+        "hold_out": at_least(0),
+        "withheld": _count,
+        "min_seconds": at_least(0),
+        "updates": _count,
+    },
+    others=True,
+)
+"""The form of factors.json; `mean` is as long as `factors` says."""
+
+TRACKS = {"track_id": pl.String, "split": pl.String, "folded": pl.Boolean}
+USERS = {"user_id": pl.String}
+
+_SPARSE = {
+    "indptr": ArrayForm("I64", ("users and one",)),
+    "indices": ArrayForm("I32", ("listens",)),
+    "data": ArrayForm("F32", ("listens",)),
+}
+
+FORMS = {
+    "factors": {
+        "tracks": ArrayForm("F32", ("factorised tracks", "factors")),
+        "users": ArrayForm("F32", ("users", "factors")),
+    },
+    "folded": {"tracks": ArrayForm("F32", ("folded-in tracks", "factors"))},
+    "listens": _SPARSE,
+    "withheld": {
+        **_SPARSE,
+        **{name: ArrayForm(_SPARSE[name].dtype, ("withheld",)) for name in ("indices", "data")},
+    },
+    "axes": {
+        "tracks": ArrayForm("F64", ("factors", "factors")),
+        "users": ArrayForm("F64", ("factors", "factors")),
+    },
+    "support": {"listeners": ArrayForm("I64", ("tracks",))},
+}
+"""File → its arrays."""
 
 
 @dataclass(frozen=True)
@@ -114,28 +193,73 @@ class Factors:
         for name in ("withheld", "axes", "support"):
             (folder / f"{name}.safetensors").unlink(missing_ok=True)
         for name, arrays in parts.items():
-            with atomic(folder / f"{name}.safetensors") as temporary:
-                save_file({k: np.ascontiguousarray(a) for k, a in arrays.items()}, temporary)
+            write_arrays(folder / f"{name}.safetensors", arrays)
         columns = {"track_id": self.track_ids, "split": self.split, "folded": self.folded}
         write_table(folder / "tracks.parquet", pl.DataFrame(columns))
         write_table(folder / "users.parquet", pl.DataFrame({"user_id": self.user_ids}))
+        names = [f"{name}.safetensors" for name in parts]
+        write_checksums(folder, ["tracks.parquet", "users.parquet", *names])
         write_json(folder / "factors.json", self.about)
 
     @classmethod
     def load(cls, folder: StrPath) -> Factors:
         """Read what `save` wrote.
 
+        All of it is checked here, once, so that no reader of factors needs to.
+
         Raises:
-            InputError: the folder holds no factors, incomplete ones, or ones of another version.
+            InputError: the folder holds no factors, ones of another version, or a file that is
+                incomplete, damaged, or doesn't belong to the others.
         """
         folder = Path(folder)
-        try:
-            return cls._read(folder)
-        except (OSError, LookupError, SafetensorError, pl.exceptions.PolarsError) as error:
-            reason = " ".join(str(error).split())
+        about = cls.about_of(folder)
+        tracks = read_stored(folder / "tracks.parquet", TRACKS, "track_id", REMEDY)
+        users = read_stored(folder / "users.parquet", USERS, "user_id", REMEDY)["user_id"]
+        folded = tracks["folded"].to_numpy()
+        split = tracks["split"].to_numpy().astype(str)
+        if folded.all() or (folded[:-1] > folded[1:]).any() or (split[folded] == "train").any():
             raise InputError(
-                f"{folder}: incomplete or damaged ({reason}); factorise again"
-            ) from error
+                f"{folder / 'tracks.parquet'}: no track was factorised, or one that was folded in "
+                f"stands before those, or is a training track; {REMEDY}"
+            )
+        lengths = {
+            "factors": about["factors"],
+            "factorised tracks": int((~folded).sum()),
+            "folded-in tracks": int(folded.sum()),
+            "tracks": len(tracks),
+            "users": len(users),
+            "users and one": len(users) + 1,
+        }
+
+        read = ["tracks.parquet", "users.parquet"]
+
+        def arrays(name: str) -> dict[str, Any]:
+            read.append(f"{name}.safetensors")
+            return read_arrays(folder / read[-1], FORMS[name], lengths, REMEDY)
+
+        def optional(name: str) -> dict[str, Any] | None:
+            return arrays(name) if (folder / f"{name}.safetensors").exists() else None
+
+        vectors, shape = arrays("factors"), (len(users), len(tracks))
+        withheld = arrays("withheld") if about.get("withheld") else None
+        axes, support = optional("axes"), optional("support")
+        loaded = cls(
+            track_ids=tracks["track_id"].to_list(),
+            user_ids=users.to_list(),
+            tracks=np.concatenate([vectors["tracks"], arrays("folded")["tracks"]]),
+            users=vectors["users"],
+            folded=folded,
+            split=split,
+            listens=_sparse(arrays("listens"), shape, folder / "listens.safetensors"),
+            about=about,
+            withheld=_sparse(withheld, shape, folder / "withheld.safetensors")
+            if withheld
+            else None,
+            axes=Axes(axes["tracks"], axes["users"]) if axes else None,
+            support=support["listeners"] if support else None,
+        )
+        check_checksums(folder, read, REMEDY)
+        return loaded
 
     @staticmethod
     def about_of(folder: StrPath) -> dict[str, Any]:
@@ -145,59 +269,19 @@ class Factors:
             InputError: the folder holds no factors, or ones of another version.
         """
         path = Path(folder) / "factors.json"
-        if not path.is_file():
+        if unusable(path) == MISSING:
             raise InputError(
                 f"{folder}: no factors here (factors.json is missing); make them with "
                 f"`coldstart factorize LISTENS --out {folder}`"
             )
-        try:
-            about: dict[str, Any] = json.loads(path.read_bytes())
-            version = about["version"]
-        except (ValueError, TypeError, KeyError) as error:
-            raise InputError(f"{path}: not readable ({error})") from error
-        if version != VERSION:
-            raise InputError(f"{folder}: factors of version {version}, not {VERSION}")
-        return about
-
-    @classmethod
-    def _read(cls, folder: Path) -> Factors:
-        about = cls.about_of(folder)
-        vectors = load_file(folder / "factors.safetensors")
-        folded = load_file(folder / "folded.safetensors")["tracks"]
-        listens = load_file(folder / "listens.safetensors")
-        withheld = load_file(folder / "withheld.safetensors") if about.get("withheld") else None
-        axes, support = (
-            load_file(path) if path.is_file() else None
-            for path in (folder / "axes.safetensors", folder / "support.safetensors")
-        )
-        tracks = pl.read_parquet(folder / "tracks.parquet")
-        users = pl.read_parquet(folder / "users.parquet")["user_id"].to_list()
-        mask = tracks["folded"].to_numpy()
-        lengths = {
-            "users": (len(vectors["users"]), len(users)),
-            "tracks": (len(vectors["tracks"]), (~mask).sum()),
-            "folded": (len(folded), mask.sum()),
-            "listens": (len(listens["indptr"]), len(users) + 1),
-        }
-        if withheld:
-            lengths["withheld"] = (len(withheld["indptr"]), len(users) + 1)
-        if support:
-            lengths["support"] = (len(support["listeners"]), len(tracks))
-        if any(actual != expected for actual, expected in lengths.values()):
-            raise InputError(f"{folder}: vectors and ids don't match in number; factorise again")
-        return cls(
-            track_ids=tracks["track_id"].to_list(),
-            user_ids=users,
-            tracks=np.concatenate([vectors["tracks"], folded]),
-            users=vectors["users"],
-            folded=mask,
-            split=tracks["split"].to_numpy().astype(str),
-            listens=_sparse(listens, len(users), len(tracks)),
-            about=about,
-            withheld=_sparse(withheld, len(users), len(tracks)) if withheld else None,
-            axes=Axes(axes["tracks"], axes["users"]) if axes else None,
-            support=support["listeners"] if support else None,
-        )
+        about = json_in(path, REMEDY)
+        must_have_form(about, record({"version": whole}, others=True), path, REMEDY)
+        if about["version"] != VERSION:
+            raise InputError(f"{folder}: factors of version {about['version']}, not {VERSION}")
+        must_have_form(about, ABOUT, path, REMEDY)
+        mean = list_of(number, about["factors"])
+        must_have_form(about, record({}, {"mean": mean}, others=True), path, REMEDY)
+        return dict(about)
 
 
 def supporting_listeners(listens: csr_matrix, users: Array) -> NDArray[np.int64]:
@@ -214,6 +298,13 @@ def _arrays(matrix: csr_matrix) -> dict[str, Any]:
     }
 
 
-def _sparse(arrays: dict[str, Any], users: int, tracks: int) -> csr_matrix:
-    parts = (arrays["data"], arrays["indices"], arrays["indptr"])
-    return csr_matrix(parts, shape=(users, tracks))
+def _sparse(arrays: dict[str, Any], shape: tuple[int, int], path: Path) -> csr_matrix:
+    """The matrix of these arrays; scipy, and `implicit`, read wherever an index points to."""
+    data, indices, indptr = arrays["data"], arrays["indices"], arrays["indptr"]
+    good = indptr[0] == 0 and indptr[-1] == len(indices)
+    good = good and bool((indptr[1:] >= indptr[:-1]).all())
+    if not good or (len(indices) and (indices.min() < 0 or indices.max() >= shape[1])):
+        raise InputError(
+            f"{path}: damaged (it points to listens or tracks that don't exist); {REMEDY}"
+        )
+    return csr_matrix((data, indices, indptr), shape=shape)

@@ -14,7 +14,6 @@ was. Updates of other factors, which lay in the folder before, have another id a
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,11 +22,48 @@ from typing import Any
 import polars as pl
 
 from coldstart.errors import InputError
-from coldstart.factors.events import PAIR
+from coldstart.factors.events import PAIR, TIME
 from coldstart.factors.factors import Factors
-from coldstart.files import StrPath, atomic_folder, fingerprint, write_json
+from coldstart.files import MISSING, StrPath, atomic_folder, fingerprint, unusable, write_json
+from coldstart.forms.content import (
+    at_least,
+    json_in,
+    like,
+    list_of,
+    moment,
+    must_have_form,
+    or_none,
+    record,
+    text,
+    whole,
+)
+from coldstart.tables.stored import read_stored
 
 VERSION = 1
+
+CONTENT = record(
+    {
+        "version": whole,
+        "updates": list_of(
+            record(
+                {
+                    "file": like(r"listens/\d{6,}\.parquet"),
+                    "fingerprint": text,
+                    "listens": at_least(0, whole),
+                    "first": or_none(moment),
+                    "last": or_none(moment),
+                },
+                others=True,
+            )
+        ),
+        "state": or_none(like(r"state-[0-9a-f]+")),
+    },
+    others=True,
+)
+"""The form of updates.json."""
+
+COLUMNS = dict.fromkeys(PAIR, pl.String)
+VALUES = {"plays": pl.Float64, "rating": pl.Float64, TIME: pl.Datetime}
 
 
 class Updates:
@@ -46,18 +82,19 @@ class Updates:
         self.path = self.folder / "updates.json"
         self.rows: list[dict[str, Any]] = []
         self.state: str | None = None
-        if not self.path.is_file():
+        if unusable(self.path) == MISSING:
             return
-        try:
-            content = json.loads(self.path.read_bytes())
-            version, self.rows, self.state = (content[k] for k in ("version", "updates", "state"))
-        except (ValueError, LookupError, TypeError) as error:
+        remedy = f"remove {self.folder}, and give the listens since the fit again"
+        content = json_in(self.path, remedy)
+        must_have_form(content, record({"version": whole}, others=True), self.path, remedy)
+        if content["version"] != VERSION:
+            raise InputError(f"{self.path}: updates of version {content['version']}, not {VERSION}")
+        must_have_form(content, CONTENT, self.path, remedy)
+        self.rows, self.state = content["updates"], content["state"]
+        if bool(self.rows) != bool(self.state):
             raise InputError(
-                f"{self.path}: not readable ({error}); remove {self.folder}, and give the listens "
-                "since the fit again"
-            ) from error
-        if version != VERSION:
-            raise InputError(f"{self.path}: updates of version {version}, not {VERSION}")
+                f"{self.path}: has updates without a state, or none with one; {remedy}"
+            )
 
     @property
     def state_folder(self) -> Path | None:
@@ -67,13 +104,9 @@ class Updates:
     def listens(self, until: int | None = None) -> Iterator[pl.DataFrame]:
         """The tables of the updates, or of the first `until` of them."""
         for row in self.rows[:until]:
-            try:
-                yield pl.read_parquet(self.folder / row["file"])
-            except (OSError, pl.exceptions.PolarsError) as error:
-                raise InputError(
-                    f"{self.folder / row['file']}: missing or damaged ({error}); remove "
-                    f"{self.folder}, and give the listens since the fit again"
-                ) from error
+            path = self.folder / row["file"]
+            remedy = f"remove {self.folder}, and give the listens since the fit again"
+            yield read_stored(path, COLUMNS, "", remedy, optional=VALUES)
 
     def pairs(self, value: str, until: int | None = None) -> pl.DataFrame:
         """One row a pair of all updates, or of the first `until` of them."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeVar
 
@@ -17,6 +18,7 @@ from coldstart.files import StrPath
 from coldstart.fusion.base import FusionHead
 from coldstart.fusion.concat import Concat
 from coldstart.fusion.mean import MeanLateFusion
+from coldstart.model.buildable import buildable
 from coldstart.model.checkpoint import VERSION, best_checkpoint, read_checkpoint
 from coldstart.sample import Sample, folder_of
 from coldstart.targets.base import Target
@@ -114,9 +116,14 @@ class Net(nn.Module):
             return
         for name, encoder in self._encoders():
             learnt = self._learnt(name, encoder, info, contents)
-            encoder.start({**self._fact(info, encoder.fields[0], source(encoder)), **learnt})
-        self.target.build(self._fact(info, self.target.fields[0], source(self.target)))
-        self.fusion.build({name: e.dim for name, e in self._encoders()}, self.target.dim)
+            facts = {**self._fact(info, encoder.fields[0], source(encoder)), **learnt}
+            with buildable(f"model.encoders.{name}"):
+                encoder.start(_Facts(facts, source(encoder)))
+        facts = self._fact(info, self.target.fields[0], source(self.target))
+        with buildable("model.target"):
+            self.target.build(_Facts(facts, source(self.target)))
+        with buildable("model.fusion"):
+            self.fusion.build({name: e.dim for name, e in self._encoders()}, self.target.dim)
 
     def build_like(self, checkpoint: StrPath) -> None:
         """Build from a checkpoint's facts, so that its weights fit, whatever the dataset.
@@ -125,8 +132,9 @@ class Net(nn.Module):
             InputError: the checkpoint is of another architecture.
         """
         stored = read_checkpoint(checkpoint)["coldstart"]
-        self._same_architecture(stored)
-        self.build(self._stored(stored["facts"]))
+        with _described_in(str(checkpoint)):
+            self._same_architecture(stored)
+            self.build(self._stored(stored["facts"]))
 
     def recipe(self) -> dict[str, Any]:
         """All that is needed to rebuild the model but its weights: class names, arguments and
@@ -153,15 +161,17 @@ class Net(nn.Module):
             name: of the file or folder that both come from, for an error.
 
         Raises:
-            InputError: it needs a plugin that isn't installed, or the weights don't fit.
+            InputError: it describes no model, needs a plugin that isn't installed, or the weights
+                don't fit.
         """
         encoders, facts = recipe["encoders"].items(), recipe["facts"]
-        model = cls(
-            encoders={key: registry.create("encoders", part) for key, part in encoders},
-            fusion=registry.create("fusion", recipe["fusion"]),
-            target=registry.create("targets", recipe["target"]),
-        )
-        model.build(model._stored(facts))
+        with _described_in(name):
+            model = cls(
+                encoders={key: registry.create("encoders", part) for key, part in encoders},
+                fusion=registry.create("fusion", recipe["fusion"]),
+                target=registry.create("targets", recipe["target"]),
+            )
+            model.build(model._stored(facts))
         model.fitted_on = recipe["fitted_on"]
         try:
             model.load_state_dict(weights)
@@ -181,10 +191,12 @@ class Net(nn.Module):
         self._must_be_built()
         for _, encoder in self._encoders():
             folder = folder_of(encoder.fields[0])
-            encoder.check(info(source(encoder)), self.facts[folder])
+            facts = _Facts(info(source(encoder)), source(encoder))
+            encoder.check(facts, _Facts(self.facts[folder], folder))
         folder = folder_of(self.target.fields[0])
         if has(folder):
-            self.target.check(info(folder), self.facts[folder])
+            facts = _Facts(info(folder), folder)
+            self.target.check(facts, _Facts(self.facts[folder], folder))
 
     def encode(self, inputs: Mapping[str, Modality]) -> dict[str, Tensor]:
         """{modality: values and mask} → {modality: [B, dim]}."""
@@ -296,6 +308,37 @@ class Net(nn.Module):
                 for argument in encoder.may_differ:
                     fixed[name]["init_args"].pop(argument, None)
         return fixed
+
+
+class _Facts(dict[str, Any]):
+    """Facts of a folder; one that is asked for, but isn't there, is the user's error."""
+
+    def __init__(self, facts: Mapping[str, Any], folder: str) -> None:
+        super().__init__(facts)
+        self.folder = folder
+
+    def __missing__(self, key: str) -> Any:
+        raise InputError(
+            f"what is known of '{self.folder}' (in dataset.json, factors.json or the model) lacks "
+            f"'{key}', which the model needs; make '{self.folder}' again"
+        )
+
+
+@contextmanager
+def _described_in(name: str) -> Iterator[None]:
+    """Make a model by the description in a file; if that can't be done, InputError names the file.
+
+    The parts are plugins, so a damaged description can fail in any way.
+    """
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise InputError(
+            f"{name}: describes no model that can be made ({reason}); copy it again, or fit anew"
+        ) from error
 
 
 def source(part: Encoder | Target) -> str:

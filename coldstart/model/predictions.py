@@ -11,18 +11,22 @@ from zlib import crc32
 import numpy as np
 import polars as pl
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
 from coldstart.data.batch import Batch
 from coldstart.errors import InputError
 from coldstart.files import StrPath, atomic_folder, write_json
+from coldstart.forms.arrays import ArrayForm, read_arrays, write_arrays
+from coldstart.forms.checksums import check_checksums, write_checksums
 from coldstart.model.net import Net
+from coldstart.tables.stored import read_stored
 from coldstart.tables.table import write_table
 
 MADE_FROM = "made_from.json"
 """In a folder of predictions: what they depend on."""
+
+FILES = ("vectors.safetensors", "tracks.parquet")
 
 NO_TRACKS = "no track of these shards has any of what the model reads"
 
@@ -58,17 +62,27 @@ class Predictions(NamedTuple):
         names = dict.fromkeys(name for track in tracks for name in track if name not in others)
         rows = [{name: by_id[track].get(name) for name in names} for track in self.track_ids]
         with atomic_folder(folder) as new:
-            save_file({"vectors": self.values.contiguous()}, new / "vectors.safetensors")
+            write_arrays(new / "vectors.safetensors", {"vectors": as_array(self.values)})
             write_table(new / "tracks.parquet", pl.DataFrame(rows, dict.fromkeys(names, pl.String)))
+            write_checksums(new, FILES)
             if made_from is not None:
                 write_json(new / MADE_FROM, made_from)
 
     @classmethod
     def load(cls, folder: StrPath) -> Predictions:
-        """Read what `save` wrote."""
-        values = load_file(Path(folder) / "vectors.safetensors")["vectors"]
-        ids = pl.read_parquet(Path(folder) / "tracks.parquet")["track_id"].to_list()
-        return cls(ids, values)
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: a file is missing, damaged, or doesn't belong to the other.
+        """
+        remedy = f"remove {folder}, and predict again (`coldstart predict --run RUN`)"
+        columns = {"track_id": pl.String}
+        tracks = read_stored(Path(folder) / "tracks.parquet", columns, "track_id", remedy)
+        form = {"vectors": ArrayForm("F32", ("tracks", "numbers"))}
+        path = Path(folder) / "vectors.safetensors"
+        values = read_arrays(path, form, {"tracks": len(tracks)}, remedy)["vectors"]
+        check_checksums(Path(folder), FILES, remedy)
+        return cls(tracks["track_id"].to_list(), torch.from_numpy(values))
 
 
 def _is_text(value: Any) -> bool:

@@ -13,7 +13,22 @@ from typing import Any
 import yaml
 
 from coldstart.errors import InputError
-from coldstart.files import StrPath, is_remote
+from coldstart.files import MISSING, StrPath, is_remote, unusable
+from coldstart.forms.content import (
+    anything,
+    at_least,
+    either,
+    flag,
+    list_of,
+    must_have_form,
+    or_none,
+    place,
+    record,
+    table_of,
+    text,
+    whole,
+)
+from coldstart.forms.yaml_text import text_in, yaml_in
 
 
 def configs_folder() -> Path:
@@ -29,6 +44,39 @@ MOVED = {
     "coldstart.run_checkpoint.": "coldstart.training.run_checkpoint.",
 }
 """Class paths that configs written by version 0.1 hold → where the classes lie since 0.2."""
+
+_PART = record({"class_path": text}, {"init_args": or_none(table_of(anything))}, others=True)
+
+CONFIG = record(
+    {
+        "data": record(
+            {"shards": place},
+            {
+                "factors": or_none(place),
+                "batch_size": at_least(1, whole),
+                "workers": at_least(0, whole),
+                "shuffle_buffer": at_least(1, whole),
+                "memory_mb": at_least(0, whole),
+                "folds": or_none(at_least(1, whole)),
+                "fold": or_none(at_least(0, whole)),
+                "test_tracks": or_none(place),
+                "missing": at_least(0),
+                "drop": or_none(list_of(text)),
+            },
+        ),
+        "model": record(
+            {"encoders": table_of(_PART)},
+            {"fusion": or_none(_PART), "target": or_none(_PART)},
+            others=True,
+        ),
+    },
+    {
+        "trainer": or_none(record({}, {"default_root_dir": or_none(place)}, others=True)),
+        "seed_everything": or_none(either(flag, whole)),
+    },
+    others=True,
+)
+"""The form of a run's configuration, as far as it isn't Lightning that reads it."""
 
 
 def shipped_configs() -> list[str]:
@@ -76,12 +124,14 @@ def readable(path: str) -> str:
     """
     if not Path(path).is_file():
         return path
-    text = Path(path).read_text(encoding="utf-8")
-    if any(old in text for old in MOVED):
-        text = _with_todays_paths(text)
-    elif text.isascii() or codecs.lookup(system_encoding(False)).name.startswith("utf"):
+    content = text_in(path)
+    values = yaml_in(content, path)  # the parser has no limits
+    if any(old in content for old in MOVED):
+        content = _with_todays_paths(content)
+        values = yaml_in(content, path)
+    elif content.isascii() or codecs.lookup(system_encoding(False)).name.startswith("utf"):
         return path
-    return text if text.isascii() else yaml.safe_dump(yaml.safe_load(text), sort_keys=False)
+    return content if content.isascii() else yaml.safe_dump(values, sort_keys=False)
 
 
 def _with_todays_paths(text: str) -> str:
@@ -94,13 +144,13 @@ def read_config(folder: StrPath) -> dict[str, Any]:
     """The configuration that the run was fitted with.
 
     Raises:
-        InputError: the folder holds none.
+        InputError: the folder holds none, or one that isn't such as a fit writes.
     """
     path = Path(folder) / "config.yaml"
-    if not path.is_file():
+    if unusable(path) == MISSING:
         raise InputError(f"{folder}: not a run (config.yaml is missing)")
-    text = _with_todays_paths(path.read_text(encoding="utf-8"))
-    config: dict[str, Any] = yaml.safe_load(text)
+    config: dict[str, Any] = yaml_in(_with_todays_paths(text_in(path)), path)
+    must_have_form(config, CONFIG, path, "mend it, or copy the run again")
     return config
 
 

@@ -119,7 +119,11 @@ def open_source_nets(derivation: Derivation, dataset: Shards) -> list[SourceNet]
     for number, run in enumerate(derivation.runs):
         net = open_source_net(run, dataset)
         note = Path(run) / FITTED
-        noted = note.read_text(encoding="utf-8") if note.is_file() else derivation.made_by
+        noted = (
+            note.read_text(encoding="utf-8", errors="replace")
+            if note.is_file()
+            else derivation.made_by
+        )
         same = derivation.made_by in (None, noted)
         if derivation.weights:
             same = weights_id(net.model) == derivation.weights[number]

@@ -11,6 +11,7 @@ from typing import Any
 from coldstart.errors import InputError
 from coldstart.evaluation.calibration import FEWEST, Calibration, calibrate
 from coldstart.factors.factors import Factors
+from coldstart.factors.folding import check_foldable
 from coldstart.files import StrPath, is_write_refused, write_json
 from coldstart.model.checkpoint import weights_id
 from coldstart.model.ensemble import Ensemble, EnsembleSettings
@@ -81,13 +82,10 @@ def run_ensemble(run: Run) -> Calibration:
         raise InputError(
             f"{run.folder}: without factors there are no plays to join; name --factors"
         )
-    return ensemble_of(
-        run.folder,
-        run.model,
-        predictions_of(run),
-        Factors.load(place),
-        run.data.shards.tracks_in_use(),
-    )
+    factors = Factors.load(place)
+    check_foldable(factors, str(place))  # also where the numbers are stored
+    tracks = run.data.shards.tracks_in_use()
+    return ensemble_of(run.folder, run.model, predictions_of(run), factors, tracks)
 
 
 def settings_of_run(run: StrPath) -> EnsembleSettings | None:
@@ -131,7 +129,8 @@ def _stored(path: Path, made_from: Mapping[str, Any]) -> Calibration | None:
     found = read_ensemble(path.parent)
     if found is None or json.loads(path.read_bytes()).get("made_from") != made_from:
         return None
-    return found
+    # Defaults don't stay: with other --shards there may be no validation tracks, with the own some.
+    return None if "note" in found.about else found
 
 
 def _of_like_run(run: Path) -> Calibration | None:

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
-from coldstart.files import StrPath, write_json
+from coldstart.files import MISSING, StrPath, unusable, write_json
+from coldstart.forms.content import (
+    json_in,
+    like,
+    list_of,
+    must_have_form,
+    one_of_these,
+    place,
+    record,
+    table_of,
+    text,
+)
 from coldstart.runs.places import fitted_in, moved
 
 NOTE = "stage1.json"
@@ -32,12 +42,31 @@ class Stage(NamedTuple):
     made_by: str
 
 
+CONTENT = table_of(
+    record(
+        {
+            "modality": like(r"[^./\\\0][^/\\\0]*"),
+            "runs": list_of(place, least=1),
+            "vectors": one_of_these(*get_args(Vectors)),
+            "made_by": text,
+        }
+    )
+)
+"""The form of stage1.json."""
+
+
 def first_stage_of(folder: StrPath) -> dict[str, Stage]:
-    """The first stage of a two-stage run, by encoder; empty for another run."""
-    path = Path(folder) / NOTE
-    if not path.is_file():
+    """The first stage of a two-stage run, by encoder; empty for another run.
+
+    Raises:
+        InputError: its note can't be read, or isn't such as a fit writes.
+    """
+    path, remedy = Path(folder) / NOTE, "copy the run again, or fit anew"
+    if unusable(path) == MISSING:
         return {}
-    stages = {name: Stage(**about) for name, about in json.loads(path.read_bytes()).items()}
+    content = json_in(path, remedy)
+    must_have_form(content, CONTENT, path, remedy)
+    stages = {name: Stage(**about) for name, about in content.items()}
     return {
         name: stage._replace(runs=[_place_of(run, Path(folder)) for run in stage.runs])
         for name, stage in stages.items()

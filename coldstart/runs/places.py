@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Collection, Mapping
@@ -10,7 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from coldstart.errors import InputError
-from coldstart.files import StrPath, is_remote, is_write_refused, write_json
+from coldstart.files import (
+    MISSING,
+    StrPath,
+    is_remote,
+    is_write_refused,
+    unusable,
+    write_json,
+)
+from coldstart.forms.content import json_in, must_have_form, place, table_of
 from coldstart.runs.config import read_config
 
 log = logging.getLogger(__name__)
@@ -126,10 +133,8 @@ def remember(folder: StrPath, places: Mapping[str, str | None]) -> None:
 
 def _remembered(folder: StrPath) -> dict[str, str]:
     path = Path(folder) / NOTE
-    if not path.is_file():
+    if unusable(path) == MISSING:
         return {}
-    try:
-        places: dict[str, str] = dict(json.loads(path.read_bytes()))
-    except ValueError as error:
-        raise InputError(f"{path}: not readable JSON ({error}); delete it") from error
+    places: dict[str, str] = json_in(path, "delete it")
+    must_have_form(places, table_of(place), path, "delete it")
     return places

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +14,16 @@ from filelock import FileLock
 from coldstart.data.datamodule import ColdStartData
 from coldstart.errors import InputError
 from coldstart.files import cache_folder, fingerprint, is_writable, is_write_refused, write_json
+from coldstart.forms.content import (
+    at_least,
+    json_in,
+    list_of,
+    must_have_form,
+    record,
+    table_of,
+    text,
+    whole,
+)
 from coldstart.model.checkpoint import best_checkpoint, weights_id
 from coldstart.model.net import Net
 from coldstart.model.predictions import (
@@ -35,6 +44,11 @@ log = logging.getLogger(__name__)
 
 State = dict[str, Any]
 """What predictions depend on, as `made_from` gives it."""
+
+RECORD = record(
+    {"new": table_of(table_of(at_least(0, whole))), "without": list_of(text)}, others=True
+)
+"""The form of the record of what stored predictions depend on, as far as it isn't compared."""
 
 
 def predictions_of(run: Run) -> Predictions:
@@ -131,18 +145,18 @@ def _stored(run: Run, folder: Path, state: State) -> tuple[Predictions, State] |
     vectors, path = folder / "vectors.safetensors", folder / MADE_FROM
     if not vectors.is_file():
         return None
-    record = _read(path)
-    if record is not None and all(record.get(k) == state[k] for k in state if k != "new"):
-        return Predictions.load(folder), record
+    earlier = _read(path)
+    if earlier is not None and all(earlier.get(k) == state[k] for k in state if k != "new"):
+        return _loaded(run, folder), earlier
     depends_on = [best_checkpoint(run.folder), run.data.shards.folder / "dataset.json"]
     if any(place.stat().st_mtime > vectors.stat().st_mtime for place in depends_on):
         return None
-    predictions = Predictions.load(folder)
+    predictions = _loaded(run, folder)
     in_use = {track["track_id"] for track in run.data.shards.tracks_in_use()}
     if not in_use >= set(predictions.track_ids):
         return None
     current = {**state, "without": sorted(run.data.shards.removed)}
-    if record is None:
+    if earlier is None:
         try:
             write_json(path, current)
         except OSError as error:
@@ -151,16 +165,26 @@ def _stored(run: Run, folder: Path, state: State) -> tuple[Predictions, State] |
     return predictions, current
 
 
+def _loaded(run: Run, folder: Path) -> Predictions:
+    """Predictions in a folder, if they are as wide as those that the run's model makes."""
+    predictions = Predictions.load(folder)
+    width, expected = predictions.values.shape[1], run.model.target.dim
+    if width != expected:
+        raise InputError(
+            f"{folder}: holds vectors of {width} numbers, but this model predicts {expected}; "
+            f"remove {folder}, and predict again"
+        )
+    return predictions
+
+
 def _read(path: Path) -> State | None:
     """A folder's record; None if there is none that can be read."""
-    if not path.is_file():
-        return None
     try:
-        record: State = json.loads(path.read_bytes())
-        sound = isinstance(record["new"], dict) and isinstance(record["without"], list)
-    except (ValueError, LookupError, TypeError):
+        content: State = json_in(path, "predict again")
+        must_have_form(content, RECORD, path, "predict again")
+    except InputError:
         return None
-    return record if sound else None
+    return content
 
 
 def _brought_up_to_date(

@@ -1,8 +1,8 @@
 """A fitted model as a folder to be shared, here or on the Hugging Face hub.
 
     model.safetensors      the weights
-    config.json            the recipe that rebuilds the model: class names, arguments, facts; see
-                           decision 2
+    config.json            the recipe that rebuilds the model: class names, arguments, facts (see
+                           decision 2); and a hash of the weights
     README.md              the model card
 
 Nothing in it is pickled. The hub's library is the extra `coldstart[hub]`.
@@ -23,7 +23,8 @@ from safetensors.torch import load_file, save_file
 
 from coldstart.errors import InputError
 from coldstart.files import StrPath, atomic
-from coldstart.model.checkpoint import same_version
+from coldstart.forms.content import json_in
+from coldstart.model.checkpoint import check_weights, checked_recipe, weights_id
 from coldstart.model.net import AnyNet, Net
 from coldstart.runs.card import card
 
@@ -117,22 +118,26 @@ def from_pretrained(cls: type[AnyNet], source: StrPath, *, revision: str | None 
                 f"{source}: no saved model here ({name} is missing); `model.save_pretrained` makes "
                 "one, and coldstart.load reads checkpoints and runs"
             )
+    remedy = "save it again, or copy it again"
+    recipe = checked_recipe(
+        json_in(folder / CONFIG, remedy), f"{source}: not a model", str(folder / CONFIG)
+    )
     try:
-        recipe = json.loads((folder / CONFIG).read_bytes())
         weights = load_file(folder / WEIGHTS)
-    except (ValueError, SafetensorError) as error:
-        raise InputError(f"{source}: damaged ({error})") from error
-    same_version(recipe if isinstance(recipe, dict) else {}, f"{source}: not a model")
-    try:
-        return cls.rebuild(recipe, weights, str(source))
-    except (LookupError, TypeError, AttributeError) as error:
-        raise InputError(f"{source}: its {CONFIG} describes no model ({error!r})") from error
+    except (ValueError, LookupError, OSError, SafetensorError) as error:
+        raise InputError(f"{folder / WEIGHTS}: damaged ({error}); {remedy}") from error
+    check_weights(weights, str(folder / WEIGHTS))
+    model = cls.rebuild(recipe, weights, str(source))
+    if recipe.get("weights", weights_id(model)) != weights_id(model):
+        raise InputError(f"{folder / WEIGHTS}: damaged, or of another model; {remedy}")
+    return model
 
 
 def _save(
     model: Net, folder: StrPath, results: StrPath | Mapping[str, Any] | None, name: str
 ) -> Path:
-    recipe, text = model.recipe(), card(model, results, name)
+    recipe = {**model.recipe(), "weights": weights_id(model)}
+    text = card(model, results, name)
     # Copies, for safetensors refuses tensors that share their memory.
     weights = {key: value.cpu().contiguous().clone() for key, value in model.state_dict().items()}
     folder = Path(folder)

@@ -93,7 +93,7 @@ def remember_own(
     if shards is not None and not is_remote(shards) and _is_own(Shards(shards), facts):
         own["shards"] = shards
     space = facts.get(FACTORS_FOLDER, {}).get("id")
-    if factors is not None and space is not None and Factors.about_of(factors)["id"] == space:
+    if factors is not None and space is not None and Factors.about_of(factors).get("id") == space:
         own["factors"] = factors
     if own:
         remember(folder, own)
@@ -119,7 +119,7 @@ def begin(run: StrPath, key: str, main: bool = True) -> list[str]:
         main: whether this process writes: the one, or rank 0 of several.
     """
     run, note = Path(run), Path(run) / "begun"
-    same = note.is_file() and note.read_text(encoding="utf-8") == key
+    same = note.is_file() and note.read_bytes() == key.encode()
     if same and (run / "checkpoints" / LAST).is_file():
         return ["--ckpt_path", "last"]
     if main:

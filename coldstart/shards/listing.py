@@ -105,14 +105,20 @@ def listing(content: bytes, place: StrPath) -> dict[str, Any]:
         raise InputError(
             f"{place}: shards of version {version}; this coldstart reads version {VERSION}"
         )
-    remedy = "not as coldstart writes it, or changed by hand; shard, or upload, again"
+    remedy = "shard, or upload, again"
     must_have_form(about, DATASET, place, remedy)
-    for name, info in about["modalities"].items():
-        if not all(_matches(info["shards"], *split) for split in about["splits"].items()):
-            raise InputError(f"{place}: counts of '{name}' don't match those of tracks; {remedy}")
-        if not _agree(info):
-            raise InputError(f"{place}: facts of '{name}' don't match in number; {remedy}")
+    must_have_form(about, lambda value: _disagreement(**value), place, remedy)
     return dict(about)
+
+
+def _disagreement(splits: dict[str, Any], modalities: dict[str, Any], **_: Any) -> str:
+    """Of two parts of a `dataset.json` that contradict each other, what is wrong; else ""."""
+    for name, info in modalities.items():
+        if not all(_matches(info["shards"], *split) for split in splits.items()):
+            return f".modalities.{name}.shards: of other shards than 'splits'"
+        if not _agree(info):
+            return f".modalities.{name}: facts that don't match each other in number"
+    return ""
 
 
 def _agree(info: dict[str, Any]) -> bool:

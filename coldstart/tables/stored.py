@@ -32,7 +32,8 @@ def read_stored(
         InputError: the table is missing, damaged, or isn't as coldstart writes it.
     """
     if reason := unusable(path):
-        raise InputError(f"{path}: {reason.partition(';')[0]}; {remedy}")
+        reason = reason.partition(";")[0]
+        raise InputError(f"{path}: incomplete or damaged ({reason}); {remedy}")
     try:
         check_parquet(Path(path))
         table = pl.read_parquet(Path(path), glob=False)
