@@ -31,7 +31,11 @@ ARTISTS = (0.0, 0.1, 0.2, 0.4, 0.8)
 STRENGTHS = (5.0, 10.0, 20.0, 40.0, 80.0)
 VALUES = (0.3, 0.5, 0.7, 1.0)
 UNSEEN = (0.03, 0.1)
-"""What is tried beside the defaults."""
+SCALES = (3.0, 10.0, 30.0, 100.0)
+"""What is tried beside the defaults; of scales, times that of least squares."""
+
+CONTENT_ALONE = 1e6
+"""A strength beside which plays count nothing."""
 
 SHOWN = (1, 3, 10, 20)
 """Plays that are shown when the weight of plays is chosen; and mixtures of ages beside them."""
@@ -70,7 +74,8 @@ def calibrate(
     First the scale and the artist's weight, without plays. Then how much plays count: what gains
     most beside content alone for tracks with 1, 3, 10 and 20 plays shown, and for lists of tracks
     of all these ages, on average; the defaults stay unless that is better by more than a standard
-    error. Last, length and offset, so that equal scores of new and known tracks say the same.
+    error, and where plays only do harm they count nothing. Last, length and offset, so that equal
+    scores of new and known tracks say the same.
 
     Args:
         predictions: of the validation tracks, at least.
@@ -80,7 +85,7 @@ def calibrate(
         seed: of what is shown and withheld.
 
     Returns:
-        None if there are fewer than `FEWEST` validation tracks with plays.
+        None if there are fewer than `FEWEST` validation tracks with plays, or nobody likes any.
 
     Raises:
         InputError: the factors lack what the formula needs.
@@ -94,12 +99,18 @@ def calibrate(
     levels = artist_levels(audience, ids, artists or {})
     hidden = [HiddenPlays(audience, ids, seed + draw) for draw in range(DRAWS)]
     untouched = hidden[0].shown(0).sample(USERS)
+    if not untouched.user_ids:  # of ratings, where nobody liked any
+        return None
     ensemble = Ensemble(scale=_scale(content, factors.tracks[factors.rows(ids)]))
     ensemble = _with_artist(audience, content, levels, untouched, ensemble)
     rounds = [each.shown(count).sample(USERS) for count in SHOWN for each in hidden]
     rounds += [each.mixture(seed + i).sample(USERS) for i, each in enumerate(hidden)]
+    trials = _Trials(audience, content, levels, rounds)
+    if settings.strength is not None:
+        ensemble = ensemble._replace(strength=settings.strength)
+    ensemble = _with_evidence(_with_scale(ensemble, trials), trials, settings.strength)
+    gains = trials.gains(ensemble)
     prior = priors(audience, content, levels, ensemble)
-    ensemble, gains = _with_evidence(audience, prior, rounds, ensemble, settings.strength)
     ensemble = KnownScores(audience, settings.ahead, seed).lift(prior, ids, ensemble)
     about = {
         "tracks": len(ids),
@@ -153,43 +164,69 @@ def _with_artist(
     return tried[best]
 
 
-def _with_evidence(
-    audience: Audience,
-    prior: Array,
-    rounds: Sequence[Revelation],
-    ensemble: Ensemble,
-    strength: float | None,
-) -> tuple[Ensemble, list[float]]:
-    """Choose how much plays count, and what that gained in each round beside content alone."""
-    before = [each.ndcg(prior).double() for each in rounds]
+class _Trials:
+    """What plays gain beside content alone, in each round, by settings; each is tried once.
 
-    def figures(tried: Ensemble) -> list[Tensor]:
+    Attributes:
+        found: settings → of each round, each listener's gain in NDCG@20.
+    """
+
+    def __init__(
+        self,
+        audience: Audience,
+        content: Array,
+        levels: NDArray[np.float64],
+        rounds: Sequence[Revelation],
+    ) -> None:
+        self._space = (audience, content, levels)
+        self._rounds = rounds
+        self.found: dict[Ensemble, list[Tensor]] = {}
+
+    def figures(self, tried: Ensemble) -> list[Tensor]:
         """Of each round, each listener's gain."""
-        after = [each.ndcg(audience.joined(each.shown, prior, tried)).double() for each in rounds]
-        return [one - other for one, other in zip(after, before, strict=True)]
+        if tried not in self.found:
+            audience, prior = self._space[0], priors(*self._space, tried)
+            self.found[tried] = [
+                each.ndcg(audience.joined(each.shown, prior, tried)).double()
+                - each.ndcg(prior).double()
+                for each in self._rounds
+            ]
+        return self.found[tried]
 
-    default = ensemble if strength is None else ensemble._replace(strength=strength)
+    def gains(self, tried: Ensemble) -> list[float]:
+        """The mean gain at each number of plays shown, and in the mixtures."""
+        means = [float(each.sum()) / max(1, len(each)) for each in self.figures(tried)]
+        return [float(gain) for gain in np.array(means).reshape(-1, DRAWS).mean(1)]
+
+    def best(self, default: Ensemble, others: Sequence[Ensemble]) -> Ensemble:
+        """The best on average; the default unless that is better by more than a standard error."""
+        best = max([default, *others], key=lambda each: float(np.mean(self.gains(each))))
+        pairs = zip(self.figures(best), self.figures(default), strict=True)
+        ahead = [one - other for one, other in pairs if len(one) > 1]
+        errors = [float(each.std()) / len(each) ** 0.5 for each in ahead]
+        gain = float(np.mean(self.gains(best))) - float(np.mean(self.gains(default)))
+        return best if gain > float(np.mean(errors or [np.inf])) else default
+
+
+def _with_scale(ensemble: Ensemble, trials: _Trials) -> Ensemble:
+    """Choose a larger scale where least squares make predictions too small to stand up to plays.
+
+    So it is with scores that mean something in the order of candidates alone, such as those of a
+    softmax: most of their differences are between tracks that nobody would play.
+    """
+    larger = [ensemble._replace(scale=ensemble.scale * times) for times in SCALES]
+    return trials.best(ensemble, larger)
+
+
+def _with_evidence(ensemble: Ensemble, trials: _Trials, strength: float | None) -> Ensemble:
+    """Choose how much plays count; nothing, where they only do harm."""
     strengths = STRENGTHS if strength is None else (strength,)
-    grid = [default._replace(strength=s, value=v) for s in strengths for v in VALUES]
-    found = {each: figures(each) for each in grid}
-    gains = {each: _gains(figure) for each, figure in found.items()}
-    best = max(gains, key=lambda each: float(gains[each].mean()))
-    for other in [best._replace(unseen=weight) for weight in UNSEEN]:
-        found[other] = figures(other)
-        gains[other] = _gains(found[other])
-    best = max(gains, key=lambda each: float(gains[each].mean()))
-    ahead = [one - other for one, other in zip(found[best], found[default], strict=True)]
-    errors = [float(each.std()) / len(each) ** 0.5 for each in ahead if len(each) > 1]
-    error = float(np.mean(errors or [np.inf]))
-    if float(gains[best].mean() - gains[default].mean()) <= error:
-        best = default
-    return best, gains[best].tolist()
-
-
-def _gains(figures: Sequence[Tensor]) -> NDArray[np.float64]:
-    """The mean gain at each number of plays shown, and in the mixtures."""
-    means = np.array([float(figure.sum()) / max(1, len(figure)) for figure in figures])
-    return np.asarray(means.reshape(-1, DRAWS).mean(1), np.float64)
+    grid = [ensemble._replace(strength=s, value=v) for s in strengths for v in VALUES]
+    best = max([ensemble, *grid], key=lambda each: float(np.mean(trials.gains(each))))
+    best = trials.best(ensemble, [*grid, *(best._replace(unseen=w) for w in UNSEEN)])
+    if float(np.mean(trials.gains(best))) < 0 and strength is None:
+        return best._replace(strength=CONTENT_ALONE)
+    return best
 
 
 def _ahead(factors: Factors) -> float:
@@ -273,7 +310,7 @@ class KnownScores:
             surprise, np.zeros(2), method="Nelder-Mead", options={"xatol": 0.005, "fatol": 1e-7}
         )
         found = solution.x
-        length, offset = float(np.exp(np.clip(found[0], -2, 2))), float(np.clip(found[1], -1, 1))
+        length, offset = float(np.exp(np.clip(found[0], -4, 4))), float(np.clip(found[1], -1, 1))
         return ensemble._replace(length=length, offset=offset)
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from coldstart.errors import InputError
 from coldstart.evaluation import uncertainty
-from coldstart.evaluation.calibration import Calibration
+from coldstart.evaluation.calibration import CONTENT_ALONE, Calibration
 from coldstart.evaluation.metrics import K
 from coldstart.evaluation.revelation import AGES, HiddenPlays, Revelation
 from coldstart.factors.als import Array
@@ -259,9 +259,16 @@ def caption(about: Mapping[str, Any], rows: list[WarmUpRow]) -> str:
         f"{about['tracks']:,} test tracks ({about['tracks_with_plays']:,} with plays), ranked for "
         f"{min(users):,} to {max(users):,} listeners of the plays that aren't shown, mean of "
         f"{about['draws']} draws;\n"
-        f"content counts as much as the plays of {numbers['strength']:g} listeners, a play says "
-        f"{numbers['value']:g}, who hasn't played it weighs {numbers['unseen']:g}{artist}: chosen "
-        f"on {on};\n"
+        f"{_evidence(numbers)}{artist}: chosen on {on};\n"
         f"blend: standardised scores, plays' weight {about['blend']:g} by validation tracks; 95 % "
         f"by bootstrap over users, paired; {about['protocol']}; seed {about['seed']}"
+    )
+
+
+def _evidence(numbers: Mapping[str, float]) -> str:
+    if numbers["strength"] >= CONTENT_ALONE:
+        return "plays count nothing, for they did harm"
+    return (
+        f"content counts as much as the plays of {numbers['strength']:g} listeners, a play says "
+        f"{numbers['value']:g}, who hasn't played it weighs {numbers['unseen']:g}"
     )
