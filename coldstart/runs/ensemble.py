@@ -159,15 +159,24 @@ def _default(settings: EnsembleSettings) -> Calibration:
     return Calibration(ensemble, {"note": note})
 
 
+def write_ensemble(
+    folder: StrPath, found: Calibration, made_from: Mapping[str, Any] | None = None
+) -> None:
+    """Write what `read_ensemble` reads.
+
+    Args:
+        folder: of a run, or of a model to be shared.
+        found: the numbers.
+        made_from: what they depend on.
+    """
+    content = {"ensemble": found.ensemble._asdict(), "chosen_on": found.about}
+    write_json(Path(folder) / FILE, {**content, "made_from": dict(made_from or {})})
+
+
 def _keep(run: Path, found: Calibration, made_from: Mapping[str, Any]) -> None:
     """Write the file, if the run can be written to."""
-    content = {
-        "ensemble": found.ensemble._asdict(),
-        "chosen_on": found.about,
-        "made_from": dict(made_from),
-    }
     try:
-        write_json(run / FILE, content)
+        write_ensemble(run, found, made_from)
     except OSError as error:
         if not is_write_refused(error):
             raise

@@ -4,6 +4,7 @@
     config.json            the recipe that rebuilds the model: class names, arguments, facts (see
                            decision 2); and a hash of the weights
     README.md              the model card
+    ensemble.json          how a run joins content and plays, if it has chosen that
 
 Nothing in it is pickled. The hub's library is the extra `coldstart[hub]`.
 """
@@ -27,6 +28,7 @@ from coldstart.forms.content import json_in
 from coldstart.model.checkpoint import check_weights, checked_recipe, weights_id
 from coldstart.model.net import AnyNet, Net
 from coldstart.runs.card import card
+from coldstart.runs.ensemble import FILE, read_ensemble, write_ensemble
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 
@@ -147,6 +149,10 @@ def _save(
         save_file(weights, temporary, metadata={"format": "pt"})
     with atomic(folder / CARD) as temporary:
         temporary.write_text(text, encoding="utf-8")
+    if results is not None and not isinstance(results, Mapping) and Path(results).is_dir():
+        ensemble = read_ensemble(results)
+        if ensemble is not None:
+            write_ensemble(folder, ensemble)
     return folder
 
 
@@ -164,9 +170,8 @@ def _as_json(recipe: Mapping[str, Any]) -> str:
 def _downloaded(repo_id: str, revision: str | None) -> Path:
     hub = _hub(prefix=f"{repo_id}: there is no such folder here, and ")
     try:
-        return Path(
-            hub.snapshot_download(repo_id, revision=revision, allow_patterns=[CONFIG, WEIGHTS])
-        )
+        files = [CONFIG, WEIGHTS, FILE]
+        return Path(hub.snapshot_download(repo_id, revision=revision, allow_patterns=files))
     except Exception as error:  # as above
         raise InputError(
             f"{repo_id}: there is no such folder here, and the hub gave no such model ({error})"

@@ -122,7 +122,7 @@ def test_a_model_goes_to_the_hub_and_comes_back(python_run: PythonRun, hub: Hub)
     assert "shuffled content" in text
     assert 'from_pretrained("somebody/tiny")' in text
     again = cs.ColdStart.from_pretrained("somebody/tiny", revision="main")
-    assert hub.made["allowed"] == {"config.json", "model.safetensors"}
+    assert hub.made["allowed"] == {"config.json", "model.safetensors", "ensemble.json"}
     assert hub.made["revision"] == "main"
     shards = python_run.world.shards
     assert again.embed(shards).values.equal(python_run.model.embed(shards).values)
