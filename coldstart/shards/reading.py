@@ -14,7 +14,7 @@ from typing import Any
 from numpy.lib.format import read_array
 
 from coldstart.errors import InputError
-from coldstart.files import StrPath, is_remote
+from coldstart.files import MISSING, StrPath, is_remote, unusable
 from coldstart.sample import Sample, folder_of
 from coldstart.shards import remote
 from coldstart.shards.format import MAPPED, place_of, track_of
@@ -213,8 +213,16 @@ class Shards:
             raise self._damaged(path, str(error), remedy) from error
 
 
+def _must_be_file(path: Path) -> None:
+    """Raise ValueError for a pipe or a device, for which a reader would wait."""
+    reason = unusable(path)
+    if reason and reason != MISSING:
+        raise ValueError(reason)
+
+
 def _read_tracks(path: Path, expected: int) -> list[dict[str, Any]]:
     """A shard's tracks; raises ValueError where the file isn't as it should be."""
+    _must_be_file(path)
     try:
         tracks: list[dict[str, Any]] = parsed(path.read_bytes())
     except ValueError as error:
@@ -278,6 +286,7 @@ def _read_tar(path: Path, mapped: bool) -> Iterator[dict[str, Any]]:
     The members' places are read from the tar, and each member at once: reading the tar as a stream
     of small blocks takes 20 times as long.
     """
+    _must_be_file(path)
     with tarfile.open(path, "r:") as tar, path.open("rb", buffering=0) as file:
         read = _views_of(file) if mapped else partial(_read_at, file)
         sample: dict[str, Any] = {}

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import socket
 import sys
 from collections.abc import Callable
@@ -10,9 +11,11 @@ from pathlib import Path
 
 import pytest
 from bad_inputs.verbs import LOG, Refusal, factorize, refusal_of, sharded
+from helpers import World
 
 from coldstart.errors import InputError
 from coldstart.files import atomic, atomic_folder, made_folder, reserved
+from coldstart.shards.reading import Shards
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="needs pipes, sockets and devices")
 
@@ -201,3 +204,23 @@ def test_writers_refuse_a_file_as_folder_and_names_of_none(
     with pytest.raises(InputError, match=r"can't be written: |no folder can"):
         WRITERS[writer](tmp_path / name).__enter__()
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@posix
+@pytest.mark.parametrize(
+    ("place", "read"),
+    [
+        ("mgp/000000.tar", lambda shards: list(shards.samples("train", 0, ["mgp.npy"]))),
+        ("tracks/000000.json", lambda shards: shards.tracks("train", 0)),
+    ],
+)
+def test_a_pipe_in_the_place_of_a_shard_is_named(
+    place: str, read: Callable[[Shards], object], tiny_world: World, tmp_path: Path
+) -> None:
+    shutil.copytree(tiny_world.shards, tmp_path / "shards")
+    path = tmp_path / "shards" / "train" / place
+    path.unlink()
+    os.mkfifo(path)
+    shards = Shards(tmp_path / "shards")
+    with pytest.raises(InputError, match=rf"{path.name}.*pipe"):
+        read(shards)
