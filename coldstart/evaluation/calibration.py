@@ -43,6 +43,9 @@ SHOWN = (1, 3, 10, 20)
 DRAWS = 2
 """How often the plays that are shown are drawn, and lists of mixed ages."""
 
+_LENGTH = 4.0
+"""Largest logarithm of a length, up or down."""
+
 WITHHELD = 0.1
 """Share of the known tracks' plays that is withheld to see what their scores say."""
 
@@ -168,6 +171,7 @@ class _Trials:
     """What plays gain beside content alone, in each round, by settings; each is tried once.
 
     Attributes:
+        implicit: whether there are plays, and no ratings.
         found: settings → of each round, each listener's gain in NDCG@20.
     """
 
@@ -180,6 +184,7 @@ class _Trials:
     ) -> None:
         self._space = (audience, content, levels)
         self._rounds = rounds
+        self.implicit = audience.settings.algorithm == "implicit"
         self.found: dict[Ensemble, list[Tensor]] = {}
 
     def figures(self, tried: Ensemble) -> list[Tensor]:
@@ -221,9 +226,11 @@ def _with_scale(ensemble: Ensemble, trials: _Trials) -> Ensemble:
 def _with_evidence(ensemble: Ensemble, trials: _Trials, strength: float | None) -> Ensemble:
     """Choose how much plays count; nothing, where they only do harm."""
     strengths = STRENGTHS if strength is None else (strength,)
-    grid = [ensemble._replace(strength=s, value=v) for s in strengths for v in VALUES]
+    values = VALUES if trials.implicit else (ensemble.value,)  # a rating says what it says
+    grid = [ensemble._replace(strength=s, value=v) for s in strengths for v in values]
     best = max([ensemble, *grid], key=lambda each: float(np.mean(trials.gains(each))))
-    best = trials.best(ensemble, [*grid, *(best._replace(unseen=w) for w in UNSEEN)])
+    unseen = UNSEEN if trials.implicit else ()
+    best = trials.best(ensemble, [*grid, *(best._replace(unseen=w) for w in unseen)])
     if float(np.mean(trials.gains(best))) < 0 and strength is None:
         return best._replace(strength=CONTENT_ALONE)
     return best
@@ -291,9 +298,9 @@ class KnownScores:
         if known is None:
             log.warning(
                 "too few plays of known tracks to compare scores of new ones with: these stay as "
-                "they are"
+                "they are predicted"
             )
-            return ensemble
+            return ensemble._replace(length=1 / ensemble.scale)
         factors = self.audience.factors
         users = factors.users[self.users].astype(np.float64)
         scores = (users @ vectors.T.astype(np.float64)).ravel()
@@ -306,11 +313,19 @@ class KnownScores:
             odds = np.interp(lifted, known.scores, known.log_odds)
             return float(np.logaddexp(0, odds).sum() - odds[played].sum()) / len(scores)
 
+        # Beyond the known scores nothing changes any more, so the search begins among them.
+        starts = [np.array([length, 0.0]) for length in np.linspace(-_LENGTH, _LENGTH, 33)]
         solution = minimize(
-            surprise, np.zeros(2), method="Nelder-Mead", options={"xatol": 0.005, "fatol": 1e-7}
+            surprise,
+            min(starts, key=surprise),
+            method="Nelder-Mead",
+            options={"xatol": 0.005, "fatol": 1e-7},
         )
         found = solution.x
-        length, offset = float(np.exp(np.clip(found[0], -4, 4))), float(np.clip(found[1], -1, 1))
+        length, offset = (
+            float(np.exp(np.clip(found[0], -_LENGTH, _LENGTH))),
+            float(np.clip(found[1], -1, 1)),
+        )
         return ensemble._replace(length=length, offset=offset)
 
 

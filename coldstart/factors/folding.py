@@ -71,6 +71,7 @@ def check_foldable(base: Factors, place: str) -> None:
             f"{place}: an earlier version of coldstart made these factors with --axes scores, and "
             "didn't store what folding in needs; factorise again"
         )
+    settings_of(base.about)
 
 
 def fold_listens(

@@ -100,6 +100,9 @@ def test_the_week(
     vectors = pl.read_parquet("vectors/tracks.parquet")
     assert len(vectors) == 149
     assert set(vectors.filter(~pl.col("warm"))["track_id"]) == cold
+    # Of Friday's tracks one was played since: its place is that of content and plays.
+    assert vectors.filter(by="both")["track_id"].to_list() == [new[0]]
+    assert set(lists["by"]) >= {"plays", "content", "both"}
 
 
 def test_the_same_day_twice_changes_nothing(
