@@ -10,14 +10,17 @@ from coldstart.files import StrPath
 from coldstart.training.flags import as_arguments
 
 
-def predict(run: StrPath, *, overrides: Mapping[str, Any] | None = None) -> None:
+def predict(
+    run: StrPath, *, overrides: Mapping[str, Any] | None = None, trust: bool = False
+) -> None:
     """Write a run's outputs for all tracks: vectors, or a listener's attributes.
 
     Args:
         run: folder of a fitted run.
         overrides: as in `fit`.
+        trust: whether the run's own config may build anything; see docs/security.md.
     """
-    main(["--run", os.fspath(run), *as_arguments(overrides)])
+    main(["--run", os.fspath(run), *as_arguments(overrides), *(["--trust"] if trust else [])])
 
 
 def main(args: Sequence[str]) -> None:

@@ -12,17 +12,20 @@ from coldstart.files import StrPath
 from coldstart.training.flags import as_arguments
 
 
-def test(run: StrPath, *, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def test(
+    run: StrPath, *, overrides: Mapping[str, Any] | None = None, trust: bool = False
+) -> dict[str, Any]:
     """Compute a run's figures beside floors and rivals, and print them as tables.
 
     Args:
         run: folder of a fitted run.
         overrides: as in `fit`.
+        trust: whether the run's own config may build anything; see docs/security.md.
 
     Returns:
         What is also written to the run's results.json.
     """
-    main(["--run", os.fspath(run), *as_arguments(overrides)])
+    main(["--run", os.fspath(run), *as_arguments(overrides), *(["--trust"] if trust else [])])
     results: dict[str, Any] = json.loads((Path(run) / "results.json").read_text(encoding="utf-8"))
     return results
 

@@ -10,14 +10,17 @@ from coldstart.files import StrPath
 from coldstart.training.flags import as_arguments
 
 
-def validate(run: StrPath, *, overrides: Mapping[str, Any] | None = None) -> None:
+def validate(
+    run: StrPath, *, overrides: Mapping[str, Any] | None = None, trust: bool = False
+) -> None:
     """Compute a run's validation loss.
 
     Args:
         run: folder of a fitted run.
         overrides: as in `fit`.
+        trust: whether the run's own config may build anything; see docs/security.md.
     """
-    main(["--run", os.fspath(run), *as_arguments(overrides)])
+    main(["--run", os.fspath(run), *as_arguments(overrides), *(["--trust"] if trust else [])])
 
 
 def main(args: Sequence[str]) -> None:

@@ -100,10 +100,11 @@ class FitJob(Job):
             temporary.write_text(yaml.safe_dump(self.config, sort_keys=False), encoding="utf-8")
         run = ["--run", str(self.folder)]
         lightning_cli("fit", ["--config", str(config), *run, *self.flags, *resume_flags])
+        named = f"{self.config} {self.flags}"  # the run was fitted with it just now
         for suffix, flags in self.tests.items():
-            lightning_cli("test", [*run, "--results", f"results{suffix}", *flags])
+            lightning_cli("test", [*run, "--results", f"results{suffix}", *flags], named=named)
         if self.predicts:
-            lightning_cli("predict", run)
+            lightning_cli("predict", run, named=named)
         self.mark_finished()
 
 

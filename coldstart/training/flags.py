@@ -18,7 +18,15 @@ ABOUT: dict[Verb, str] = {
 }
 
 _RUN = {"metavar": "DIR", "help": "Folder of a fitted run: brings its config and best checkpoint."}
-_CHECKPOINT = {"metavar": "PATH", "help": "Another checkpoint than the run's best one."}
+_TRUST = {
+    "action": "store_true",
+    "help": "Build whatever the run's own config names, also what is none of coldstart's, "
+    "Lightning's or torch's parts: then its config is as good as code.",
+}
+_CHECKPOINT = {
+    "metavar": "PATH",
+    "help": "Another checkpoint than the run's best one; `last`: where its fit was.",
+}
 
 FLAGS: dict[Verb, dict[str, dict[str, Any]]] = {
     "fit": {
@@ -57,12 +65,14 @@ FLAGS: dict[Verb, dict[str, dict[str, Any]]] = {
             "metavar": "DIR",
             "help": "Folder of the first stage's runs; stage1 in the run's folder by default.",
         },
+        "--trust": _TRUST,
         "--no-hint": {"action": "store_true", "help": "Don't print the next command to try."},
     },
-    "validate": {"--run": _RUN, "--ckpt_path": _CHECKPOINT},
+    "validate": {"--run": _RUN, "--ckpt_path": _CHECKPOINT, "--trust": _TRUST},
     "test": {
         "--run": _RUN,
         "--ckpt_path": _CHECKPOINT,
+        "--trust": _TRUST,
         "--candidates": {
             "choices": ("cold", "mixed"),
             "default": "cold",
@@ -97,6 +107,7 @@ FLAGS: dict[Verb, dict[str, dict[str, Any]]] = {
     "predict": {
         "--run": _RUN,
         "--ckpt_path": _CHECKPOINT,
+        "--trust": _TRUST,
         "--write": {
             "metavar": "NAME",
             "help": "Write the vectors into the shards, as a modality of this name.",

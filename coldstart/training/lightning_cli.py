@@ -26,17 +26,19 @@ from coldstart.model.ensemble import EnsembleSettings
 from coldstart.runs.config import absolute_data, find_configs, read_config
 from coldstart.runs.first_stage import NOTE, first_stage_of, write_first_stage
 from coldstart.runs.places import fitted_in
-from coldstart.training import flags, listeners, live, stages
+from coldstart.training import flags, listeners, live, settings, stages
 from coldstart.training.flags import Verb
 from coldstart.training.lightning_module import ColdStart
 from coldstart.training.preparation import (
-    LIGHTNING_S_WORDS,
     Preparation,
+    checkpoint_of,
+    must_be_safe_to_resume,
     prepare,
     run_folder,
 )
 from coldstart.training.ranks import is_first, is_main
 from coldstart.training.run_checkpoint import RunCheckpoint
+from coldstart.training.trust import no_pickles
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +46,9 @@ STAGE_FOLDS = 5
 """Nets for each encoder of a first stage, if nobody says how many."""
 
 
-def lightning_cli(verb: Verb, args: Sequence[str], extra: Sequence[Callback] = ()) -> FitCLI:
+def lightning_cli(
+    verb: Verb, args: Sequence[str], extra: Sequence[Callback] = (), *, named: str = ""
+) -> FitCLI:
     """Run one of Lightning's verbs.
 
     Beside Lightning's own flags there are those of `flags.FLAGS`.
@@ -53,6 +57,7 @@ def lightning_cli(verb: Verb, args: Sequence[str], extra: Sequence[Callback] = (
         verb: fit, validate, test or predict.
         args: as on the command line.
         extra: callbacks beside the config's.
+        named: text in which classes are named that a run's config may build; see `trust`.
 
     Returns:
         Lightning's CLI, with what was prepared for it; its trainer holds the callbacks, which have
@@ -64,8 +69,8 @@ def lightning_cli(verb: Verb, args: Sequence[str], extra: Sequence[Callback] = (
     """
     registry.load_all()
     own, rest = flags.parse(verb, args)
-    with _reserved(verb, own, rest):
-        return _run(verb, prepare(verb, own, rest, lightning_cli), extra)
+    with _reserved(verb, own, rest), settings.named_in_errors():
+        return _run(verb, prepare(verb, own, rest, lightning_cli, named), extra)
 
 
 def printed_config(args: Sequence[str]) -> dict[str, Any]:
@@ -173,11 +178,35 @@ class FitCLI(LightningCLI):
             help="How content and plays are joined; null: new tracks have their content alone.",
         )
 
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Look at the keys of all configs first: the parser ignores one that stands for nothing."""
+        verb, *rest = args
+        keys = [action.dest for action in self._subcommand_parsers[verb]._actions]
+        for flag, value in zip(["", *rest], [*rest, ""], strict=True):
+            if flag in ("--config", "-c") or value.startswith("--config="):
+                settings.must_exist(value.removeprefix("--config="), keys)
+        super().parse_arguments(parser, args)
+
+    def _parse_ckpt_path(self) -> None:
+        """A checkpoint has no say in the configuration; Lightning's would take its settings."""
+
+    def _set_seed(self) -> None:
+        with settings.of("seed_everything"):
+            super()._set_seed()
+
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+        """Nothing is unpickled, whatever a configuration says."""
+        return {**super()._prepare_subcommand_kwargs(subcommand), "weights_only": True}
+
     def before_instantiate_classes(self) -> None:
         """Settle what the configuration leaves open."""
         config = self.config[self.subcommand]
+        no_pickles(config.as_dict(), "config")
+        settings.must_be_few(config.trainer.devices)
         _must_be_plugins(config.model)
         root = str(local(config.trainer.default_root_dir))
+        config.ckpt_path = checkpoint_of(str(self.subcommand), root, config.ckpt_path)
+        must_be_safe_to_resume(root)
         absolute_data(config.data)
         # A run that was moved logs where it lies now.
         before = fitted_in(root) if (Path(root) / "config.yaml").is_file() else None
@@ -262,11 +291,12 @@ class FitCLI(LightningCLI):
         """
         config = self.config[self.subcommand]
         checkpoint = config.get("ckpt_path")
-        if checkpoint and checkpoint not in LIGHTNING_S_WORDS:
+        if checkpoint:
             self.model.build_like(checkpoint)
         elif config.get("optimizer"):
             self.model.build(self.datamodule.info, self.datamodule.training_samples)
-        super()._add_configure_optimizers_method_to_model(subcommand)
+        with settings.of("optimizer, lr_scheduler"):
+            super()._add_configure_optimizers_method_to_model(subcommand)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Log to CSV files in the run's folder unless another logger was chosen."""
@@ -277,7 +307,8 @@ class FitCLI(LightningCLI):
             if resumed and (logs / version).exists():  # the logger would empty the folder
                 version += f"-{sum(1 for _ in logs.glob('fit*')) + 1}"
             kwargs["logger"] = CSVLogger(config.default_root_dir, "logs", version)
-        return super().instantiate_trainer(**kwargs)
+        with settings.of("trainer"):
+            return super().instantiate_trainer(**kwargs)
 
 
 def _must_be_plugins(model: Any) -> None:

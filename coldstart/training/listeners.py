@@ -30,7 +30,7 @@ from coldstart.targets.attributes import Attributes
 from coldstart.training import live
 from coldstart.training.prediction_writers import WriteModality
 from coldstart.training.ranks import is_main
-from coldstart.training.stages import RECIPE, fit_nets, recipe_of
+from coldstart.training.stages import RECIPE, fit_nets, must_have_folds, recipe_of
 
 log = logging.getLogger(__name__)
 
@@ -174,13 +174,14 @@ def estimate(
             f"{dataset.folder}: '{modality}' is made anew, by other listeners; fit what reads it "
             "anew, too"
         )
+    must_have_folds(config, folds, folds)
     runs = [str((folder / f"fold{fold}").absolute()) for fold in range(folds)]
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / "listeners.lock") if is_main() else nullcontext():
         fit_nets(runs, key, config, f"listeners of '{modality}'", lightning)
         for fold, run in enumerate(runs):
             tracks = [dataset.about.get(name) for name in ("splits", "current", "removed")]
-            _predict(run, fingerprint(key, tracks), dataset, lightning)
+            _predict(run, fingerprint(key, tracks), dataset, lightning, str(config))
             if is_main():
                 log.info(f"listener {fold + 1} of {folds}: has heard all tracks")
         if is_main():
@@ -188,12 +189,15 @@ def estimate(
     return True
 
 
-def _predict(run: str, key: str, dataset: Shards, lightning: Callable[..., Any]) -> None:
-    """Let a listener predict all tracks, unless it has."""
+def _predict(
+    run: str, key: str, dataset: Shards, lightning: Callable[..., Any], named: str
+) -> None:
+    """Let a listener predict all tracks, unless it has; `named`: see `trust.must_be_known`."""
     note = Path(run) / PREDICTED
     if note.is_file() and note.read_text(encoding="utf-8") == key:
         return
-    lightning("predict", ["--run", run, "--data.shards", str(dataset.folder.absolute())])
+    place = str(dataset.folder.absolute())
+    lightning("predict", ["--run", run, "--data.shards", place], named=named)
     if is_main():
         note.write_text(key, encoding="utf-8")
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lightning.pytorch import Callback
+from lightning.pytorch.plugins.environments import SLURMEnvironment
 
 from coldstart.errors import InputError
-from coldstart.files import is_writable, local
+from coldstart.files import StrPath, is_writable, local
 from coldstart.model.checkpoint import LAST, best_checkpoint, read_checkpoint
 from coldstart.runs.config import read_config, shipped_configs
 from coldstart.runs.places import KEYS, data_places, lost_places, must_be_named
@@ -21,9 +22,10 @@ from coldstart.training import stages
 from coldstart.training.flags import Verb
 from coldstart.training.prediction_writers import PredictionWriter, WriteVectors
 from coldstart.training.reports import FitReport, TestReport
+from coldstart.training.trust import must_be_known
 
-LIGHTNING_S_WORDS = ("best", "last", "hpc", "registry")
-"""What may stand in the place of a checkpoint's path."""
+HPC = "hpc_ckpt_*.ckpt"
+"""What Lightning saves in a run's folder when Slurm ends a job, and resumes from by itself."""
 
 
 class Preparation(NamedTuple):
@@ -48,7 +50,11 @@ class Preparation(NamedTuple):
 
 
 def prepare(
-    verb: Verb, own: argparse.Namespace, rest: Sequence[str], lightning: Callable[..., Any]
+    verb: Verb,
+    own: argparse.Namespace,
+    rest: Sequence[str],
+    lightning: Callable[..., Any],
+    named: str = "",
 ) -> Preparation:
     """Check what a verb needs, and say what Lightning is to do.
 
@@ -57,15 +63,20 @@ def prepare(
         own: the values of our flags.
         rest: the other arguments.
         lightning: runs one of Lightning's verbs, such as a `predict` before a `test`.
+        named: text in which classes are named that a run's config may build; see `trust`.
 
     Raises:
-        InputError: there is no config, no such run, or a run that would be replaced.
+        InputError: there is no config, no such run, a run that would be replaced, or one whose
+            config would build what is no known part.
     """
-    if own.ckpt_path and own.ckpt_path not in LIGHTNING_S_WORDS:
-        read_checkpoint(own.ckpt_path)  # says what is wrong, where Lightning's reading would not
+    folder = run_folder(own, rest)
+    takes_config = _is_resumed(own, rest) if verb == "fit" else own.run
+    if takes_config and not own.trust:
+        must_be_known(folder, f"{named} {' '.join(rest)}")
+    checkpoint = checkpoint_of(verb, folder, own.ckpt_path)
     if verb == "fit":
-        return _fit(own, list(rest))
-    preparation = _with_run(own, list(rest), lightning)
+        return _fit(own, list(rest), checkpoint)
+    preparation = _with_run(own, list(rest), lightning, checkpoint)
     if verb in ("test", "validate"):
         _must_have_tracks(verb, own, rest)
     if verb == "test":
@@ -76,6 +87,43 @@ def prepare(
             writers.append(WriteVectors(own.write, own.what))
         return preparation._replace(callbacks=[*preparation.callbacks, *writers])
     return preparation
+
+
+def checkpoint_of(verb: str, folder: StrPath, chosen: str | None) -> str | None:
+    """The path of a chosen checkpoint, which has been read without unpickling.
+
+    Args:
+        verb: one of Lightning's.
+        folder: of the run.
+        chosen: a path; or `best` or `last`, of the run's own. A fit that was killed early has no
+            last one, and starts anew.
+
+    Raises:
+        InputError: there is none, or it can't be read safely.
+    """
+    if not chosen:
+        return None
+    if chosen == "hpc" or chosen.partition(":")[0] == "registry":
+        raise InputError(
+            f"--ckpt_path {chosen}: coldstart reads checkpoints by their path alone, or `best` and "
+            "`last` of a run; give the file's path"
+        )
+    if chosen == "best":
+        return str(best_checkpoint(folder))
+    if chosen == "last":
+        last = Path(folder) / "checkpoints" / LAST
+        if verb == "fit" and not last.exists():
+            return None
+        chosen = str(last)
+    read_checkpoint(chosen)  # says what is wrong, where Lightning's reading would not
+    return chosen
+
+
+def must_be_safe_to_resume(folder: StrPath) -> None:
+    """Raise InputError if Lightning would resume by itself from what can't be read safely."""
+    if SLURMEnvironment.detect():
+        for path in sorted(Path(folder).glob(HPC)):
+            read_checkpoint(path)
 
 
 def run_folder(own: argparse.Namespace, rest: Sequence[str]) -> Path:
@@ -93,11 +141,19 @@ def default_run(args: Sequence[str]) -> Path:
     return Path("runs") / (Path(configs[0]).stem if configs else "run")
 
 
-def _fit(own: argparse.Namespace, rest: list[str]) -> Preparation:
+def _is_resumed(own: argparse.Namespace, rest: Sequence[str]) -> bool:
+    """Whether a fit takes the run's own configuration."""
+    return bool(own.ckpt_path) and not _has_config(rest)
+
+
+def _has_config(rest: Sequence[str]) -> bool:
+    return any(arg.startswith(("--config", "-c")) for arg in rest)
+
+
+def _fit(own: argparse.Namespace, rest: list[str], checkpoint: str | None) -> Preparation:
     folder = local(run_folder(own, rest))
     shows = any(arg.startswith(("--print_config", "--help", "-h")) for arg in rest)
-    has_config = any(arg.startswith(("--config", "-c")) for arg in rest)
-    if not (shows or has_config or own.ckpt_path or _names_encoders(rest)):
+    if not (shows or _has_config(rest) or own.ckpt_path or _names_encoders(rest)):
         raise InputError(
             f"a fit needs a config: --config NAME. The shipped ones are: "
             f"{', '.join(shipped_configs())}; a YAML file of your own may be named too"
@@ -107,8 +163,7 @@ def _fit(own: argparse.Namespace, rest: list[str]) -> Preparation:
             f"{folder}: holds a run already; choose another --run, resume it by "
             "--ckpt_path last, or pass --overwrite"
         )
-    args = list(rest)
-    resumed = bool(own.ckpt_path) and not has_config
+    args, resumed = list(rest), _is_resumed(own, rest)
     names_epochs = any(
         arg.startswith(("--trainer.max_epochs", "--trainer.max_steps")) for arg in rest
     )
@@ -117,10 +172,6 @@ def _fit(own: argparse.Namespace, rest: list[str]) -> Preparation:
         args += ["--like_run", str(Path(own.like_run).absolute())]
     if resumed:
         args = ["--config", str(_config_of(folder)), *_moved_data(folder, rest), *args]
-    checkpoint = own.ckpt_path
-    if checkpoint == "last":  # a run that was killed early has none, and starts anew
-        last = folder / "checkpoints" / LAST
-        checkpoint = str(last) if last.is_file() else None
     if checkpoint:
         args += ["--ckpt_path", checkpoint]
     return Preparation(folder, args, own, [FitReport()], not resumed, names_epochs)
@@ -143,17 +194,20 @@ def _may_be_like_a_run(run: str, resumed: bool, names_epochs: bool) -> None:
 # A checkpoint knows the callbacks of its fit, and Lightning warns of one that is missing later:
 # so every verb has the `FitReport`, which does nothing but in a fit.
 def _with_run(
-    own: argparse.Namespace, rest: list[str], lightning: Callable[..., Any]
+    own: argparse.Namespace,
+    rest: list[str],
+    lightning: Callable[..., Any],
+    checkpoint: str | None,
 ) -> Preparation:
     """A verb that measures or uses what was fitted."""
     if not own.run:
         if not any(arg.startswith(("--config", "-c", "--model", "-h", "--help")) for arg in rest):
             raise InputError("which run? Name the folder of a fitted one: --run DIR")
-        args = [*rest, *(["--ckpt_path", own.ckpt_path] if own.ckpt_path else [])]
+        args = [*rest, *(["--ckpt_path", checkpoint] if checkpoint else [])]
         return Preparation(default_run(rest), args, own, [FitReport()])
     folder = Path(own.run)
     config = _config_of(folder)
-    checkpoint = own.ckpt_path or str(best_checkpoint(folder))
+    checkpoint = checkpoint or str(best_checkpoint(folder))
     elsewhere = any(arg.startswith("--trainer.default_root_dir") for arg in rest)
     if not (elsewhere or is_writable(folder)):
         raise InputError(
@@ -162,7 +216,7 @@ def _with_run(
         )
     data = _moved_data(folder, rest)
     shards = _value(rest, "shards") or data_places(folder)["shards"]
-    stages.complete(folder, str(shards), lightning, _value(rest, "factors"))
+    stages.complete(folder, str(shards), lightning, _value(rest, "factors"), own.trust)
     if lost_places(folder):
         named = {key: _value(rest, key) for key in ("shards", "factors")}
         facts = read_checkpoint(best_checkpoint(folder))["coldstart"]["facts"]

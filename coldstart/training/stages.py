@@ -48,6 +48,9 @@ Lightning = Callable[..., Any]
 """`training.lightning_cli`: a stage is made of ordinary fits and predicts."""
 
 
+MANY = 20
+"""From more nets than this on, their number is said before they are trained."""
+
 RECIPE = (
     "seed_everything",
     "model",
@@ -113,6 +116,7 @@ def first_stage(
         raise InputError("--stages 2 makes its own folds; leave data.folds and data.fold out")
     stages, encoders = {}, {}
     to_train = _to_train(config)
+    must_have_folds(config, folds, folds * len(to_train))
     for name, encoder in config["model"]["encoders"].items():
         if name not in to_train:
             encoders[name] = encoder
@@ -141,10 +145,44 @@ def first_stage(
     return encoders
 
 
-def complete(run: Path, shards: str, lightning: Lightning, factors: str | None = None) -> None:
+def must_have_folds(config: Mapping[str, Any], folds: int, nets: int) -> None:
+    """Say how many nets will be trained, if these are many.
+
+    Args:
+        config: of a fit.
+        folds: of the training tracks.
+        nets: of all folds.
+
+    Raises:
+        InputError: there are fewer training tracks than folds.
+    """
+    tracks = sum(Shards(config["data"]["shards"]).shard_sizes("train"))
+    if folds > max(1, tracks):
+        raise InputError(
+            f"{folds:,} folds of {tracks:,} training tracks: some would be empty; take fewer "
+            "(--stage-folds, or --folds of listen)"
+        )
+    if nets > MANY and is_main():
+        log.warning(f"{nets:,} nets will be trained, one for each fold and encoder")
+
+
+def complete(
+    run: Path,
+    shards: str,
+    lightning: Lightning,
+    factors: str | None = None,
+    trust: bool = False,
+) -> None:
     """Give a dataset the first stage's vectors that a two-stage run reads, where it lacks them.
 
     What the nets print on the way goes to stderr: stdout is for what was asked, such as JSON.
+
+    Args:
+        run: of two stages.
+        shards: folder of the dataset.
+        lightning: runs one of Lightning's verbs.
+        factors: in the place of the nets' own, where these have gone.
+        trust: whether the nets' own configs may build anything; see `trust.must_be_known`.
 
     Raises:
         InputError: the nets are gone, or the dataset can't be written to.
@@ -161,7 +199,8 @@ def complete(run: Path, shards: str, lightning: Lightning, factors: str | None =
                 if _exists(stage, dataset):
                     complete_new(dataset, [stage.modality])
                 else:
-                    _write(stage, dataset, lightning, factors or data_places(run)["factors"])
+                    factors = factors or data_places(run)["factors"]
+                    _write(stage, dataset, lightning, factors, ["--trust"] if trust else [])
             except OSError as error:
                 if is_write_refused(error):
                     raise _refused(dataset) from error
@@ -193,7 +232,7 @@ def _train(stage: Stage, config: dict[str, Any], dataset: Shards, lightning: Lig
         facts = Shards(dataset.folder).info(stage.modality)
         return stage._replace(runs=[_net_of(run, facts, dataset) for run in facts["runs"]])
     fit_nets(stage.runs, stage.made_by, config, f"first stage: {stage.modality}", lightning)
-    _write(stage, dataset, lightning)
+    _write(stage, dataset, lightning, named=yaml.safe_dump(config))
     return stage
 
 
@@ -235,7 +274,14 @@ def fit_nets(
             finished.write_text(made_by, encoding="utf-8")
 
 
-def _write(stage: Stage, dataset: Shards, lightning: Lightning, factors: str | None = None) -> None:
+def _write(
+    stage: Stage,
+    dataset: Shards,
+    lightning: Lightning,
+    factors: str | None = None,
+    flags: Sequence[str] = (),
+    named: str = "",
+) -> None:
     if _exists(stage, dataset):
         return
     for run in stage.runs:
@@ -267,7 +313,7 @@ def _write(stage: Stage, dataset: Shards, lightning: Lightning, factors: str | N
         writers = [] if several else [WriteVectors(stage.modality, stage.vectors, facts)]
         for run, root in zip(stage.runs, roots, strict=True):
             elsewhere = [] if root == run else ["--trainer.default_root_dir", root]
-            lightning("predict", ["--run", run, *args, *elsewhere], writers)
+            lightning("predict", ["--run", run, *args, *elsewhere, *flags], writers, named=named)
         if several and is_main():
             vectors = cross_fitted(roots, dataset)
             add_vectors(dataset, stage.modality, vectors, {**facts, "folds": len(roots)}, None)

@@ -86,7 +86,8 @@ def test_a_test_and_mixed_candidates_go_by_dot_product(
     fitted: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["test", "--run", str(fitted)]) == 0
-    assert main(["test", "--run", str(fitted), "--candidates", "mixed"]) == 0
+    mixed = ["test", "--run", str(fitted), "--candidates", "mixed"]
+    assert main([*mixed, "--lengths", "own"]) == 0
     results = json.loads((fitted / "results_mixed.json").read_text())
     assert results["lengths"] == "own"
     rows = {row["method"]: row for row in json.loads((fitted / "results.json").read_text())["rows"]}
@@ -98,7 +99,7 @@ def test_a_user_is_served_by_dot_product_and_the_reasons_add_up_to_it(
 ) -> None:
     made = Factors.load(factors)
     user = made.user_ids[int(np.diff(made.listens.indptr).argmax())]
-    found = recommend(run=fitted, user=user, k=5, why=True)
+    found = recommend(run=fitted, user=user, k=5, why=True, placement="either")
     run = open_run(fitted)
     predicted = predictions_of(run)
     for one in found:
@@ -108,6 +109,8 @@ def test_a_user_is_served_by_dot_product_and_the_reasons_add_up_to_it(
         assert one.why is not None
         assert one.why.score == pytest.approx(score, abs=1e-3)
     assert [one.similarity for one in found] == sorted((o.similarity for o in found), reverse=True)
+    joined = recommend(run=fitted, user=user, k=5, why=True)
+    assert all(o.why and o.why.score == pytest.approx(o.similarity, abs=1e-3) for o in joined)
     near = recommend(run=fitted, like=predicted.track_ids[0], k=2)
     assert all(abs(one.similarity) <= 1 for one in near)
 
