@@ -180,6 +180,6 @@ def _report(root: Path, rows: list[Row], about: dict[str, Any], taken: float) ->
         hidden = plays.get(track["track_id"], 0)
         known = f"The model never saw the {hidden} plays of" if hidden else "Nobody has played"
         print(f"\n{known} “{track['title']}” by {track['artist']}; from its content, it is like:")
-        recommend(run=run, like=track["track_id"], k=5, candidates="all")
+        recommend(run=run, like=track["track_id"], k=5, candidates="all", placement="either")
     print(f"\nwrote {root} in {taken:.0f} s: catalogue, factors, shards, and a run for each row")
     print(f"next: coldstart recommend --run {run} --user u00000")
