@@ -2,7 +2,8 @@
 
 A spawned process imports the caller's main module again, for the function that it is to run may be
 defined there. Ours are all defined in this package: so the main module is left alone, and a script
-without `if __name__ == "__main__":` isn't run a second time.
+without `if __name__ == "__main__":` isn't run a second time. They end with their parent, however
+that ends: else those of a job that was killed would write beside the next one.
 """
 
 from __future__ import annotations
@@ -10,12 +11,16 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing import parent_process
+from multiprocessing import current_process
 from multiprocessing.context import SpawnContext, SpawnProcess
 
 _STARTING = threading.Lock()
+
+_PATIENCE = 0.2
+"""Seconds between two looks for the parent."""
 
 
 class OwnProcess(SpawnProcess):
@@ -46,13 +51,19 @@ def _main_hidden() -> Iterator[None]:
             main.update({"__spec__": None} | hidden)
 
 
-def follow_parent() -> None:
-    """For a worker process: end when the parent has ended, also where that was killed."""
-    parent = parent_process()
+def _follow_parent() -> None:
+    """End when the parent has ended, also where that was killed."""
+    parent = os.getppid()
 
     def watch() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
+        while os.getppid() == parent:
+            time.sleep(_PATIENCE)
+        os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+# A spawned process unpickles `OwnProcess` first, so this module is imported before all that it is
+# to run: a process that is still importing torch follows its parent, too.
+if getattr(current_process(), "_inheriting", False):
+    _follow_parent()

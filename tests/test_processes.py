@@ -1,7 +1,10 @@
 """Processes start from a script without a main guard, from -c and from stdin."""
 
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -28,3 +31,39 @@ def test_no_main_guard_is_needed(way: str, tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
     assert len(list((tmp_path / "catalogue" / "audio").glob("*.flac"))) == 20
     assert len(list((tmp_path / "shards").rglob("*.tar"))) > 2
+
+
+ORPHANS = """
+import os, signal, sys, time
+from coldstart.processes import OwnContext
+for number in range(3):
+    process = OwnContext().Process(target=time.sleep, args=(60,))
+    process.start()
+    print(process.pid, flush=True)
+time.sleep(float(sys.argv[1]))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kills by a signal")
+@pytest.mark.parametrize("after", ["0.3", "1.5"])
+def test_no_process_outlives_a_parent_that_was_killed(after: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ORPHANS, after], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    end = time.monotonic() + 10
+    pids = [int(line) for line in done.stdout.split()]
+    while (left := [pid for pid in pids if is_running(pid)]) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert (len(pids), left) == (3, [])
+
+
+def is_running(pid: int) -> bool:
+    """Whether there is such a process; one that has ended, but isn't asked for, doesn't count."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    status = Path(f"/proc/{pid}/stat")
+    return not status.exists() or status.read_text().rpartition(")")[2].split()[0] != "Z"

@@ -36,7 +36,7 @@ from coldstart.datasets.synthetic_world import (
 )
 from coldstart.errors import InputError
 from coldstart.files import StrPath, atomic, local, write_json
-from coldstart.processes import OwnContext, follow_parent
+from coldstart.processes import OwnContext
 
 LAST_RELEASE = np.datetime64("2025-12-31", "D")
 
@@ -112,7 +112,7 @@ def _render(out: Path, world: World, ids: list[str], seed: int, workers: int) ->
                 render_file(job)
                 bar.update()
             return
-        with ProcessPoolExecutor(workers, OwnContext(), follow_parent) as pool:
+        with ProcessPoolExecutor(workers, OwnContext()) as pool:
             for _ in pool.map(render_file, jobs, chunksize=4):
                 bar.update()
 

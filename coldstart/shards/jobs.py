@@ -17,7 +17,7 @@ from tqdm import tqdm
 from coldstart.audio import report
 from coldstart.errors import Broken, Fault, ItemError
 from coldstart.files import write_json
-from coldstart.processes import OwnContext, follow_parent
+from coldstart.processes import OwnContext
 from coldstart.shards.format import Place
 from coldstart.shards.sources import Source
 from coldstart.shards.writing import write_tar
@@ -168,6 +168,5 @@ def _run(tasks: Mapping[Place, TarTask], workers: int | None) -> Iterator[tuple[
 
 
 def _begin_worker() -> None:
-    """One thread, as there is a process for each core; and none is left by a job that is killed."""
-    follow_parent()
+    """One thread, as there is a process for each core."""
     torch.set_num_threads(1)
