@@ -66,6 +66,18 @@ class Fault(NamedTuple):
         return f"{self.file}{row}, {self.item}, field '{self.field}': {self.reason}"
 
 
+def check_seed(seed: int) -> None:
+    """Raise InputError unless random numbers can begin with it.
+
+    >>> check_seed(-1)
+    Traceback (most recent call last):
+    ...
+    coldstart.errors.InputError: seed is a whole number from 0 on, not -1
+    """
+    if seed < 0:
+        raise InputError(f"seed is a whole number from 0 on, not {seed}")
+
+
 @dataclass
 class Broken:
     """Collects faults. The first one raises, unless the user asked to skip what is broken.

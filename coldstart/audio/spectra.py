@@ -67,7 +67,9 @@ def check_settings(settings: Settings) -> None:
     kind, rate, hop, bins, fmin = settings
     if min(hop, bins, fmin) <= 0:
         raise InputError("frame_hop, bins and fmin must be above 0")
-    top = fmin * 2 ** (bins / 12) if kind == "cqt" else fmin
+    top = fmin * 2 ** min(bins / 12, 99) if kind == "cqt" else fmin
+    if kind == "mel" and bins > _FFT // 2:
+        raise InputError(f"{bins:,} mel bins are more than a window's {_FFT // 2:,} frequencies")
     if top > rate / 2:
         raise InputError(
             f"{bins} {kind} bins from {fmin} Hz reach {top:,.0f} Hz, above half the sample rate "

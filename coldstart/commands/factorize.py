@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from coldstart.errors import Broken
+from coldstart.errors import Broken, check_seed
 from coldstart.files import StrPath, local
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ def factorize(
     from coldstart.tables.table import write_broken
 
     local(out)
+    check_seed(seed)
     settings = FactorizationSettings(
         strict=strict,
         algorithm=algorithm,

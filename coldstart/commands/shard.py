@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from coldstart.errors import Broken, InputError
+from coldstart.errors import Broken, InputError, check_seed
 from coldstart.files import StrPath, local
 
 if TYPE_CHECKING:
@@ -104,6 +104,7 @@ def shard(
     from coldstart.tables.tracks import TRACK_COLUMNS, read_tracks
 
     out = local(out)
+    check_seed(seed)
     sample_rate = sample_rate or _sample_rate_of(out)
     if (shard_size is not None and shard_size < 1) or not 1000 <= sample_rate <= 192_000:
         raise InputError("shard_size is at least 1, sample_rate 1,000 to 192,000 Hz")

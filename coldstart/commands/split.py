@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from coldstart.errors import Broken, InputError, one_of
+from coldstart.errors import Broken, InputError, check_seed, one_of
 from coldstart.files import StrPath, file_hash, local, unusable, write_json
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def split(
     from coldstart.tables.tracks import read_tracks
 
     local(out)
+    check_seed(seed)
     broken = Broken(skip_broken)
     table = read_tracks(tracks, broken, columns=columns)
     files = table["audio"].drop_nulls().to_list() if "audio" in table.columns else []

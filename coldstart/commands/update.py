@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from coldstart.errors import Broken
+from coldstart.errors import Broken, check_seed
 from coldstart.files import StrPath, local
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def update(
     from coldstart.tables.table import write_broken
 
     local(factors)
+    check_seed(seed)
     broken = Broken(skip_broken)
     events = catalogue = None
     about = Factors.about_of(factors)
