@@ -186,15 +186,18 @@ class _Trials:
         self._rounds = rounds
         self.implicit = audience.settings.algorithm == "implicit"
         self.found: dict[Ensemble, list[Tensor]] = {}
+        self._before: dict[tuple[float, float], list[Tensor]] = {}
 
     def figures(self, tried: Ensemble) -> list[Tensor]:
         """Of each round, each listener's gain."""
         if tried not in self.found:
             audience, prior = self._space[0], priors(*self._space, tried)
+            content = tried.scale, tried.artist
+            if content not in self._before:
+                self._before[content] = [each.ndcg(prior).double() for each in self._rounds]
             self.found[tried] = [
-                each.ndcg(audience.joined(each.shown, prior, tried)).double()
-                - each.ndcg(prior).double()
-                for each in self._rounds
+                each.ndcg(audience.joined(each.shown, prior, tried)).double() - before
+                for each, before in zip(self._rounds, self._before[content], strict=True)
             ]
         return self.found[tried]
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from coldstart.evaluation.metrics import score_parts
+from coldstart.evaluation.metrics import K, score_parts
 from coldstart.evaluation.tasks import masked, played
 from coldstart.factors.factors import Factors
 from coldstart.model.ensemble import Audience
@@ -54,6 +54,7 @@ class Revelation(NamedTuple):
             [torch.arange(count)],
             torch.zeros(count, dtype=torch.int64),
             0,
+            map_k=K,  # nothing beyond the first 20 need be sorted
             rankable=count - left,
         )
         return scored[0].by_user[1]
