@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import polars as pl
 import torch
-from lightning.pytorch import Trainer
 
 from coldstart.data.datamodule import ColdStartData
 from coldstart.errors import InputError
@@ -22,7 +21,7 @@ from coldstart.model.ensemble import Audience, Ensemble, artist_levels, priors
 from coldstart.model.net import Net
 from coldstart.model.predictions import Predictions, as_array, predict_batches
 from coldstart.reporting.pictures import Point, warm_up_picture
-from coldstart.runs.ensemble import ensemble_of
+from coldstart.runs.ensemble import ensemble_of, settings_of_run
 from coldstart.shards.track_rows import artists_of
 from coldstart.tables.table import write_table
 from coldstart.targets.track_factors import TrackFactors
@@ -44,8 +43,14 @@ class Choice(NamedTuple):
     artists: dict[str, str]
 
 
-def choice_of(trainer: Trainer, model: Net, data: ColdStartData, of_test: Predictions) -> Choice:
+def choice_of(run: Path | None, model: Net, data: ColdStartData, of_test: Predictions) -> Choice:
     """The ensemble of the model that is tested: the run's, or chosen now.
+
+    Args:
+        run: its folder; None for a trainer made in Python.
+        model: what is tested.
+        data: its dataset.
+        of_test: predictions of the test tracks.
 
     Raises:
         InputError: the model doesn't predict factors, or the factors lack what is needed.
@@ -63,10 +68,9 @@ def choice_of(trainer: Trainer, model: Net, data: ColdStartData, of_test: Predic
         ids = [*of_val.track_ids, *of_test.track_ids]
         values = torch.cat([of_val.values.cpu(), of_test.values.cpu()])
         predictions = Predictions(ids, values)
-    root = Path(trainer.default_root_dir)
-    if (root / "config.yaml").is_file() and not data.drop:
-        found = ensemble_of(root, model, predictions, factors, tracks)
-    else:  # a trainer made in Python, or a test without some modalities
+    if run is not None and not data.drop and settings_of_run(run) is not None:
+        found = ensemble_of(run, model, predictions, factors, tracks)
+    else:  # nothing that a run would keep: also of a test without some modalities
         chosen = calibrate(predictions, factors, artists_of(tracks))
         found = chosen or Calibration(Ensemble(), {"note": "nothing: too few validation tracks"})
     return Choice(found, predictions, artists_of(tracks))

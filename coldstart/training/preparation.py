@@ -207,6 +207,11 @@ def _with_run(
         return Preparation(default_run(rest), args, own, [FitReport()])
     folder = Path(own.run)
     config = _config_of(folder)
+    if any(arg.startswith("--ensemble") for arg in rest):
+        raise InputError(
+            f"--ensemble is a setting of a run: write it into {config}, and the numbers are chosen "
+            "anew, for `recommend`, too"
+        )
     checkpoint = checkpoint or str(best_checkpoint(folder))
     elsewhere = any(arg.startswith("--trainer.default_root_dir") for arg in rest)
     if not (elsewhere or is_writable(folder)):
@@ -264,6 +269,7 @@ def _test(own: argparse.Namespace, preparation: Preparation) -> Preparation:
         candidates=own.candidates,
         lengths=own.lengths,
         warm_up=own.warm_up,
+        run=Path(own.run) if own.run else None,
     )
     args = [*preparation.args, *([f"--data.drop=[{own.drop}]"] if own.drop else [])]
     return preparation._replace(args=args, callbacks=[*preparation.callbacks, report])

@@ -156,6 +156,7 @@ class TestReport(Callback):
         candidates: TestCandidates = "cold",
         lengths: Lengths | None = None,
         warm_up: bool = False,
+        run: Path | None = None,
     ) -> None:
         """A report.
 
@@ -168,9 +169,10 @@ class TestReport(Callback):
             lengths: for mixed ones, what ranks: `ensemble`, which is the default, `unit`, `typical`
                 or `own`.
             warm_up: measure the warm-up curve instead.
+            run: folder of the run whose ensemble it is; None: the numbers are chosen for this test.
         """
         self.rivals, self.name, self.content = rivals, name, content
-        self.candidates, self.warm_up = candidates, warm_up
+        self.candidates, self.warm_up, self.run = candidates, warm_up, run
         self.lengths: Lengths = lengths or ("ensemble" if candidates == "mixed" else "unit")
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -222,7 +224,7 @@ class TestReport(Callback):
         root = Path(trainer.default_root_dir)
         placed = None
         if self.warm_up or self.lengths == "ensemble":
-            choice = choice_of(trainer, model, data, predictions)
+            choice = choice_of(self.run, model, data, predictions)
             if self.warm_up:
                 self.text = measure_warm_up(choice, data, predictions, root, self.name)
                 return

@@ -97,6 +97,15 @@ def test_the_curve_ranks_new_tracks_alone(
     assert "Traceback" not in error
 
 
+def test_an_ensemble_is_set_in_the_run_not_for_one_test(
+    runs: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["test", f"--run={runs['cosine']}", "--warm-up", "--ensemble.strength=3"]) == 2
+    error = capsys.readouterr().err
+    assert "--ensemble is a setting of a run: write it into" in error
+    assert "config.yaml" in error
+
+
 @every_run
 def test_mixed_lists_are_ranked_with_and_without_what_makes_scores_comparable(
     name: str, runs: dict[str, Path], capsys: pytest.CaptureFixture[str]
