@@ -13,6 +13,7 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from coldstart.evaluation.revelation import HiddenPlays, Revelation
+from coldstart.evaluation.tasks import evenly_spaced
 from coldstart.factors.als import Array
 from coldstart.factors.factors import Factors
 from coldstart.factors.folding import half_step
@@ -134,9 +135,8 @@ def _validation_tracks(predictions: Predictions, factors: Factors) -> list[str]:
     usable = (rows >= 0) & (factors.split[rows] == "val") & factors.folded[rows]
     usable &= factors.listeners[rows] > 0
     places = np.flatnonzero(usable)
-    if len(places) > TRACKS:
-        places = places[np.unique(np.linspace(0, len(places) - 1, TRACKS).astype(int))]
-    return [predictions.track_ids[place] for place in places]
+    chosen = places[evenly_spaced(len(places), TRACKS)]
+    return [predictions.track_ids[place] for place in chosen]
 
 
 def _scale(content: Array, true: Array) -> float:
@@ -272,7 +272,7 @@ class KnownScores:
         self.audience, factors = audience, audience.factors
         self.ahead = ahead or _ahead(factors)
         active = np.flatnonzero(factors.users.any(axis=1))
-        self.users = active[np.unique(np.linspace(0, len(active) - 1, USERS).astype(int))]
+        self.users = active[evenly_spaced(len(active), USERS)]
         known = factors.listens[:, ~factors.folded].tocsr()
         # Entries are taken out, not set to 0: a rating of 0 is one.
         kept = np.random.default_rng(seed).random(known.nnz) >= WITHHELD

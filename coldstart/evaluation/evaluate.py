@@ -39,7 +39,7 @@ from coldstart.evaluation.rivals.by_factors import (
 from coldstart.evaluation.rivals.floors import floor_lines, mixed_floor_lines
 from coldstart.evaluation.tasks import Lengths, Task, TestCandidates, mixed_task, ranking_task
 from coldstart.factors.factors import Factors
-from coldstart.model.ensemble import Ensemble
+from coldstart.model.ensemble import Audience, Ensemble
 from coldstart.model.predictions import Predictions
 from coldstart.targets.track_factors import cosine_distance
 
@@ -70,13 +70,13 @@ class Placed(NamedTuple):
     Attributes:
         ensemble: the numbers.
         vectors: [N, K] of the test tracks: what ranks, without their plays.
-        known: what scores of known tracks say, for the rivals.
+        audience: the listeners.
         before: what would rank without an ensemble.
     """
 
     ensemble: Ensemble
     vectors: Tensor
-    known: KnownScores
+    audience: Audience
     before: Lengths
 
 
@@ -132,10 +132,13 @@ def evaluate(
 
     cold = len(track_ids) if mixed else None
 
+    # Only rivals ask for it, and it takes two half-steps over all listens.
+    known = KnownScores(placed.audience, placed.ensemble.ahead) if placed and rivals else None
+
     def line(method: str, vectors: Tensor, of_val: Predictions | None = None) -> Line:
         ranking = vectors
-        if placed is not None and of_val is not None:
-            ranking = lifted(placed.known, of_val, vectors)
+        if known is not None and of_val is not None:
+            ranking = lifted(known, of_val, vectors)
         scored = task.scored(ranking, [in_order], seed)[0]
         return Line.of(method, name, distance(vectors), scored, cold)
 

@@ -13,7 +13,7 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from coldstart.evaluation.metrics import K, score_parts
-from coldstart.evaluation.tasks import masked, played
+from coldstart.evaluation.tasks import evenly_spaced, masked, played
 from coldstart.factors.factors import Factors
 from coldstart.model.ensemble import Audience
 from coldstart.ranking import Scores, dot_scores
@@ -61,8 +61,8 @@ class Revelation(NamedTuple):
 
     def sample(self, users: int) -> Revelation:
         """At most this many of the listeners, evenly spaced."""
-        rows = np.unique(np.linspace(0, len(self.users) - 1, users).astype(int))
-        if len(self.users) <= users:
+        rows = evenly_spaced(len(self.users), users)
+        if len(rows) == len(self.users):
             return self
         return self._replace(
             users=self.users[torch.from_numpy(rows)],

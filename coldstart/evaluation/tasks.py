@@ -61,8 +61,8 @@ class Task(NamedTuple):
 
     def sample(self, users: int) -> Task:
         """At most this many of the users, evenly spaced: enough to choose a rival's λ."""
-        rows = np.unique(np.linspace(0, len(self.users) - 1, users).astype(int))
-        if not len(self.users):
+        rows = evenly_spaced(len(self.users), users)
+        if len(rows) == len(self.users):
             return self
         return self._replace(
             users=self.users[rows],
@@ -118,6 +118,17 @@ class Task(NamedTuple):
         if self.warm.length is not None:
             cold = F.normalize(cold, dim=1) * self.warm.length
         return dot_scores(self.users, torch.cat([cold, self.warm.vectors]))
+
+
+def evenly_spaced(count: int, most: int) -> NDArray[np.int64]:
+    """At most so many of the rows 0 to `count` − 1, ascending; all of them if there are no more.
+
+    >>> evenly_spaced(9, 3).tolist(), evenly_spaced(2, 3).tolist()
+    ([0, 4, 8], [0, 1])
+    """
+    if count <= most:
+        return np.arange(count)
+    return np.unique(np.linspace(0, count - 1, most).astype(np.int64))
 
 
 def masked(scores: Scores, listens: csr_matrix) -> Scores:

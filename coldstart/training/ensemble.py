@@ -12,7 +12,7 @@ import torch
 from coldstart.data.datamodule import ColdStartData
 from coldstart.errors import InputError
 from coldstart.evaluation import warm_up
-from coldstart.evaluation.calibration import Calibration, KnownScores, calibrate
+from coldstart.evaluation.calibration import Calibration, calibrate
 from coldstart.evaluation.evaluate import Placed
 from coldstart.evaluation.tasks import Lengths
 from coldstart.evaluation.warm_up import WarmUp
@@ -81,9 +81,8 @@ def placed(choice: Choice, data: ColdStartData, of_test: Predictions, by_length:
     audience, ensemble = Audience(data.known_factors()), choice.calibration.ensemble
     levels = artist_levels(audience, of_test.track_ids, choice.artists)
     prior = torch.from_numpy(priors(audience, as_array(of_test.values), levels, ensemble))
-    known = KnownScores(audience, ensemble.ahead)
     before: Lengths = "own" if by_length else "unit"
-    return Placed(ensemble, audience.lifted(prior, ensemble), known, before)
+    return Placed(ensemble, audience.lifted(prior, ensemble), audience, before)
 
 
 def measure_warm_up(
