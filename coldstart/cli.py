@@ -10,13 +10,16 @@ import itertools
 import json
 import os
 import re
+import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from importlib.metadata import version
 from typing import Any, NamedTuple, get_origin, get_type_hints
 
-from coldstart.errors import InputError, Preempted
+from coldstart import sigterm
+from coldstart.errors import InputError, Preempted, Stopped
+from coldstart.files import is_disk_full, is_write_refused
 from coldstart.literal_text import LiteralText
 from coldstart.reporting.log import shown
 from coldstart.reporting.terminal import write_plainly
@@ -34,6 +37,7 @@ class Entry(NamedTuple):
         several: calling the function gives several, by their names: sub-commands.
         repeated: flags that may be given several times.
         many: the argument that takes all that are no flags, such as `ids`.
+        kept: what is said when a signal has stopped it: what is there, and how to go on.
     """
 
     module: str
@@ -42,18 +46,27 @@ class Entry(NamedTuple):
     several: bool = False
     repeated: tuple[str, ...] = ()
     many: str = ""
+    kept: str = "what was finished is kept; to go on, give the same command again"
 
+
+WHOLE = "nothing is half-written; to begin again, give the same command"
+"""Of verbs that write once, at their end, or not at all."""
 
 VERBS = {
     "demo": Entry("commands.demo", "demo", "the whole path on an invented catalogue"),
     "dataset": Entry("commands.dataset", "commands", "a public data set → tables", several=True),
     "factorize": Entry(
-        "commands.factorize", "factorize", "a listening log → track and user vectors"
+        "commands.factorize", "factorize", "a listening log → track and user vectors", kept=WHOLE
     ),
     "update": Entry(
-        "commands.update", "update", "listens since the fit → the same space; how far it has aged"
+        "commands.update",
+        "update",
+        "listens since the fit → the same space; how far it has aged",
+        kept=WHOLE,
     ),
-    "split": Entry("commands.split", "split", "tracks → train, val and test; reports what leaks"),
+    "split": Entry(
+        "commands.split", "split", "tracks → train, val and test; reports what leaks", kept=WHOLE
+    ),
     "shard": Entry("commands.shard", "shard", "tracks, audio and attributes → shards"),
     "add": Entry("commands.add", "add", "new tracks → an existing dataset; no model changes"),
     "remove": Entry(
@@ -61,14 +74,25 @@ VERBS = {
         "remove",
         "tracks are recommended no more; --undo brings them back",
         many="ids",
+        kept=WHOLE,
     ),
     "listen": Entry(
         "commands.listen", "listen", "sound → attributes of all tracks, by listeners fitted here"
     ),
-    "fit": Entry("commands.fit", "main", "train a model (Lightning's CLI)"),
-    "validate": Entry("commands.validate", "main", "a run's validation loss (Lightning's CLI)"),
+    "fit": Entry(
+        "commands.fit",
+        "main",
+        "train a model (Lightning's CLI)",
+        kept="checkpoints are kept; to go on, give the same command again with --ckpt_path last",
+    ),
+    "validate": Entry(
+        "commands.validate", "main", "a run's validation loss (Lightning's CLI)", kept=WHOLE
+    ),
     "test": Entry(
-        "commands.test", "main", "a run's figures beside floors and rivals (Lightning's CLI)"
+        "commands.test",
+        "main",
+        "a run's figures beside floors and rivals (Lightning's CLI)",
+        kept=WHOLE,
     ),
     "predict": Entry(
         "commands.predict", "main", "all tracks' vectors, from content (Lightning's CLI)"
@@ -79,7 +103,10 @@ VERBS = {
         "unheard tracks for a track, a file, a user, or everybody",
         repeated=("--like", "--liked"),
     ),
-    "export": Entry("commands.export", "export", "vectors of tracks and users, for other systems"),
+    "export": Entry(
+        "commands.export", "export", "vectors of tracks and users, for other systems", kept=WHOLE
+    ),
+    "serve": Entry("commands.serve", "serve", "answers over HTTP, and a page to search and listen"),
     "ablate": Entry(
         "studies.ablate.ablate", "ablate", "subsets of modalities, several seeds → one table"
     ),
@@ -93,12 +120,16 @@ VERBS = {
         "commands.neighbours",
         "neighbours",
         "a track's nearest, by plays, by attributes and by a model",
+        kept=WHOLE,
     ),
-    "plugins": Entry("commands.plugins", "plugins", "list encoders, fusion heads and targets"),
+    "plugins": Entry(
+        "commands.plugins", "plugins", "list encoders, fusion heads and targets", kept=WHOLE
+    ),
     "new-encoder": Entry(
         "commands.new_encoder",
         "new_encoder",
         "a plugin package to start from, which works as generated",
+        kept=WHOLE,
     ),
 }
 LIGHTNING_VERBS: tuple[Verb, ...] = ("fit", "validate", "test", "predict")
@@ -128,17 +159,23 @@ def main(args: Sequence[str] | None = None) -> int:
         args: as after `coldstart`; the process's own by default.
 
     Returns:
-        Exit status: 0; 2 for wrong input (one message on stderr, no traceback); 143 after a
-        SIGTERM, when what is needed to resume has been saved.
+        Exit status: 0; 2 for wrong input (one message on stderr, no traceback); 130 after a SIGINT,
+        143 after a SIGTERM, with a message that says how to go on.
     """
+    if args is None:
+        sigterm.heed()
     write_plainly()
     try:
-        with shown():
+        with sigterm.stoppable(), shown():
             status = _run(list(sys.argv[1:] if args is None else args))
-        sys.stdout.flush()
+            sys.stdout.flush()
     except BrokenPipeError:  # whoever read our output, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Stopped as stop:
+        status = stop.status
+        sigterm.say(sigterm.sentence(stop.number))
+        sigterm.end(status)
     return status
 
 
@@ -155,26 +192,27 @@ def _run(args: list[str]) -> int:
         help_ = f". Did you mean '{nearest[0]}'?" if nearest else f"\n\n{usage()}"
         print(f"coldstart: there is no verb '{verb}'{help_}", file=sys.stderr)
         return 2
+    sigterm.describe(verb, VERBS[verb].kept)
     try:
         rest = _joined(rest, VERBS[verb].repeated)
         _must_be_given_once(rest)
-        lightning_verb = next((name for name in LIGHTNING_VERBS if name == verb), None)
-        if lightning_verb:
-            if {"-h", "--help"} & set(rest):
-                print(
-                    help_text(lightning_verb)
-                )  # Lightning prints its own flags, and ends the process
-            _function(verb)(rest)
-        else:
+        with sigterm.stoppable():
             _call(verb, rest)
     except InputError as error:
         print(f"coldstart {verb}: {error}", file=sys.stderr)
         return 2
+    except OSError as error:  # of writers that aren't ours, such as a log's
+        reason = "no space left" if is_disk_full(error) else str(error.strerror)
+        if not (is_disk_full(error) or is_write_refused(error)):
+            raise
+        place = error.filename or "a file"
+        print(f"coldstart {verb}: {place}: can't be written: {reason}", file=sys.stderr)
+        return 2
     except Preempted as stop:
-        print(f"coldstart {verb}: {stop}", file=sys.stderr)
+        sigterm.say(f"coldstart {verb}: {stop}")
         return stop.status
-    except KeyboardInterrupt:
-        print(f"coldstart {verb}: interrupted; what was finished is kept", file=sys.stderr)
+    except KeyboardInterrupt:  # of a program that calls this, or on Windows
+        sigterm.say(sigterm.sentence(signal.SIGINT))
         return 130
     return 0
 
@@ -247,6 +285,17 @@ def _joined(args: Sequence[str], repeated: Collection[str]) -> list[str]:
 
 
 def _call(verb: str, args: list[str]) -> None:
+    """Call a verb's function: Lightning's CLI with the arguments as they are."""
+    lightning_verb = next((name for name in LIGHTNING_VERBS if name == verb), None)
+    if lightning_verb is None:
+        _call_with_arguments(verb, args)
+        return
+    if {"-h", "--help"} & set(args):
+        print(help_text(lightning_verb))  # Lightning prints its own flags, and ends the process
+    _function(verb)(args)
+
+
+def _call_with_arguments(verb: str, args: list[str]) -> None:
     """Call a verb's function with arguments made from its signature and docstring."""
     from jsonargparse import auto_cli
 

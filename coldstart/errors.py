@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
+
+
+def without_passwords(text: str) -> str:
+    """The text, such as a message, with `***` for the passwords of addresses in it.
+
+    >>> without_passwords("s3://bucket/a: no such file; https://ann:secret@host/b: none, too")
+    's3://bucket/a: no such file; https://ann:***@host/b: none, too'
+    """
+    return re.sub(r"(:/{1,2}[^\s/?#:@]*):[^\s/?#]*@", r"\1:***@", text)
 
 
 class InputError(ValueError):
@@ -17,7 +27,23 @@ class InputError(ValueError):
 
     def __init__(self, message: str) -> None:
         # A loader's worker process sends its whole traceback as the message; users need the end.
-        super().__init__(message.rsplit("coldstart.errors.InputError: ", 1)[-1].strip())
+        message = message.rsplit("coldstart.errors.InputError: ", 1)[-1].strip()
+        super().__init__(without_passwords(message))
+
+
+class Stopped(SystemExit):
+    """SIGINT or SIGTERM was received, and nothing but order is to be left; see `sigterm.heed`.
+
+    Not a KeyboardInterrupt, of which other packages make an end of their own.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number, self.status = number, 128 + number
+        super().__init__(self.status)
+
+
+class UnknownIdError(InputError):
+    """There is no track, or no listener, of an id."""
 
 
 class Preempted(SystemExit):

@@ -19,6 +19,7 @@ from typing import Any
 from platformdirs import user_cache_path
 
 from coldstart.errors import InputError
+from coldstart.sigterm import UNFINISHED
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +98,19 @@ def local(path: StrPath) -> Path:
     return path
 
 
+def writable(path: StrPath) -> Path:
+    """The path, if this user may write something there: a verb asks at its start, for its output.
+
+    Raises:
+        InputError: it is an address, would be in a file as if that were a folder, or is in a folder
+            that can't be written to.
+    """
+    path = local(path)
+    if not is_writable(path if path.is_dir() else path.parent):
+        raise InputError(f"{path}: can't be written: the folder is read-only; name another place")
+    return path
+
+
 def made_folder(path: StrPath) -> Path:
     """The folder, made if it doesn't exist, and those that it is in.
 
@@ -127,7 +141,8 @@ def _refuse_file(path: Path) -> None:
 def atomic(path: StrPath) -> Iterator[Path]:
     """Give a temporary path in the same folder; rename it to `path` if the block succeeds.
 
-    The temporary name keeps the ending, since some writers choose the format by it.
+    The temporary name keeps the ending, since some writers choose the format by it. What processes
+    that were killed have left of the same file is removed.
 
     Raises:
         InputError: `path` is an address, a folder, or a device.
@@ -137,31 +152,80 @@ def atomic(path: StrPath) -> Iterator[Path]:
         raise InputError(f"{path}: can't be written: {reason.partition(';')[0]}; name another")
     made_folder(path.parent)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    for half in _halves(path):
+        remove_half(half)
+    UNFINISHED.add(temporary)
     try:
         yield temporary
         temporary.replace(path)
+    except Exception as error:
+        _refuse_full_disk(path, error)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+        UNFINISHED.discard(temporary)
 
 
 @contextmanager
 def atomic_folder(path: StrPath) -> Iterator[Path]:
     """Give a new folder beside `path`, which replaces `path` if the block succeeds.
 
+    Whoever is killed meanwhile leaves the old folder, the new one, or none: never half of one.
+
     Raises:
         InputError: `path` is an address or a file.
     """
     path = local(path)
     _refuse_file(path)
-    new = path.with_name(f".{path.name}.new")
-    shutil.rmtree(new, ignore_errors=True)
+    new, old = (path.with_name(f".{path.name}.{which}") for which in ("new", "old"))
+    remove_half(new)
+    remove_half(old)
     made_folder(new)
+    UNFINISHED.add(new)
     try:
         yield new
-        shutil.rmtree(path, ignore_errors=True)
+        if path.is_dir():
+            path.replace(old)
+            shutil.rmtree(old, ignore_errors=True)
         new.replace(path)
+    except Exception as error:
+        _refuse_full_disk(path, error)
+        raise
     finally:
         shutil.rmtree(new, ignore_errors=True)
+        UNFINISHED.discard(new)
+
+
+def _halves(path: Path) -> list[Path]:
+    """Temporary files from which `path` was to become, and whose writer is no more."""
+    name = re.compile(rf"\.{re.escape(path.stem)}\.(\d{{1,9}}){re.escape(path.suffix)}")
+    with os.scandir(path.parent) as files:
+        found = [(file.name, name.fullmatch(file.name)) for file in files]
+    return [path.with_name(each) for each, match in found if match and not _lives(int(match[1]))]
+
+
+def _lives(process: int) -> bool:
+    """Whether a process of this machine is there."""
+    if sys.platform == "win32":  # where the signal 0 would end it
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's
+        return True
+    return True
+
+
+def remove_half(path: Path) -> None:
+    """Remove a file or folder that a process which was killed has left half-written; say so."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    elif path.exists():
+        path.unlink(missing_ok=True)
+    else:
+        return
+    log.info(f"{path}: left half-written by a process that was killed; removed")
 
 
 def is_writable(folder: StrPath) -> bool:
@@ -181,11 +245,37 @@ def is_write_refused(error: OSError) -> bool:
     return error.errno in (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
+def is_disk_full(error: BaseException) -> bool:
+    """Whether the reason is that there is no space left, for everybody or for this user.
+
+    Writers that are no Python (tables, tensors, sound) say so in words, or in what they were raised
+    from.
+    """
+    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    words = rf"os error ({'|'.join(map(str, full))})\b|{'|'.join(map(os.strerror, full))}"
+    chain: BaseException | None = error
+    while chain is not None:
+        if (isinstance(chain, OSError) and chain.errno in full) or re.search(words, str(chain)):
+            return True
+        chain = chain.__cause__ or chain.__context__
+    return False
+
+
+def _refuse_full_disk(path: Path, error: Exception) -> None:
+    """Raise InputError if `path` could not be written since there is no space left."""
+    if not isinstance(error, InputError) and is_disk_full(error):
+        raise InputError(
+            f"{path}: can't be written: no space left; what was there before is as it was. Make "
+            "room, and give the same command again"
+        ) from error
+
+
 @contextmanager
 def reserved(folder: StrPath, refusal: str) -> Iterator[None]:
     """Reserve a folder for this process; the system ends it with the process, however that ends.
 
-    A file `.lock` stays in the folder, which says nothing once nobody holds it.
+    A file `.lock` stays in the folder, empty once the process has come to its end. One that was
+    killed is said to have been here.
 
     Args:
         folder: made if it doesn't exist.
@@ -200,12 +290,19 @@ def reserved(folder: StrPath, refusal: str) -> Iterator[None]:
     if path in _HELD:
         raise InputError(refusal)
     with (path / ".lock").open("a+b") as file:
+        file.seek(0)
         if not _lock(file.fileno()):
             raise InputError(refusal)
         _HELD.add(path)
+        if before := file.read(20).decode("utf-8", "replace"):
+            log.info(f"{path}: process {before} was killed at work here; its place is taken")
+        file.truncate(0)
+        file.write(str(os.getpid()).encode())
+        file.flush()
         try:
             yield
         finally:
+            file.truncate(0)
             _HELD.discard(path)
             if new and [each.name for each in path.iterdir()] == [".lock"]:  # nothing came of it
                 (path / ".lock").unlink()

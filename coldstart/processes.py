@@ -9,15 +9,20 @@ that ends: else those of a job that was killed would write beside the next one.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing import current_process
+from multiprocessing import current_process, resource_tracker
 from multiprocessing.context import SpawnContext, SpawnProcess
 
+from coldstart.sigterm import end_at_once, heed
+
 _STARTING = threading.Lock()
+
+_NO_WARNING = "ignore::UserWarning:multiprocessing.resource_tracker"
 
 _PATIENCE = 0.2
 """Seconds between two looks for the parent."""
@@ -28,7 +33,7 @@ class OwnProcess(SpawnProcess):
 
     def start(self) -> None:
         """Start it."""
-        with _main_hidden():
+        with _main_hidden(), _without_sigint():
             super().start()
 
 
@@ -36,6 +41,11 @@ class OwnContext(SpawnContext):
     """Spawned, not forked: neither CUDA nor the table library's threads survive a fork."""
 
     Process = OwnProcess
+
+    def __init__(self) -> None:
+        super().__init__()
+        if os.name != "nt":
+            _begin_tracker()
 
 
 @contextmanager
@@ -51,6 +61,34 @@ def _main_hidden() -> Iterator[None]:
             main.update({"__spec__": None} | hidden)
 
 
+@contextmanager
+def _without_sigint() -> Iterator[None]:
+    """A process that starts within the block never gets a SIGINT: its parent does, and ends it.
+
+    A terminal sends it to all, and one that is still starting would print a traceback.
+    """
+    if os.name == "nt":
+        yield
+        return
+    resource_tracker.ensure_running()  # it would let the signal through, if it had to start
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _begin_tracker() -> None:
+    """Start multiprocessing's own process, which removes what a process that was ended has left,
+    and needn't warn of it.
+    """
+    sys.warnoptions.append(_NO_WARNING)  # the process is started with the same ones
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        sys.warnoptions.remove(_NO_WARNING)
+
+
 def _follow_parent() -> None:
     """End when the parent has ended, also where that was killed."""
     parent = os.getppid()
@@ -58,7 +96,7 @@ def _follow_parent() -> None:
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(_PATIENCE)
-        os._exit(1)
+        end_at_once(1)
 
     threading.Thread(target=watch, daemon=True).start()
 
@@ -67,3 +105,4 @@ def _follow_parent() -> None:
 # to run: a process that is still importing torch follows its parent, too.
 if getattr(current_process(), "_inheriting", False):
     _follow_parent()
+    heed(patience=0)

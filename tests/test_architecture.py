@@ -19,7 +19,9 @@ MODULES = {
 }
 
 LAYERS: list[set[str]] = [
-    {"errors", "components", "literal_text", "processes", "ranking", "sigterm"},
+    {"errors", "components", "literal_text", "ranking"},
+    {"sigterm"},
+    {"processes"},
     {"files"},
     {"audio", "forms", "reporting", "tables", "sample", "registry"},
     {"encoders", "factors", "shards", "datasets"},
@@ -29,7 +31,7 @@ LAYERS: list[set[str]] = [
     {"evaluation"},
     {"runs"},
     {"retrieval"},
-    {"training"},
+    {"training", "service", "summary"},
     {"commands", "cli"},
     {"studies"},
 ]

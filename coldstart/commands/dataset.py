@@ -11,7 +11,7 @@ from coldstart.datasets import LOADERS
 from coldstart.datasets.originals import OriginalPaths
 from coldstart.datasets.summary import Summary
 from coldstart.errors import InputError
-from coldstart.files import StrPath, local
+from coldstart.files import StrPath, writable
 
 
 def dataset(name: str, *, out: StrPath, source: OriginalPaths = None, **options: Any) -> None:
@@ -46,7 +46,7 @@ def commands() -> dict[str, Callable[..., None]]:
 def _command(loader: Callable[..., Summary]) -> Callable[..., None]:
     @functools.wraps(loader)
     def command(*, out: StrPath, **options: Any) -> None:
-        _print_summary(loader(out=local(out), **options))
+        _print_summary(loader(out=writable(out), **options))
 
     return command
 

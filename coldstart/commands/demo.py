@@ -17,7 +17,7 @@ from coldstart.commands.recommend import recommend
 from coldstart.commands.shard import shard
 from coldstart.commands.split import split
 from coldstart.commands.test import test
-from coldstart.files import StrPath, local, write_json
+from coldstart.files import StrPath, writable, write_json
 
 if TYPE_CHECKING:
     from coldstart.evaluation.results import Row
@@ -80,7 +80,7 @@ def demo(
     from coldstart.evaluation.results import read_results
     from coldstart.shards.reading import Shards
 
-    root, began = local(out), time.perf_counter()
+    root, began = writable(out), time.perf_counter()
     small = {**SMALL, "seed_everything": seed}
 
     _step(1, f"an invented catalogue: {tracks:,} tracks, {users:,} listeners, seed {seed}")

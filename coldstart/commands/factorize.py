@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from coldstart.errors import Broken, check_seed
-from coldstart.files import StrPath, local
+from coldstart.files import StrPath, writable
 
 if TYPE_CHECKING:
     from coldstart.factors.factors import Factors
@@ -82,7 +82,7 @@ def factorize(
     from coldstart.factors.factorization import FactorizationSettings
     from coldstart.tables.table import write_broken
 
-    local(out)
+    writable(out)
     check_seed(seed)
     settings = FactorizationSettings(
         strict=strict,

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from coldstart.errors import InputError
-from coldstart.files import local
+from coldstart.errors import InputError, without_passwords
+from coldstart.files import writable
 
 if TYPE_CHECKING:
     from coldstart.shards.reading import Shards
@@ -67,7 +67,7 @@ def listen(
     Raises:
         InputError: the config is no listener's, or the dataset lacks what it reads.
     """
-    start, folder, given = time.perf_counter(), local(out), dict(overrides or {})
+    start, folder, given = time.perf_counter(), writable(out), dict(overrides or {})
     if folds < 1:
         raise InputError(f"folds is at least 1, not {folds}")
     if not write.isidentifier():
@@ -116,7 +116,7 @@ def _check(overrides: Mapping[str, Any]) -> None:
 def _report(estimates: Estimates, dataset: Shards, is_new: bool) -> None:
     from coldstart.training.listeners import IN_SAMPLE
 
-    name, place = estimates.modality, dataset.place
+    name, place = estimates.modality, without_passwords(dataset.place)
     if not is_new:
         print(f"{name}: exists already, from the same settings")
     else:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coldstart.errors import InputError
-from coldstart.files import StrPath, local
+from coldstart.files import StrPath, writable
 from coldstart.reporting.terminal import json_line
 from coldstart.reporting.text import clean, cut, side_by_side, width
 
@@ -69,7 +69,7 @@ def neighbours(
 
     shown_ranks = _ranks(ranks, k)
     if picture is not None:
-        picture_format(local(picture))
+        picture_format(writable(picture))
     if shards is not None:
         complete(Path(run), shards, lightning_cli, factors)
     opened = open_run(run, shards, factors)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import keyword
-import os
 import re
-import shutil
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 from string import Template
 
 from coldstart.errors import InputError
-from coldstart.files import StrPath, local
+from coldstart.files import StrPath, atomic_folder, writable
 
 _FILES = {
     "pyproject.toml": "pyproject.toml.txt",
@@ -42,7 +40,7 @@ def new_encoder(name: str, out: StrPath = ".") -> Path:
         InputError: no class can have this name, a plugin has it already, the folder exists, or it
             can't be written.
     """
-    out = local(out)
+    out = writable(out)
     names = _names(name)
     folder = out / names["distribution"]
     if folder.exists():
@@ -51,16 +49,10 @@ def new_encoder(name: str, out: StrPath = ".") -> Path:
         Template(path).substitute(names): Template(_template(file)).substitute(names)
         for path, file in _FILES.items()
     }
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
-    try:
+    with atomic_folder(folder) as temporary:
         for path, text in texts.items():
             (temporary / path).parent.mkdir(parents=True, exist_ok=True)
             (temporary / path).write_text(text, encoding="utf-8")
-        temporary.rename(folder)
-    except OSError as error:
-        raise InputError(f"{folder} can't be written ({error.strerror})") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     print(f"wrote {folder}: {', '.join(texts)}")
     print(f"next: cd {folder} && pip install -e '.[test]' && python -m pytest")
     return folder

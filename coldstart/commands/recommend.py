@@ -268,7 +268,7 @@ def _show(rows: list[Recommendation], json: bool) -> None:
     from tabulate import tabulate
 
     if json:
-        print(json_line([_plain(row) for row in rows]))
+        print(json_line([row.as_json() for row in rows]))
         return
     cells = [
         (r.rank, clean(r.title), clean(r.artist), r.plays, r.similarity, clean(r.track_id))
@@ -279,10 +279,3 @@ def _show(rows: list[Recommendation], json: bool) -> None:
     print("\n".join(lines[:2]))
     for line, row in zip(lines[2:], rows, strict=True):
         print(line if row.why is None else f"{line}\n      {clean(str(row.why))}")
-
-
-def _plain(row: Recommendation) -> dict[str, Any]:
-    """What JSON says of it."""
-    plain = row._asdict()
-    why = plain.pop("why")
-    return plain if why is None else {**plain, "why": why.as_json()}

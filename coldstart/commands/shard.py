@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from coldstart.errors import Broken, InputError, check_seed
-from coldstart.files import StrPath, local
+from coldstart.files import StrPath, writable
 
 if TYPE_CHECKING:
     from coldstart.shards.reading import Shards
@@ -103,7 +103,7 @@ def shard(
     from coldstart.tables.table import write_broken
     from coldstart.tables.tracks import TRACK_COLUMNS, read_tracks
 
-    out = local(out)
+    out = writable(out)
     check_seed(seed)
     sample_rate = sample_rate or _sample_rate_of(out)
     if (shard_size is not None and shard_size < 1) or not 1000 <= sample_rate <= 192_000:

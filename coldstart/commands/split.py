@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from coldstart.errors import Broken, InputError, check_seed, one_of
-from coldstart.files import StrPath, file_hash, local, unusable, write_json
+from coldstart.files import StrPath, file_hash, unusable, writable, write_json
 
 if TYPE_CHECKING:
     import polars as pl
@@ -55,7 +55,7 @@ def split(
     from coldstart.tables.table import write_broken, write_table
     from coldstart.tables.tracks import read_tracks
 
-    local(out)
+    writable(out)
     check_seed(seed)
     broken = Broken(skip_broken)
     table = read_tracks(tracks, broken, columns=columns)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coldstart.errors import Broken, check_seed
-from coldstart.files import StrPath, local
+from coldstart.files import StrPath, writable
 
 if TYPE_CHECKING:
     from coldstart.factors.aging import Age, Comparison
@@ -57,7 +57,7 @@ def update(
     from coldstart.tables.listens import read_events
     from coldstart.tables.table import write_broken
 
-    local(factors)
+    writable(factors)
     check_seed(seed)
     broken = Broken(skip_broken)
     events = catalogue = None

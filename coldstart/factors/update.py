@@ -275,11 +275,17 @@ def _undone(updates: Updates, base: Factors) -> _Change:
 
 
 def _mend(updates: Updates, base: Factors) -> None:
-    """Make the state again if it is damaged."""
+    """Make the state again if it is damaged, or an update was killed before it had cleared up."""
     state = updates.state_folder
-    if state and _loaded(state) is None:
-        folding = fold_listens(base, updates.pairs(value_of(base.about)))
-        _commit(updates, base, updates.rows, folding.factors)
+    left = [path for path in updates.folder.glob("*state-*") if path != state]
+    factors = _loaded(state)
+    if not left and (state is None or factors is not None):
+        return
+    for path in left:
+        log.info(f"{path}: left by an update that was killed; removed")
+    if factors is None:
+        factors = fold_listens(base, updates.pairs(value_of(base.about))).factors
+    _commit(updates, base, updates.rows, factors)
 
 
 def _compared(updates: Updates, base: Factors, seed: int) -> Comparison:

@@ -88,7 +88,7 @@ def cut_day(until: str, splits: StrPath | None) -> date:
     try:
         report = json.loads(path.read_bytes())
         day, counts = date.fromisoformat(report["held_out_from"]), report["counts"]
-    except (OSError, ValueError, LookupError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise InputError(
             f"{path}: doesn't say when the first held-out track came out; make the splits anew "
             "with `coldstart split --method temporal`, or give --until YYYY-MM-DD"

@@ -84,7 +84,7 @@ def derivation_of(dataset: Shards, name: str) -> Derivation:
     facts = dataset.info(name)
     if not facts.get("runs"):
         raise InputError(
-            f"{dataset.folder}: nothing says which nets made '{name}'; for attributes that "
+            f"{dataset.shown}: nothing says which nets made '{name}'; for attributes that "
             "listeners estimated, run `coldstart predict --run LISTENER` with each of them once "
             f"more, or make them anew by `coldstart listen --write {name}`; for vectors, "
             f"`coldstart predict --run RUN --write {name}`"
@@ -103,7 +103,7 @@ def _place_of(run: str, at: str | None, dataset: Shards, name: str) -> str:
     place = run if Path(run).exists() else moved(run, at, dataset.folder)
     if place is None:
         raise InputError(
-            f"{dataset.folder}: one of the nets that made '{name}' isn't at {run} any more, nor at "
+            f"{dataset.shown}: one of the nets that made '{name}' isn't at {run} any more, nor at "
             "the same place as seen from the shards; move it there"
         )
     return str(place)
@@ -130,7 +130,7 @@ def open_source_nets(derivation: Derivation, dataset: Shards) -> list[SourceNet]
         if not same:
             raise InputError(
                 f"{run}: was fitted anew since it made '{derivation.modality}' of "
-                f"{dataset.folder}; make the modality anew, too, and then fit what reads it"
+                f"{dataset.shown}; make the modality anew, too, and then fit what reads it"
             )
         nets.append(net)
     return nets
@@ -220,7 +220,7 @@ def _places_of(
         ]
     if wanted is not None and (unknown := wanted - {t for ids in places.values() for t in ids}):
         raise InputError(
-            f"{dataset.folder}: track {min(unknown)!r} is none of those that were added to the "
+            f"{dataset.shown}: track {min(unknown)!r} is none of those that were added to the "
             "dataset"
         )
     return places

@@ -61,6 +61,7 @@ def place_tracks(
     if (out / "dataset.json").is_file():
         dataset = Shards(out)
         _check_places(dataset, ids, sides, splits)
+        _clear_notes(dataset)
         return dataset
     if sides is None:
         side_of = dict.fromkeys(ids, "test")
@@ -104,6 +105,13 @@ def _check_places(
                 f"{dataset.folder}: track {track!r} is in '{side_of[track]}' here, but in "
                 f"{sides.get(track)!r} of {splits}. Choose another --out"
             )
+
+
+def _clear_notes(dataset: Shards) -> None:
+    """Remove the notes of modalities that are listed: a job was killed just before it did so."""
+    for name, info in dataset.modalities.items():
+        progress = dataset.folder / ".progress" / f"{name}-{info.get('source')}"
+        shutil.rmtree(progress, ignore_errors=True)
 
 
 def write_modality(

@@ -91,14 +91,15 @@ def extend(
     job = fingerprint(rows, {name: _content(source) for name, source in sources.items()})
     with _turn(dataset):
         dataset = Shards(dataset.folder)
+        progress = dataset.folder / ".progress" / "additions" / job
         if earlier := _earlier(dataset, job):
+            _clear_notes(progress)  # if the job was killed just before it did so
             return _about(dataset, earlier, [len(dataset.tracks(NEW, i)) for i in earlier], 0, True)
         existing = dataset.all_tracks(IN_USE)
         ids = [row["track_id"] for row in rows]
         known = _must_be_new(dataset, ids, existing, replace)
         like_those(rows, existing, file)
         first = len(dataset.shard_sizes(NEW))
-        progress = dataset.folder / ".progress" / "additions" / job
         _clear(dataset, progress, first)
         chunks = _chunks(rows)
         for number, chunk in enumerate(chunks, first):
@@ -106,9 +107,7 @@ def extend(
         counts = _write(dataset, chunks, first, sources, progress, workers, broken or Broken())
         new = list(range(first, first + len(chunks)))
         _list(dataset, job, chunks, new, counts, known)
-        shutil.rmtree(progress.parent, ignore_errors=True)
-        if not any(progress.parent.parent.iterdir()):
-            progress.parent.parent.rmdir()
+        _clear_notes(progress.parent)
         return _about(Shards(dataset.folder), new, list(map(len, chunks)), len(known), False)
 
 
@@ -229,6 +228,15 @@ def _clear(dataset: Shards, progress: Path, first: int) -> None:
     for path in (dataset.folder / NEW).glob("*/*"):
         if path.stem.isdecimal() and int(path.stem) >= first:
             path.unlink()
+
+
+def _clear_notes(folder: Path) -> None:
+    """Remove notes of what is written, and the folders that they were in."""
+    shutil.rmtree(folder, ignore_errors=True)
+    while folder.name != ".progress":
+        folder = folder.parent
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def _chunks(rows: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:

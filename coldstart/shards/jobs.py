@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from coldstart.audio import report
 from coldstart.errors import Broken, Fault, ItemError
-from coldstart.files import write_json
+from coldstart.files import remove_half, write_json
 from coldstart.processes import OwnContext
 from coldstart.shards.format import Place
 from coldstart.shards.sources import Source
@@ -153,7 +153,7 @@ def _run(tasks: Mapping[Place, TarTask], workers: int | None) -> Iterator[tuple[
     """Run the tasks, in processes if that is worth it, and yield notes as they come."""
     for task in tasks.values():
         for temporary in task.tar.parent.glob(f".{task.tar.stem}.*"):
-            temporary.unlink()  # from a job that was killed
+            remove_half(temporary)
     workers = min(workers or os.cpu_count() or 1, len(tasks))
     if workers <= 1:
         yield from ((place, _write_shard(task)) for place, task in tasks.items())

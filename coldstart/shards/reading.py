@@ -13,9 +13,9 @@ from typing import Any
 
 from numpy.lib.format import read_array
 
-from coldstart.errors import InputError
+from coldstart.errors import InputError, without_passwords
 from coldstart.files import MISSING, StrPath, is_remote, unusable
-from coldstart.sample import Sample, folder_of
+from coldstart.sample import MalformedError, Sample, folder_of
 from coldstart.shards import remote
 from coldstart.shards.format import MAPPED, place_of, track_of
 from coldstart.shards.listing import listing, parsed
@@ -61,6 +61,11 @@ class Shards:
         return self.address or str(self.folder.absolute())
 
     @property
+    def shown(self) -> str:
+        """The dataset's address, without a password, or its folder as it was named: for people."""
+        return without_passwords(self.address) if self.address else str(self.folder)
+
+    @property
     def modalities(self) -> dict[str, dict[str, Any]]:
         """Modality folder → its facts in dataset.json."""
         modalities: dict[str, dict[str, Any]] = self.about["modalities"]
@@ -74,7 +79,7 @@ class Shards:
         """
         if folder not in self.modalities:
             raise InputError(
-                f"{self.address or self.folder}: this dataset has no modality '{folder}'; it has: "
+                f"{self.shown}: this dataset has no modality '{folder}'; it has: "
                 f"{', '.join(sorted(self.modalities)) or 'none'}"
             )
         return self.modalities[folder]
@@ -153,8 +158,7 @@ class Shards:
             present = self.info(folder_of(field))["fields"]
             if field not in present:
                 raise InputError(
-                    f"{self.address or self.folder}: no field '{field}'; there is: "
-                    f"{', '.join(present)}"
+                    f"{self.shown}: no field '{field}'; there is: {', '.join(present)}"
                 )
             by_folder.setdefault(folder_of(field), set()).add(field)
         streams = {folder: self._members(folder, split, shard) for folder in by_folder}
@@ -174,6 +178,14 @@ class Shards:
                     f"holds track {track_of(member['__key__'])!r} out of place",
                     f"shard '{folder}' again",
                 )
+
+    def malformed(self, error: MalformedError) -> InputError:
+        """The error about a field of a track of this dataset, with its place and a remedy."""
+        name, (split, _, number) = folder_of(error.field), error.shard.partition("/")
+        if name not in self.modalities or not number.isdigit():
+            return InputError(f"{self.shown}: {error}")
+        remedy = f"shard '{name}' again with --overwrite"
+        return self._damaged(self.tar(name, split, int(number)), str(error), remedy)
 
     def tar(self, folder: str, split: str, shard: int) -> Path:
         """Where a modality's tar lies."""
@@ -206,7 +218,11 @@ class Shards:
         mapped = not MAPPED.isdisjoint(fields.values())
         remedy = f"shard '{folder}' again with --overwrite"
         try:
-            yield from _counted(path, mapped, expected)
+            for sample in _counted(path, mapped, expected):
+                if fields.keys().isdisjoint(sample):
+                    track = track_of(sample["__key__"])
+                    raise ValueError(f"{track!r} has none of {', '.join(fields)} in it")
+                yield sample
         except FileNotFoundError as error:
             raise InputError(f"{path}: missing, though dataset.json lists it; {remedy}") from error
         except ValueError as error:
@@ -261,6 +277,12 @@ def _check_field(content: memoryview, codec: str) -> None:
         raise ValueError(codec)
 
 
+_TAR_ERRORS = (
+    *(OSError, ValueError, EOFError, RecursionError, tarfile.TarError),
+    *(MemoryError, OverflowError),  # an extended header that says how long it is
+)
+
+
 def _counted(path: Path, mapped: bool, expected: int) -> Iterator[dict[str, Any]]:
     """`_read_tar`; raises ValueError if the tar is damaged, or holds another number of tracks."""
     count = 0
@@ -270,7 +292,7 @@ def _counted(path: Path, mapped: bool, expected: int) -> Iterator[dict[str, Any]
             yield sample
     except FileNotFoundError:
         raise
-    except (OSError, ValueError, EOFError, RecursionError, tarfile.TarError) as error:
+    except _TAR_ERRORS as error:
         reason = str(error.args[0] if error.args else error).partition(" @ ")[0]
         raise ValueError(f"damaged after {count} of {expected} tracks ({reason})") from error
     if count != expected:
@@ -289,6 +311,7 @@ def _read_tar(path: Path, mapped: bool) -> Iterator[dict[str, Any]]:
     _must_be_file(path)
     with tarfile.open(path, "r:") as tar, path.open("rb", buffering=0) as file:
         read = _views_of(file) if mapped else partial(_read_at, file)
+        end = os.fstat(file.fileno()).st_size
         sample: dict[str, Any] = {}
         for member in tar:
             tar.members = []  # type: ignore[attr-defined]  # else it would remember them all
@@ -300,9 +323,9 @@ def _read_tar(path: Path, mapped: bool) -> Iterator[dict[str, Any]]:
                 raise ValueError(f"{member.name} is there twice")
             if member.size < 0:  # the tar would be read round and round
                 raise ValueError(f"{member.name} has a size below 0")
-            content = read(member.offset_data, member.size)
-            if len(content) < member.size:
+            if member.offset_data + member.size > end:
                 raise EOFError(f"{member.name} is cut off")
+            content = read(member.offset_data, member.size)
             sample |= {"__key__": key, field: content}
         if sample:
             yield sample

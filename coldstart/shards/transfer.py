@@ -22,7 +22,7 @@ from fsspec.callbacks import Callback
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from coldstart.errors import InputError
+from coldstart.errors import InputError, without_passwords
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ def fetch(
             raise InputError(
                 f"{address}: {failure.reason}{tries}; {failure.advice}"
             ) from failure.error
-        log.warning(f"{address}: {failure.reason}; another try in {wait} s")
+        log.warning(without_passwords(f"{address}: {failure.reason}; another try in {wait} s"))
         time.sleep(wait)
 
 

@@ -13,7 +13,7 @@ from filelock import FileLock
 from webdataset.writer import TarWriter
 
 from coldstart.errors import InputError
-from coldstart.files import StrPath, atomic, is_writable, write_json
+from coldstart.files import StrPath, atomic, is_writable, remove_half, write_json
 from coldstart.shards.format import key_of
 from coldstart.shards.reading import Shards
 from coldstart.shards.units import units_of
@@ -126,6 +126,7 @@ def _add_vectors(
     # Written beside the old folder, then put in its place: earlier parts are never at risk.
     beside = f".{name}.new"
     for split in dataset.split_names:
+        remove_half(dataset.folder / split / beside)
         counts[split] = []
         for number in range(len(dataset.shard_sizes(split))):
             rows = _vectors_of(dataset, split, number, field) if old else {}

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import multiprocessing
 import os
 import signal
 import sys
-import threading
 import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +21,7 @@ from tqdm import tqdm
 from coldstart.errors import InputError, Preempted
 from coldstart.processes import OwnContext, OwnProcess
 from coldstart.reporting.log import shown
+from coldstart.sigterm import saving
 from coldstart.studies.jobs import Job
 
 log = logging.getLogger(__name__)
@@ -90,7 +88,8 @@ def run_jobs(
     if len(unfinished) < len(jobs):
         finished = len(jobs) - len(unfinished)
         log.info(f"{finished} of {len(jobs)} runs are there already, continuing with the others")
-    outcomes = _run_isolated if isolated else _run_in_pool
+    isolated = isolated or min(processes, len(unfinished)) > 1
+    outcomes = _run_isolated if isolated else _run_here
     failures: list[str] = []
     with tqdm(total=len(unfinished), desc="runs", unit="run", file=sys.stderr) as bar:
         for job, outcome in outcomes(unfinished, processes):
@@ -109,23 +108,10 @@ def run_jobs(
         )
 
 
-def _run_in_pool(jobs: Sequence[Job], processes: int) -> Iterator[tuple[Job, Outcome]]:
-    """One after another in this process, or side by side in a pool of processes."""
-    if min(processes, len(jobs)) == 1:
-        for job in jobs:
-            yield job, run_job(job)
-        return
-    context = OwnContext()
-    next_slot = context.Value("i", 0)
-    with ProcessPoolExecutor(
-        processes, mp_context=context, initializer=_init_worker, initargs=(next_slot, processes)
-    ) as pool:
-        futures = {pool.submit(run_job, job): job for job in jobs}
-        try:
-            for future in as_completed(futures):
-                yield futures[future], future.result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+def _run_here(jobs: Sequence[Job], processes: int) -> Iterator[tuple[Job, Outcome]]:
+    """One after another in this process."""
+    for job in jobs:
+        yield job, run_job(job)
 
 
 def _run_isolated(jobs: Sequence[Job], processes: int) -> Iterator[tuple[Job, Outcome]]:
@@ -146,31 +132,13 @@ def _run_isolated(jobs: Sequence[Job], processes: int) -> Iterator[tuple[Job, Ou
         stop_jobs(list(running.values()))
 
 
-def _init_worker(next_slot: Any, slots: int) -> None:
-    """For a process of the pool: take the next slot."""
-    with next_slot.get_lock():
-        slot, next_slot.value = next_slot.value, next_slot.value + 1
-    _take_slot(slot, slots)
-
-
 def _take_slot(slot: int, slots: int) -> None:
-    """Limit this process to its share of the cores and, if there are GPUs, to one of them.
-
-    It ends with the process that started it: otherwise it would write into the folder of the
-    job that a later command continues.
-    """
+    """Limit this process to its share of the cores and, if there are GPUs, to one of them."""
     import torch
 
-    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // slots))
     if gpus := torch.cuda.device_count():
         os.environ["CUDA_VISIBLE_DEVICES"] = str(slot % gpus)
-
-
-def _end_with_parent() -> None:
-    if parent := multiprocessing.parent_process():
-        parent.join()
-        os._exit(1)
 
 
 class RunningJob(NamedTuple):
@@ -224,14 +192,14 @@ def start_job(job: Job, slot: int, slots: int) -> RunningJob:
 
 def stop_jobs(running: Sequence[RunningJob]) -> None:
     """End jobs; each saves first what is needed to continue it."""
-    for each in running:  # all at once, before waiting for the first one
-        each.process.terminate()
-    for each in running:
-        each.process.join()
+    with saving():
+        for each in running:  # all at once, before waiting for the first one
+            each.process.terminate()
+        for each in running:
+            each.process.join()
 
 
 def _run_in_slot(job: Job, slot: int, slots: int, sender: Connection[Outcome, None]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it, and sends a SIGTERM
     _take_slot(slot, slots)
     try:
         sender.send(run_job(job))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import pkgutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from coldstart.files import atomic, fingerprint, write_json
 
 if TYPE_CHECKING:  # heavy: `coldstart ablate --help` must be quick
     from coldstart.evaluation.results import Results
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,10 @@ class FitJob(Job):
         from coldstart.runs.run import begin
         from coldstart.training.lightning_cli import lightning_cli
 
+        there = (self.folder / "begun").is_file()
         resume_flags = begin(self.folder, self.key)
+        if there and not resume_flags:
+            log.info(f"{self.folder}: a fit was killed here before it could be resumed; begun anew")
         config = Path(f"{self.folder}.yaml")
         with atomic(config) as temporary:
             temporary.write_text(yaml.safe_dump(self.config, sort_keys=False), encoding="utf-8")

@@ -109,7 +109,7 @@ def must_be_estimated(config: dict[str, Any]) -> None:
         listener = listener if listener in shipped_configs() else "listener.yaml"
         write = "" if folder == "mlg" else f" --write {folder}"
         raise InputError(
-            f"{dataset.folder}: this dataset has no modality '{folder}'; it has: "
+            f"{dataset.shown}: this dataset has no modality '{folder}'; it has: "
             f"{', '.join(sorted(dataset.modalities))}. Listeners make it from sound and human "
             f"attributes: `coldstart listen --config {listener} --folds 3 --shards "
             f"{config['data']['shards']}{write}`"
@@ -166,12 +166,12 @@ def estimate(
         return False
     if facts is not None and "names" not in facts:
         raise InputError(
-            f"{dataset.folder}: has a modality '{modality}' that is none of attributes; choose "
+            f"{dataset.shown}: has a modality '{modality}' that is none of attributes; choose "
             "another --write"
         )
     if facts is not None and is_main():
         log.warning(
-            f"{dataset.folder}: '{modality}' is made anew, by other listeners; fit what reads it "
+            f"{dataset.shown}: '{modality}' is made anew, by other listeners; fit what reads it "
             "anew, too"
         )
     must_have_folds(config, folds, folds)

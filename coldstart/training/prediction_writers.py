@@ -15,14 +15,14 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from coldstart.data.batch import Batch
 from coldstart.data.datamodule import ColdStartData
 from coldstart.data.folds import fold_of
-from coldstart.errors import InputError, Preempted
-from coldstart.files import atomic, fingerprint
+from coldstart.errors import InputError, Preempted, without_passwords
+from coldstart.files import atomic, fingerprint, remove_half
 from coldstart.model.checkpoint import weights_id
 from coldstart.model.net import Prediction
 from coldstart.model.predictions import Predictions, TrackMeans, as_array, join
@@ -137,7 +137,7 @@ class PredictionWriter(Callback):
             )
         if is_run and isinstance(model.target, TrackFactors):
             own = folder.name == "predictions"
-            where = "" if own else f" --shards {data.shards.place}"
+            where = "" if own else f" --shards {without_passwords(data.shards.place)}"
             self.next_step = f"coldstart recommend --run {root}{where} --like TRACK_ID"
 
 
@@ -310,6 +310,8 @@ class Parts:
         for other in self.folder.parent.glob(f"{self.name}-*"):
             if other != self.folder:
                 shutil.rmtree(other, ignore_errors=True)
+        for half in self.folder.glob(f".{self.rank}-*"):
+            remove_half(half)
         return [_read(path) for path in sorted(self.folder.glob("[0-9]*.safetensors"))]
 
     def write(self, predictions: Predictions) -> None:
@@ -317,7 +319,8 @@ class Parts:
         number = len(list(self.folder.glob(f"{self.rank}-*.safetensors")))
         with atomic(self.folder / f"{self.rank}-{number}.safetensors") as temporary:
             ids = {"track_ids": json.dumps(predictions.track_ids)}
-            save_file({"vectors": predictions.values.contiguous()}, temporary, ids)
+            # `save_file` would write beside it first, under a name that nobody can tell as ours.
+            temporary.write_bytes(save({"vectors": predictions.values.contiguous()}, ids))
 
     def clear(self) -> None:
         """All is done, and written elsewhere."""

@@ -12,7 +12,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 
 from coldstart.errors import InputError
-from coldstart.files import StrPath, is_writable, local
+from coldstart.files import StrPath, is_writable, writable
 from coldstart.model.checkpoint import LAST, best_checkpoint, read_checkpoint
 from coldstart.runs.config import read_config, shipped_configs
 from coldstart.runs.places import KEYS, data_places, lost_places, must_be_named
@@ -151,7 +151,7 @@ def _has_config(rest: Sequence[str]) -> bool:
 
 
 def _fit(own: argparse.Namespace, rest: list[str], checkpoint: str | None) -> Preparation:
-    folder = local(run_folder(own, rest))
+    folder = writable(run_folder(own, rest))
     shows = any(arg.startswith(("--print_config", "--help", "-h")) for arg in rest)
     if not (shows or _has_config(rest) or own.ckpt_path or _names_encoders(rest)):
         raise InputError(

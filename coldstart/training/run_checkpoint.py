@@ -21,7 +21,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
 from coldstart.data import random_state
 from coldstart.errors import InputError, Preempted
-from coldstart.files import atomic, local
+from coldstart.files import atomic, local, remove_half
 from coldstart.model.checkpoint import LAST
 from coldstart.sigterm import Sigterm
 from coldstart.training.ranks import gather
@@ -74,7 +74,7 @@ class RunCheckpoint(ModelCheckpoint):
             trainer.strategy.checkpoint_io = AtomicIO()
         if trainer.is_global_zero:
             for half in Path(self.dirpath).glob(".*.ckpt"):
-                half.unlink()  # left by a fit that was killed while it wrote
+                remove_half(half)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """A fit that is to be validated, and never is, would have no best model to keep."""

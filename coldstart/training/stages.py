@@ -209,7 +209,7 @@ def complete(
 
 def _refused(dataset: Shards) -> InputError:
     return InputError(
-        f"{dataset.folder}: the first stage's vectors of these tracks have to be written into the "
+        f"{dataset.shown}: the first stage's vectors of these tracks have to be written into the "
         "shards, which can't be written to; copy the shards to a folder that can"
     )
 
@@ -288,7 +288,7 @@ def _write(
         note = Path(run) / FITTED
         if not note.is_file() or note.read_text(encoding="utf-8") != stage.made_by:
             raise InputError(
-                f"{dataset.folder}: has no '{stage.modality}', and the net that makes it isn't at "
+                f"{dataset.shown}: has no '{stage.modality}', and the net that makes it isn't at "
                 f"{run} any more, or was fitted anew; move it there, or fit the model that reads "
                 "it again"
             )

@@ -10,13 +10,14 @@ from __future__ import annotations
 import importlib.util
 import pkgutil
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
 from lightning.fabric.plugins import CheckpointIO, ClusterEnvironment
-from lightning.pytorch import Callback
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.accelerators import Accelerator
 from lightning.pytorch.callbacks.progress.rich_progress import RichProgressBarTheme
 from lightning.pytorch.cli import ReduceLROnPlateau
@@ -78,11 +79,14 @@ def must_be_known(run: StrPath, named: str = "") -> None:
     path = Path(run) / "config.yaml"
     own = set(re.findall(r"[\w.]+", named))
     try:
-        leaves = list(_leaves(read_config(run)))
+        config = read_config(run)
+        leaves = list(_leaves(config))
     except InputError as error:
         raise InputError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
     for key, value in leaves:
         fault = _fault_of(key, value, Path(run), own)
+        if fault and _is_word(key, value, config):
+            continue
         if fault:
             raise InputError(
                 f"{path}, {key}: {fault}, which no run of coldstart's own parts needs; if you "
@@ -114,8 +118,48 @@ def _fault_of(key: str, value: Any, run: Path, own: set[str]) -> str:
     if _is_importable(value) and not _is_known(value):
         return f"would use {value}"
     if "://" in value or "::" in value or _is_file(Path(value)) or _is_file(run / value):
-        return f"would read more settings from {value[:200]}"
+        return f"would read more settings from {value[:200]}, a file or an address"
     return ""
+
+
+def _is_word(key: str, value: Any, config: Mapping[str, Any]) -> bool:
+    """Whether a value is a plain word, for a key where the parser takes a text for itself.
+
+    Where a class may stand, as `auto` of a trainer's `strategy`, the parser looks for a file of
+    that name, and reads it; so no word is harmless there.
+    """
+    if not isinstance(value, str) or not re.fullmatch(r"[\w-]+", value):
+        return False
+    *above, name = key.split(".")
+    if name == "class_path":
+        return False
+    owner: Any = Trainer if above == ["trainer"] else None
+    if above[-1:] == ["init_args"]:
+        owner = _known_class(_at(config, [*above[:-1], "class_path"]))
+    try:
+        hint = get_type_hints(owner.__init__)[name]
+    except (AttributeError, KeyError, NameError, TypeError):
+        return False
+    return _is_plain(hint)
+
+
+def _at(config: Any, keys: list[str]) -> Any:
+    for key in keys:
+        if isinstance(config, list) and key.isdigit() and int(key) < len(config):
+            config = config[int(key)]
+        else:
+            config = config.get(key) if isinstance(config, Mapping) else None
+    return config
+
+
+def _is_plain(hint: Any) -> bool:
+    """Whether a type is of texts, numbers and lists of them alone: of no class."""
+    if get_origin(hint) is Literal:
+        return True
+    if parts := get_args(hint):
+        of_parts = get_origin(hint) in (Union, UnionType, list, tuple, dict, Sequence, Mapping)
+        return of_parts and all(part is ... or _is_plain(part) for part in parts)
+    return hint in (str, int, float, bool, type(None))
 
 
 def _leaves(value: Any, key: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
@@ -149,6 +193,18 @@ def _last(key: str) -> str:
     'class_path'
     """
     return key.rpartition(".")[2].rstrip("+ ")
+
+
+def _known_class(path: Any) -> Any:
+    """The class that such a path names; None if it isn't known."""
+    if not isinstance(path, str) or not _is_known(path):
+        return None
+    name = path.rpartition(".")[2]
+    for kind in registry.KINDS:
+        if name in registry.discover(kind):
+            return _loaded(kind, name)
+    places = (f"{place}.{path}" for place in BARE) if "." not in path else [path]
+    return next((part for part in map(_resolved, places) if _is_part(part)), None)
 
 
 def _is_known(path: str) -> bool:

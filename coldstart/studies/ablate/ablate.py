@@ -13,7 +13,7 @@ import time
 from typing import Any
 
 from coldstart.errors import InputError, one_of
-from coldstart.files import local
+from coldstart.files import writable
 from coldstart.studies.ablate.design import AblationSettings, TrackSet, read_design
 from coldstart.studies.job_runner import run_jobs
 from coldstart.studies.wandb_view import Mode
@@ -77,7 +77,7 @@ def ablate(
     Raises:
         InputError: wrong input, or runs that failed (the others' results are kept).
     """
-    start, root = time.perf_counter(), local(out)
+    start, root = time.perf_counter(), writable(out)
     one_of("wandb", wandb, ("off", "offline", "online"))
     if jobs < 1:
         raise InputError("ablate needs jobs ≥ 1")

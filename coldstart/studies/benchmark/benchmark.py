@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from coldstart.errors import InputError, Preempted, one_of
-from coldstart.files import local
+from coldstart.files import writable
 from coldstart.sigterm import sigterm_handler
 from coldstart.studies.job_runner import folder_lock, run_jobs
 from coldstart.studies.wandb_view import Mode
@@ -53,7 +53,7 @@ def benchmark(
     """
     start = time.perf_counter()
     # Absolute, as a job's key depends on the paths of what it reads.
-    root = local(out).absolute()
+    root = writable(out).absolute()
     one_of("wandb", wandb, ("off", "offline", "online"))
     if jobs < 1:
         raise InputError("jobs is at least 1")

@@ -17,6 +17,7 @@ import yaml
 
 from coldstart.errors import InputError
 from coldstart.files import StrPath
+from coldstart.forms.yaml_text import text_in, yaml_in
 from coldstart.runs.config import find_config
 
 _SYNTAX = "write {choices: [...]}, or {low: 0, high: 1} with log: true and int: true where wanted"
@@ -77,11 +78,8 @@ def read_space(name: StrPath) -> SearchSpace:
     path = Path(find_config(str(name)))
     if not path.is_file():
         raise InputError(f"{name}: there is no such search space")
-    try:
-        text = path.read_text(encoding="utf-8")
-        node, content = yaml.compose(text, yaml.SafeLoader), yaml.safe_load(text)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not YAML: {error}") from error
+    text = text_in(path)
+    content, node = yaml_in(text, path), yaml.compose(text, yaml.SafeLoader)
     if not isinstance(content, dict) or not content or not isinstance(node, yaml.MappingNode):
         raise InputError(
             f"{path}: a search space has lines such as `data.batch_size: ...`; {_SYNTAX}"
@@ -136,7 +134,7 @@ def _number(where: str, name: str, content: Any, whole: bool) -> float:
     """A number; also from text, since YAML 1.1 reads `1e-4`, without a point, as text."""
     try:
         number = float(content) if not isinstance(content, bool) else math.nan
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
         raise InputError(f"{where}: {name} is a number, not {content!r}")

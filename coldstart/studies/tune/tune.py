@@ -14,7 +14,7 @@ import time
 from typing import Any, Literal
 
 from coldstart.errors import InputError, one_of
-from coldstart.files import local
+from coldstart.files import writable
 from coldstart.studies.wandb_view import Mode
 
 
@@ -61,7 +61,7 @@ def tune(
         InputError: wrong input, the folder is of another search, or no trial succeeded.
         Preempted: a SIGTERM came; what was running can be continued.
     """
-    start, root = time.perf_counter(), local(out)
+    start, root = time.perf_counter(), writable(out)
     one_of("wandb", wandb, ("off", "offline", "online"))
     if trials < 1 or jobs < 1 or seed < 0 or (timeout is not None and timeout <= 0):
         raise InputError("tune needs trials and jobs of at least 1, seed ≥ 0 and timeout > 0")
