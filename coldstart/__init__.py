@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from coldstart.commands.predict import predict as predict
     from coldstart.commands.recommend import recommend as recommend
     from coldstart.commands.remove import remove as remove
+    from coldstart.commands.serve import serve as serve
     from coldstart.commands.shard import shard as shard
     from coldstart.commands.split import split as split
     from coldstart.commands.test import test as test
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from coldstart.model.predictions import Predictions as Predictions
     from coldstart.retrieval.query import Recommendation as Recommendation
     from coldstart.retrieval.recommender import Recommender as Recommender
+    from coldstart.retrieval.unseen import UnseenTrack as UnseenTrack
     from coldstart.shards.reading import Shards as Shards
     from coldstart.studies.ablate.ablate import ablate as ablate
     from coldstart.studies.benchmark.benchmark import benchmark as benchmark
@@ -77,6 +79,7 @@ _HOME = {
     "ColdStart": "training.lightning_module",
     "ColdStartData": "data.datamodule",
     "Concat": "fusion.concat",
+    "UnseenTrack": "retrieval.unseen",
     "Contrastive": "targets.contrastive",
     "Embedding": "encoders.embedding",
     "Encoder": "encoders.base",
@@ -121,6 +124,7 @@ _HOME = {
     "predict": "commands.predict",
     "recommend": "commands.recommend",
     "remove": "commands.remove",
+    "serve": "commands.serve",
     "shard": "commands.shard",
     "split": "commands.split",
     "test": "commands.test",

@@ -18,7 +18,7 @@ import polars as pl
 from tqdm import tqdm
 
 from coldstart.errors import InputError
-from coldstart.files import StrPath, atomic, fingerprint, local, reserved, write_json
+from coldstart.files import StrPath, atomic, fingerprint, reserved, writable, write_json
 from coldstart.model.predictions import as_array
 from coldstart.retrieval.recommender import ListOptions, Recommender
 from coldstart.retrieval.selection import Selection
@@ -82,7 +82,7 @@ def recommend_to_file(
     Raises:
         InputError: the file exists or has another ending, no user is known, choices leave nothing.
     """
-    start, out = time.perf_counter(), local(out)
+    start, out = time.perf_counter(), writable(out)
     if out.suffix.lower() not in FORMATS:
         raise InputError(f"{out}: recommendations are written as {', '.join(FORMATS)}")
     if out.exists() and not overwrite:
@@ -157,7 +157,10 @@ def _write_parts(
 def _begin(parts: Path, job: str) -> None:
     """Keep the parts of the same job, delete those of another."""
     note = parts / "job.json"
-    same = note.is_file() and json.loads(note.read_text(encoding="utf-8")).get("job") == job
+    try:
+        same = json.loads(note.read_bytes())["job"] == job
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):  # none, or damaged
+        same = False
     existing = list(parts.glob("*.parquet"))
     if same:
         log.info(f"{parts}: {len(existing)} parts exist already; the others follow")

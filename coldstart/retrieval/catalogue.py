@@ -237,7 +237,7 @@ def catalogue_of(
         factors,
         removed=shards.removed,
         by_length=target.length or ensemble is not None,
-        name=str(shards.folder),
+        name=shards.shown,
         inputs=list(model.encoders),
     )
 

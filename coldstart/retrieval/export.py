@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from coldstart.errors import InputError
-from coldstart.files import StrPath, atomic_folder, local, write_json
+from coldstart.files import StrPath, atomic_folder, writable, write_json
 from coldstart.model.predictions import as_array
 from coldstart.retrieval.catalogue import SOURCES
 from coldstart.retrieval.recommender import Recommender
@@ -46,7 +46,7 @@ def export_vectors(recommender: Recommender, out: StrPath, overwrite: bool = Fal
     Raises:
         InputError: the folder exists, and isn't to be replaced.
     """
-    out = local(out)
+    out = writable(out)
     if out.exists() and any(out.iterdir()) and not overwrite:
         raise InputError(f"{out}: exists already; pass --overwrite to replace it")
     catalogue = recommender.catalogue

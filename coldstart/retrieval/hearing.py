@@ -1,4 +1,4 @@
-"""A sound file → its place in the space, window by window.
+"""A sound file, or other content of a track that is in no dataset → its place in the space.
 
 Whatever a model reads that can be made from sound is made: what shards store of sound, what
 listeners and other nets made of that for the dataset, and what the nets of a first stage predict.
@@ -7,7 +7,7 @@ listeners and other nets made of that for the dataset, and what the nets of a fi
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from itertools import islice
 from typing import Any
@@ -20,6 +20,7 @@ from coldstart.audio.storage import content_of, field_of
 from coldstart.errors import InputError
 from coldstart.files import StrPath, fingerprint
 from coldstart.model.checkpoint import best_checkpoint
+from coldstart.retrieval.unseen import UnseenTrack, fields_of
 from coldstart.runs.derived import (
     Derivation,
     SourceNet,
@@ -44,80 +45,98 @@ KEPT = 8
 """So many modalities' nets stay loaded for the next file."""
 
 
-def hear(run: Run, path: StrPath) -> Tensor:
-    """Predict the vector of a sound file, window by window; modalities it lacks are missing.
+Decode = Callable[[StrPath, Mapping[str, Any]], bytes]
+"""A sound file and facts of a store → what that store keeps of it; raises AudioError."""
+
+
+def hear(run: Run, content: StrPath | UnseenTrack, decode: Decode = content_of) -> Tensor:
+    """Predict a track's vector, its sound window by window; modalities it lacks are missing.
+
+    Args:
+        run: a fitted run.
+        content: a sound file, or what is known of a track.
+        decode: reads the sound.
 
     Returns:
         [K].
 
     Raises:
-        InputError: the model reads nothing that can be made from sound, or the file can't be used.
+        InputError: the model reads nothing of what is known, or it can't be used.
     """
-    sound = _Sound(run, path)
-    sample = sound.sample_for(SourceNet(run.model.cpu(), run.data))
+    if not isinstance(content, UnseenTrack):
+        content = UnseenTrack(audio=content)
+    track = _Unseen(run, content, decode)
+    sample = track.sample_for(SourceNet(run.model.cpu(), run.data))
     fields = {name: names[0] for name, (names, _) in run.model.lend().readers.items()}
     lacking = [name for name, field in fields.items() if field not in sample]
     if len(lacking) == len(fields):
-        why = "".join(f"; {reason}" for reason in sound.reasons)
+        why = "".join(f"; {reason}" for reason in track.reasons)
+        reads = f"it reads {', '.join(fields)}"
+        if content.audio is None:
+            raise InputError(f"{run.folder}: this model knows nothing of the track ({reads}){why}")
         raise InputError(
-            f"{run.folder}: this model hears nothing (it reads {', '.join(fields)}); use a run "
-            f"with an audio encoder{why}"
+            f"{run.folder}: this model hears nothing ({reads}); use a run with an audio "
+            f"encoder{why}"
         )
-    if lacking:
+    if lacking and content.audio is not None:
         log.warning(
             f"note: this model was fitted with {', '.join(lacking)} too, which can't be made from "
             "a file's sound; a run without it may serve the file better"
         )
-        for reason in sound.reasons:
+        for reason in track.reasons:
             log.warning(f"note: {reason}")
     vector = _vector(SourceNet(run.model, run.data), sample, "factors")
     assert vector is not None
     return vector
 
 
-class _Sound:
-    """A file, and all that has been made of it so far, so that each thing is made once."""
+class _Unseen:
+    """A track's content, and all that has been made of it so far, so that it is made once."""
 
-    def __init__(self, run: Run, path: StrPath) -> None:
-        self.run, self.path = run, path
+    def __init__(self, run: Run, content: UnseenTrack, decode: Decode) -> None:
+        self.path, self.decode = content.audio, decode
         self.stages = {stage.modality: stage for stage in first_stage_of(run.folder).values()}
         self.datasets = _datasets(run)
+        self.given = fields_of(self.datasets[0], content)
         self.stores: dict[str, bytes] = {}
         self.vectors: dict[str, Tensor | None] = {}
         self.reasons: list[str] = []
 
     def sample_for(self, net: SourceNet) -> Sample:
-        """What this net reads of the file: its fields, as far as they can be made."""
-        sample: Sample = {"track_id": str(self.path), "shard": "no shard"}
+        """What this net reads of the track: its fields, as far as they can be made."""
+        sample: Sample = {"track_id": str(self.path or "the track"), "shard": "no shard"}
         for fields, _ in net.model.lend().readers.values():
             folder = folder_of(fields[0])
             facts = net.model.facts.get(folder, {})
-            if "sample_rate" in facts:
-                sample[field_of(facts)] = self.store(facts)
+            if fields[0] in self.given:
+                sample[fields[0]] = self.given[fields[0]]
+            elif "sample_rate" in facts:
+                if self.path is not None:
+                    sample[field_of(facts)] = self.store(self.path, facts)
             elif (vector := self.vector_of(folder)) is not None:
                 sample[fields[0]] = npy_bytes(vector.numpy())
         return sample
 
-    def store(self, facts: Mapping[str, Any]) -> bytes:
+    def store(self, path: StrPath, facts: Mapping[str, Any]) -> bytes:
         """The file as a store of sound with these facts keeps it."""
         settings = ("transform", "sample_rate", "frame_hop", "bins", "fmin", "dtype")
         key = fingerprint([facts.get(name) for name in settings])
         if key not in self.stores:
             try:
-                self.stores[key] = content_of(self.path, facts)
+                self.stores[key] = self.decode(path, facts)
             except AudioError as error:
-                raise InputError(f"{self.path}: {error}") from error
+                raise InputError(f"{path}: {error}") from error
         return self.stores[key]
 
     def vector_of(self, modality: str) -> Tensor | None:
-        """A modality that nets made, of this file: the mean over the nets; None if it can't be."""
+        """A modality that nets made, of this track: the mean over them; None if it can't be."""
         if modality not in self.vectors:
             self.vectors[modality] = None  # nets that read what they make themselves end here
             self.vectors[modality] = self._made(modality)
         return self.vectors[modality]
 
     def _made(self, modality: str) -> Tensor | None:
-        """The mean of what its nets make of the file."""
+        """The mean of what its nets make of the track."""
         derivation, dataset = self._derivation(modality)
         if derivation is None:
             return None

@@ -55,7 +55,7 @@ def embed(
     in_shards = {track["track_id"] for track in data.shards.tracks_in_use()}
     if unknown := [track for track in named if track not in in_shards]:
         raise InputError(
-            f"{data.shards.folder}: there is no track {unknown[0]!r} ({len(unknown):,} of the "
+            f"{data.shards.shown}: there is no track {unknown[0]!r} ({len(unknown):,} of the "
             f"{len(named):,} named are not there)"
         )
     predictions = predict_batches(model, data.batches(IN_USE, only=named))

@@ -93,7 +93,7 @@ def neighbours_of(run: Run, like: str, ranks: Sequence[int], attributes: str) ->
         )
     tracks = tracks_by_id(data.shards, data.factors)
     if like not in tracks:
-        raise InputError(f"{data.shards.folder}: {_no_such_track(like, tracks)}")
+        raise InputError(f"{data.shards.shown}: {_no_such_track(like, tracks)}")
     vectors = (
         ("CF", _played(data.factors, like)),
         (attributes, _attributes(data.shards, attributes, like)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from coldstart.errors import InputError
+from coldstart.errors import InputError, UnknownIdError
 from coldstart.model.explain import BY_PLAYS, Explain, Similarity, Why
 from coldstart.retrieval.catalogue import SOURCES, Catalogue
 from coldstart.retrieval.picks import AS_SCORED, Mix, best
@@ -72,6 +72,12 @@ class Recommendation(NamedTuple):
     why: Why | None = None
     by: str = "content"
 
+    def as_json(self) -> dict[str, Any]:
+        """With `why` only where it was asked for."""
+        plain = self._asdict()
+        why: Why | None = plain.pop("why")
+        return plain if why is None else {**plain, "why": why.as_json()}
+
 
 def like(catalogue: Catalogue, tracks: Sequence[str]) -> Query:
     """What is near a track; or near the mean of several tracks' directions.
@@ -79,7 +85,7 @@ def like(catalogue: Catalogue, tracks: Sequence[str]) -> Query:
     Raises:
         InputError: an unknown track, or one without a place; or directions that cancel out.
     """
-    rows = np.array([_row_of(catalogue, track) for track in tracks], np.int64)
+    rows = np.array([row_of(catalogue, track) for track in tracks], np.int64)
     directions = catalogue.directions[torch.from_numpy(rows)]
     vector = catalogue.vectors[int(rows[0])] if len(rows) == 1 else directions.mean(0)
     if len(rows) > 1 and float(vector.norm()) < 1e-6:
@@ -95,7 +101,7 @@ def listener(catalogue: Catalogue, user: str) -> Query:
     """
     row = None if catalogue.factors is None else catalogue.user_row.get(user)
     if row is None:
-        raise InputError(f"there is no user {user!r} in the factors")
+        raise UnknownIdError(f"there is no user {user!r} in the factors")
     if not catalogue.has_taste[row]:
         raise InputError(
             f"user {user!r} has no training listens, so nothing is known of their taste"
@@ -119,18 +125,24 @@ def place(catalogue: Catalogue, vector: Vector) -> Query:
     return Query(query)
 
 
-def _row_of(catalogue: Catalogue, track: str) -> int:
+def row_of(catalogue: Catalogue, track: str) -> int:
+    """A track's row in the catalogue.
+
+    Raises:
+        UnknownIdError: there is no such track, or it was removed.
+        InputError: nothing is known of it.
+    """
     row = catalogue.row.get(track)
     if row is not None:
         return row
     if track in catalogue.removed:
-        raise InputError(f"{catalogue.name}: track {track!r} was removed")
+        raise UnknownIdError(f"{catalogue.name}: track {track!r} was removed")
     if catalogue.in_use["track_id"].is_in([track]).any():
         raise InputError(
             f"nothing is known of track {track!r}: it has no plays, and none of what this model "
             f"reads ({', '.join(catalogue.inputs)})"
         )
-    raise InputError(f"{catalogue.name}: there is no track {track!r}")
+    raise UnknownIdError(f"{catalogue.name}: there is no track {track!r}")
 
 
 def answer(

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple, TypedDict, Unpack
 
 import polars as pl
 
+from coldstart.audio.storage import content_of
 from coldstart.errors import InputError, one_of
 from coldstart.factors.update import current_factors
 from coldstart.files import StrPath
@@ -17,11 +18,12 @@ from coldstart.model.predictions import Predictions
 from coldstart.retrieval import query
 from coldstart.retrieval.catalogue import Catalogue, catalogue_of, must_predict_factors
 from coldstart.retrieval.everybody import blocks
-from coldstart.retrieval.hearing import hear
+from coldstart.retrieval.hearing import Decode, hear
 from coldstart.retrieval.picks import Mix
 from coldstart.retrieval.query import Query, Recommendation, Vector, answer
 from coldstart.retrieval.selection import Candidates, Selection, select
 from coldstart.retrieval.taste import liked
+from coldstart.retrieval.unseen import UnseenTrack
 from coldstart.retrieval.why import explain_tracks
 from coldstart.runs.ensemble import run_ensemble, settings_of_run
 from coldstart.runs.predictions import predictions_of
@@ -201,8 +203,30 @@ class Recommender:
         Raises:
             InputError: the model hears nothing, the file can't be used, or choices leave nothing.
         """
+        return self.for_content(UnseenTrack(audio=path), why=why, **options)
+
+    def for_content(
+        self,
+        content: UnseenTrack,
+        *,
+        decode: Decode = content_of,
+        why: bool = False,
+        **options: Unpack[ListOptions],
+    ) -> list[Recommendation]:
+        """Tracks like one that is in no dataset, by its sound, attributes, genres and the like.
+
+        Args:
+            content: what is known of it.
+            decode: reads its sound.
+            why: as everywhere.
+            options: see `ListOptions`.
+
+        Raises:
+            InputError: the model reads nothing of it, it can't be used, or choices leave nothing.
+        """
         plan = self.plan(**options)
-        return self._answer(query.place(self.catalogue, hear(self.run, path)), plan, why)
+        vector = hear(self.run, content, decode)
+        return self._answer(query.place(self.catalogue, vector), plan, why)
 
     def near(
         self,

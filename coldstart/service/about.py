@@ -1,0 +1,97 @@
+"""What the service says of a track, and of what answers."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import numpy as np
+
+from coldstart.errors import InputError
+from coldstart.evaluation.results import read_results
+from coldstart.retrieval.catalogue import SOURCES
+from coldstart.service import forms
+from coldstart.service.changes import stores_of
+from coldstart.service.engine import Loaded
+from coldstart.shards.matching import is_computed
+
+SHOWN = ("track_id", "title", "artist", "plays", "warm")
+"""Columns that a track has keys of its own for."""
+
+
+def track_of(loaded: Loaded, row: int, play: bool) -> forms.TrackDetail:
+    """What is known of the track in a row of the catalogue."""
+    recommender = loaded.recommender
+    catalogue = recommender.catalogue
+    values = catalogue.table.row(row, named=True)
+    columns = {
+        name: value
+        for name, value in values.items()
+        if name not in SHOWN and value is not None and value != ""
+    }
+    heard = play and columns.get("split") is not None and _has_sound(loaded)
+    return forms.TrackDetail(
+        track_id=values["track_id"],
+        title=values["title"],
+        artist=values["artist"],
+        plays=values["plays"],
+        by=cast(Any, SOURCES[catalogue.sources[row]]),
+        can_be_heard=heard,
+        columns=columns,
+    )
+
+
+def about_model(loaded: Loaded, play: bool) -> forms.Model:
+    """What answers."""
+    recommender = loaded.recommender
+    catalogue, run = recommender.catalogue, recommender.run
+    shards = run.data.shards
+    table, factors = catalogue.table, catalogue.factors
+    ranked = np.sort(table["plays"].to_numpy())[::-1]
+    places = np.linspace(0, len(ranked) - 1, 101).round().astype(int)
+    return forms.Model(
+        version=loaded.version,
+        run=run.folder.name,
+        since=datetime.fromtimestamp(loaded.since, UTC).isoformat(timespec="seconds"),
+        load_seconds=round(loaded.seconds, 3),
+        tracks=len(catalogue),
+        known=catalogue.warm,
+        listeners=0 if factors is None else len(factors.user_ids),
+        modalities=list(run.model.encoders),
+        hears=bool(stores_of(shards)),
+        plays_sound=play and _has_sound(loaded),
+        columns={name: str(dtype) for name, dtype in table.schema.items() if not dtype.is_nested()},
+        attributes={
+            name: list(info["names"])
+            for name, info in shards.modalities.items()
+            if info.get("names") and not is_computed(info)
+        },
+        quantiles=[int(ranked[place]) for place in places],
+        factors=None if factors is None else _plain(factors.about),
+        figures=_figures(loaded),
+    )
+
+
+def _has_sound(loaded: Loaded) -> bool:
+    """Whether the dataset has sound that can be played: no spectrograms."""
+    shards = loaded.recommender.run.data.shards
+    return "audio.flac" in shards.modalities.get("audio", {}).get("fields", {})
+
+
+def _figures(loaded: Loaded) -> dict[str, Any] | None:
+    """The run's test, if there was one."""
+    try:
+        about, rows = read_results(loaded.recommender.run.folder / "results.json")
+    except InputError:
+        return None
+    return _plain({**about, "rows": [row._asdict() for row in rows]})
+
+
+def _plain(content: dict[str, Any]) -> dict[str, Any]:
+    """Without what names places of this machine."""
+    names = ("path", "folder", "file", "listens", "place")
+    return {
+        key: value
+        for key, value in content.items()
+        if not (isinstance(value, str) and (key in names or "/" in value))
+    }

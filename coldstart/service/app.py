@@ -1,0 +1,352 @@
+"""The HTTP service: questions to the loaded run, and changes of its dataset and listens."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
+from fastapi import Path as PathParameter
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException
+
+from coldstart.errors import InputError, UnknownIdError
+from coldstart.retrieval.query import row_of
+from coldstart.retrieval.unseen import UnseenTrack, fields_of
+from coldstart.service import forms
+from coldstart.service.about import about_model, track_of
+from coldstart.service.bodies import Body, body_or_form, form_of, schema_of
+from coldstart.service.changes import (
+    Change,
+    Decoded,
+    NewListens,
+    NewTrack,
+    Withdrawn,
+    Writer,
+    stores_of,
+)
+from coldstart.service.engine import Engine, Loaded, watch
+from coldstart.service.isolation import SoundLimits
+from coldstart.service.limits import Gate
+from coldstart.service.measures import Clock, Measures
+from coldstart.service.page import page
+from coldstart.service.problems import problem, responses
+from coldstart.service.settings import ServiceSettings
+from coldstart.service.sound import sound_of
+from coldstart.service.uploads import Decoder
+
+log = logging.getLogger(__name__)
+
+PathId = Annotated[str, PathParameter(min_length=1, max_length=500)]
+
+
+class Service:
+    """What the routes share.
+
+    Attributes:
+        settings: of the service.
+        engine: the loaded run.
+        writer: makes changes.
+        decoder: of uploads.
+        measures: for Prometheus.
+    """
+
+    def __init__(self, settings: ServiceSettings) -> None:
+        """Load the run.
+
+        Raises:
+            InputError: it can't be loaded, or a setting is out of range.
+        """
+        settings.check()
+        self.settings = settings
+        self.measures = Measures()
+        self.engine = Engine(settings, self.measures.loaded)
+        self.decoder = Decoder(SoundLimits(minutes=settings.minutes))
+        self.writer = Writer(self.engine)
+
+    @property
+    def current(self) -> Loaded:
+        """What answers; a request takes it once."""
+        return self.engine.current
+
+    def change(self, change: Change, detail: str) -> forms.Changed:
+        """Make a change, and wait until it is in use."""
+        self.writer.make(change).result()
+        return forms.Changed(version=self.current.version, detail=detail)
+
+    def answer(self, loaded: Loaded, rows: list[Any], query: forms.ListQuery) -> forms.List:
+        """A list, counted."""
+        self.measures.answered(row.by for row in rows)
+        selection = loaded.recommender.select(query.candidates, query.exclude, query.where)
+        tracks = [forms.Recommended(**row.as_json()) for row in rows]
+        return forms.List(version=loaded.version, candidates=len(selection), tracks=tracks)
+
+
+def make_app(settings: ServiceSettings) -> FastAPI:
+    """The application; the run is loaded at once, so that what is wrong shows here.
+
+    Raises:
+        InputError: the run can't be loaded, or a setting is out of range.
+    """
+    service = Service(settings)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        stop = threading.Event()
+        if settings.watch:
+            threading.Thread(
+                target=watch, args=(service.engine, stop), name="watch", daemon=True
+            ).start()
+        yield
+        stop.set()
+        service.writer.close()
+
+    app = FastAPI(
+        title="coldstart",
+        version=version("coldstart"),
+        summary="Recommends music that nobody has heard yet.",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.service = service
+    app.include_router(questions(service))
+    app.include_router(changes(service))
+    app.include_router(state(service))
+    app.include_router(page())
+    app.openapi = partial(schema_of, app)  # type: ignore[method-assign]
+    _answer_errors(app, service)
+    app.add_middleware(Clock, measures=service.measures)
+    app.add_middleware(Gate, settings=settings)
+    return app
+
+
+def questions(service: Service) -> APIRouter:
+    """Routes that change nothing."""
+    routes = APIRouter(tags=["questions"])
+
+    @routes.get("/tracks", responses=responses())
+    def search(
+        q: Annotated[str, Query(max_length=200, description="words of title and artist, or an id")],
+        limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    ) -> forms.Found:
+        """Tracks by words of title and artist; the last word may be unfinished."""
+        loaded = service.current
+        rows = loaded.search.rows(q, limit)
+        tracks = [track_of(loaded, int(row), service.settings.play) for row in rows]
+        return forms.Found(version=loaded.version, tracks=tracks)
+
+    @routes.get("/tracks/{track_id:path}/similar", responses=responses(404))
+    def similar(track_id: PathId, query: forms.ListParameters) -> forms.List:
+        """Tracks like a track."""
+        loaded = service.current
+        rows = loaded.recommender.similar(track_id, **query.options())
+        return service.answer(loaded, rows, query)
+
+    @routes.get(
+        "/tracks/{track_id:path}/audio",
+        responses={**responses(404, 416), 200: {"content": {"audio/flac": {}}}},
+        response_class=Response,
+    )
+    def audio(track_id: PathId, request: Request) -> Response:
+        """A track's sound, as the dataset has it, if the service may play it."""
+        loaded = service.current
+        if not service.settings.play:
+            raise HTTPException(403, "this service doesn't play sound (serve --play)")
+        row_of(loaded.recommender.catalogue, track_id)
+        shards = loaded.recommender.run.data.shards
+        return sound_of(shards, track_id, request.headers.get("range"))
+
+    @routes.get("/tracks/{track_id:path}", responses=responses(404))
+    def track(track_id: PathId) -> forms.TrackDetail:
+        """What is known of a track."""
+        loaded = service.current
+        row = row_of(loaded.recommender.catalogue, track_id)
+        return track_of(loaded, row, service.settings.play)
+
+    @routes.get("/users/{user_id:path}/recommendations", responses=responses(404))
+    def for_user(user_id: PathId, query: forms.ListParameters) -> forms.List:
+        """Tracks for a listener, none that they have played."""
+        loaded = service.current
+        rows = loaded.recommender.for_user(user_id, **query.options())
+        return service.answer(loaded, rows, query)
+
+    @routes.post(
+        "/recommend",
+        responses=responses(404, 408, 415),
+        openapi_extra=body_or_form(forms.Asked, "query"),
+    )
+    def recommend(asked: Annotated[Body, Depends(form_of(forms.Asked, "query"))]) -> forms.List:
+        """Tracks like tracks, for somebody who likes tracks, or like a track that isn't here.
+
+        As JSON; or, with a sound file, as a form of the parts `audio` and, if anything else is to
+        be said, `query`.
+        """
+        loaded, query = service.current, asked.content
+        assert isinstance(query, forms.Asked)
+        recommender, options = loaded.recommender, query.options()
+        content = query.content is not None or asked.audio is not None
+        if sum((bool(query.like), bool(query.liked), content)) != 1:
+            raise InputError("ask one thing: `like`, `liked`, or `content` and a part `audio`")
+        if query.like:
+            rows = recommender.similar(query.like, **options)
+        elif query.liked:
+            rows = recommender.for_liked(query.liked, **options)
+        else:
+            known = query.content or forms.TrackContent()
+            with asked.file() as path:
+                unseen = UnseenTrack(audio=path, **known.model_dump())
+                rows = recommender.for_content(unseen, decode=service.decoder.decode, **options)
+        return service.answer(loaded, rows, query)
+
+    return routes
+
+
+def changes(service: Service) -> APIRouter:
+    """Routes that change the dataset, the listens, or what is loaded."""
+    routes = APIRouter(tags=["changes"])
+
+    @routes.post(
+        "/tracks",
+        status_code=201,
+        responses=responses(408, 409, 415),
+        openapi_extra=body_or_form(forms.NewTrackForm, "track"),
+    )
+    def add(
+        asked: Annotated[Body, Depends(form_of(forms.NewTrackForm, "track"))],
+    ) -> forms.Changed:
+        """A new track joins the dataset, as `coldstart add` adds it, and is a candidate at once.
+
+        As JSON; or, with a sound file, as a form of the parts `track` and `audio`.
+        """
+        new = asked.content
+        assert isinstance(new, forms.NewTrackForm)
+        recommender = service.current.recommender
+        if new.track_id in recommender.catalogue.row and not new.replace:
+            raise HTTPException(
+                409, f"there is a track {new.track_id!r} already; `replace` takes its place"
+            )
+        dataset = recommender.run.data.shards
+        content = UnseenTrack(**new.content.model_dump())
+        with asked.file() as path:
+            sound = None
+            if path is not None:
+                stores = stores_of(dataset)
+                if not stores:
+                    raise InputError("this dataset holds no sound; leave `audio` out")
+                contents = service.decoder.contents(path, list(stores.values()))
+                sound = {
+                    name: Decoded(*content) for name, content in zip(stores, contents, strict=True)
+                }
+        row = new.model_dump(exclude={"content", "replace"}, exclude_none=True)
+        if content.genres is not None:
+            row["genres"] = list(content.genres)
+        fields = fields_of(dataset, content)
+        track = NewTrack(row, fields, sound, new.replace)
+        return service.change(track, f"track {new.track_id!r} is in the dataset, and a candidate")
+
+    @routes.delete("/tracks/{track_id:path}", responses=responses(404))
+    def remove(track_id: PathId) -> forms.Changed:
+        """A track is recommended no more, as after `coldstart remove`."""
+        row_of(service.current.recommender.catalogue, track_id)
+        return service.change(Withdrawn([track_id]), f"track {track_id!r} is withdrawn")
+
+    @routes.post("/tracks/{track_id:path}/return", responses=responses(404))
+    def bring_back(track_id: PathId) -> forms.Changed:
+        """A withdrawn track comes back, as after `coldstart remove --undo`."""
+        change = Withdrawn([track_id], undo=True)
+        return service.change(change, f"track {track_id!r} isn't withdrawn")
+
+    @routes.post("/listens", responses=responses())
+    def listens(form: forms.ListensForm) -> forms.Changed:
+        """NewListens are folded in, as by `coldstart update`; the same ones count once."""
+        rows = [listen.model_dump(exclude_none=True) for listen in form.listens]
+        update = service.writer.make(NewListens(rows)).result()
+        detail = (
+            f"{update.outcome}: {update.listens:,} listens; {update.users_folded:,} listeners and "
+            f"{update.tracks_folded:,} tracks have moved"
+        )
+        return forms.Changed(version=service.current.version, detail=detail)
+
+    @routes.post("/reload", responses=responses())
+    def reload() -> forms.Changed:
+        """Load the run anew beside the one that answers; it answers once it has been tried."""
+        loaded = service.engine.reload()
+        return forms.Changed(version=loaded.version, detail=f"loaded in {loaded.seconds:.1f} s")
+
+    return routes
+
+
+def state(service: Service) -> APIRouter:
+    """Routes about the service itself."""
+    routes = APIRouter(tags=["state"])
+
+    @routes.get("/health", responses=responses())
+    def health() -> forms.Health:
+        """It runs."""
+        engine = service.engine
+        return forms.Health(status="ok", version=engine.current.version, problem=engine.problem)
+
+    @routes.get("/ready", responses=responses())
+    def ready() -> forms.Health:
+        """It answers: the run is loaded, and has been tried."""
+        return health()
+
+    @routes.get("/model", responses=responses())
+    def model() -> forms.Model:
+        """What answers: which run, which factors, which figures."""
+        return about_model(service.current, service.settings.play)
+
+    @routes.get(
+        "/metrics",
+        responses={**responses(), 200: {"content": {"text/plain": {}}}},
+        response_class=Response,
+    )
+    def metrics() -> Response:
+        """For Prometheus."""
+        return Response(service.measures.text(), media_type="text/plain; version=0.0.4")
+
+    return routes
+
+
+def _answer_errors(app: FastAPI, service: Service) -> None:
+    """Every error is a problem of one sentence, which names no path of this machine."""
+
+    def told(text: str) -> str:
+        run = service.current.recommender.run
+        places = {"the run": run.folder, "the dataset": run.data.shards.folder}
+        if run.places["factors"]:
+            places["the factors"] = Path(run.places["factors"])
+        for name, place in places.items():
+            text = text.replace(str(place.absolute()), name).replace(str(place), name)
+        return text
+
+    @app.exception_handler(InputError)
+    async def wrong_input(_: Request, error: InputError) -> Response:
+        return problem(404 if isinstance(error, UnknownIdError) else 422, told(str(error)))
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "body"
+        return problem(422, f"{place}: {first['msg']}")
+
+    @app.exception_handler(MultiPartException)
+    async def malformed(_: Request, error: MultiPartException) -> Response:
+        return problem(400, f"the form can't be read: {error.message}")
+
+    @app.exception_handler(HTTPException)
+    async def refused(_: Request, error: HTTPException) -> Response:
+        return problem(error.status_code, str(error.detail), error.headers)
+
+    @app.exception_handler(Exception)
+    async def failed(request: Request, error: Exception) -> Response:
+        log.error(f"{request.method} {request.url.path} failed", exc_info=error)
+        return problem(500, "this is a fault of the service; its log says more")
