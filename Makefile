@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench talk-demo talk-lastfm clean
+.PHONY: demo test fuzz kills lint hashes bench talk-demo talk-lastfm clean
 
 demo: .venv/ready
 	$(BIN)/coldstart demo --out runs/demo
@@ -11,10 +11,25 @@ demo: .venv/ready
 test: .venv/ready lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
+# Every property, with FUZZ times as many examples as `make test` takes.
+FUZZ ?= 20
+fuzz: .venv/ready
+	FUZZ=$(FUZZ) $(BIN)/python -m pytest -m hypothesis --timeout 0 tests
+
+# 1,000 random SIGKILLs, after each of which the verb must go on to the same end.
+kills: .venv/ready
+	$(BIN)/python tests/end_to_end/kills.py
+
 lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The same versions with a hash of every file, for `pip install --require-hashes -r`; not kept here.
+hashes: .venv/ready
+	$(BIN)/uv pip compile pyproject.toml --all-extras -c constraints.txt --generate-hashes \
+		--no-header --no-annotate --no-emit-index-url -q -o constraints-hashed.txt
+	@echo wrote constraints-hashed.txt
 
 bench: .venv/ready
 	$(BIN)/python -m benchmarks
