@@ -1,15 +1,21 @@
-"""How much of the sound that a file's header announces is in the file: WAV, AIFF, AU, W64, CAF.
+"""How much of the sound that a file's header announces is in the file: WAV, AIFF, AU, W64, CAF, …
 
-Decoders read what is there, and take a file that was cut short for a whole one.
+Decoders read what is there, and take a file that was cut short for a whole one. IRCAM, PAF, PVF
+and raw samples announce nothing.
 """
 
 from __future__ import annotations
 
+import re
+from math import prod
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple
 
 _MANY = 10_000
 """Chunks that no file has before its sound."""
+
+_HEAD = 1024
+"""Bytes of a file's beginning; as many as a NIST header has."""
 
 _UNKNOWN = 0x7EFF0000
 """From so many bytes on, the writer of a 32-bit header didn't know the length: a pipe's."""
@@ -57,15 +63,35 @@ def share_of(path: Path) -> float:
     """The share of the announced sound that the file has: 1 of a whole one, and of other kinds."""
     size = path.stat().st_size
     with path.open("rb") as file:
-        head = file.read(40)
+        head = file.read(_HEAD)
         if head[:4] in (b".snd", b"dns."):
             order: Literal["little", "big"] = "big" if head[0] == ord(".") else "little"
             start, length = (int.from_bytes(head[i : i + 4], order) for i in (4, 8))
             return _share(start, length, size, 4)
+        if announced := _announced(head):
+            return _share(*announced, size, 4)
         for magic, form, container in _CONTAINERS:
             if head[:4] == magic and head[8 : 8 + len(form)] == form:
                 return _share_of_chunk(file, container, size, magic)
     return 1.0
+
+
+def _announced(head: bytes) -> tuple[int, int] | None:
+    """Of kinds without chunks: where the sound begins, and how many bytes it has."""
+    if len(head) < 42:
+        return None
+    if head.startswith(b"2BIT"):  # AVR
+        channels, width = 2 if any(head[12:14]) else 1, head[15] // 8
+        return 128, int.from_bytes(head[26:30]) * channels * width
+    if head.startswith(b"ALawSoundFile**"):  # WVE
+        return 32, int.from_bytes(head[18:22])
+    if head.startswith(b"\1\4"):  # MPC2K
+        return 42, int.from_bytes(head[30:34], "little") * (4 if head[21] else 2)
+    if head.startswith(b"NIST_1A\n"):
+        numbers = dict(re.findall(rb"(\w+) -\w+ (\d{1,10})\n", head))
+        names = (b"sample_count", b"channel_count", b"sample_n_bytes")
+        return _HEAD, prod(int(numbers.get(name, 0)) for name in names)
+    return None
 
 
 def _share_of_chunk(file: BinaryIO, container: _Container, size: int, magic: bytes) -> float:

@@ -67,6 +67,11 @@ def check_settings(settings: Settings) -> None:
     kind, rate, hop, bins, fmin = settings
     if min(hop, bins, fmin) <= 0:
         raise InputError("frame_hop, bins and fmin must be above 0")
+    if hop > rate:
+        raise InputError(
+            f"frame_hop: {hop:,} samples between two frames are more than a second, so that most "
+            "of the sound would be in no frame; the usual ones are 256 to 2,048"
+        )
     top = fmin * 2 ** min(bins / 12, 99) if kind == "cqt" else fmin
     if kind == "mel" and bins > _FFT // 2:
         raise InputError(f"{bins:,} mel bins are more than a window's {_FFT // 2:,} frequencies")

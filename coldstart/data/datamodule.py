@@ -268,6 +268,6 @@ def _same_splits(shards: Shards, factors: Factors) -> None:
         split = side.get(track["track_id"], "")
         if split and split != track["split"]:
             raise InputError(
-                f"track {track['track_id']!r} is in '{track['split']}' of {shards.folder}, but in "
+                f"track {track['track_id']!r} is in '{track['split']}' of {shards.shown}, but in "
                 f"'{split}' of the factors: its plays would leak. Make both from the same splits"
             )

@@ -76,13 +76,13 @@ def loader_of(pipeline: Pipeline, request: Request) -> Iterable[Batch]:
         return _once(pipeline, places, request)
     if len(places) < world:
         raise InputError(
-            f"{shards.folder}: {len(places)} training shards for {world} processes, and "
+            f"{shards.shown}: {len(places)} training shards for {world} processes, and "
             "each needs one or more. Shard with a smaller --shard-size, or use fewer GPUs"
         )
     workers = min(request.workers, len(places) // world)
     if workers < request.workers and rank == 0:
         log.warning(
-            f"{shards.folder}: {len(places)} training shards are too few for {world} × "
+            f"{shards.shown}: {len(places)} training shards are too few for {world} × "
             f"{request.workers} loader workers: {workers} a process are used. A smaller "
             "--shard-size makes more shards"
         )
@@ -112,7 +112,7 @@ def _places(pipeline: Pipeline, request: Request) -> list[Place]:
     shards, splits = pipeline.shards, ", ".join(request.splits)
     places = [(s, i) for s in request.splits for i in range(len(shards.shard_sizes(s)))]
     if not places:
-        raise InputError(f"{shards.folder}: there is no track in {splits}")
+        raise InputError(f"{shards.shown}: there is no track in {splits}")
     hidden = shards.removed or shards.current
     if request.selected or (pipeline.in_use and hidden):
         places = [
@@ -121,7 +121,7 @@ def _places(pipeline: Pipeline, request: Request) -> list[Place]:
             if any(pipeline.keeps(track, place) for track in _ids(pipeline, place))
         ]
         if not places:
-            raise InputError(f"{shards.folder}: none of the tracks that are wanted is in {splits}")
+            raise InputError(f"{shards.shown}: none of the tracks that are wanted is in {splits}")
     return places
 
 
@@ -143,7 +143,7 @@ def _usable(pipeline: Pipeline, places: list[Place]) -> int:
 def _must_have(pipeline: Pipeline, tracks: int, splits: Sequence[str]) -> None:
     if tracks == 0:
         raise InputError(
-            f"{pipeline.shards.folder}: no track in {', '.join(splits)} can be used: none has a "
+            f"{pipeline.shards.shown}: no track in {', '.join(splits)} can be used: none has a "
             "target (were factors and shards made from the same tracks?)"
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from coldstart.data.batch import Batch, Lent
 from coldstart.encoders.base import Modality, Reader
-from coldstart.sample import Sample, folder_of
+from coldstart.sample import MalformedError, Sample, folder_of
 from coldstart.shards.format import Place
 from coldstart.shards.reading import Shards
 from coldstart.targets.track_factors import FACTORS
@@ -75,15 +76,25 @@ class Pipeline:
             pieces: list[Iterator[Sample]] = [iter([sample])]
             for _, reader in self.lent.readers.values():
                 pieces.append(_expanded(pieces[-1], reader, self.training))
-            yield from pieces[-1]
+            with self._named():
+                yield from pieces[-1]
 
     def collate(self, samples: list[Sample]) -> Batch:
         """Pieces → a batch."""
-        inputs = {
-            name: reader([self._without(sample, name, fields) for sample in samples])
-            for name, (fields, reader) in self.lent.readers.items()
-        }
-        return Batch(inputs, self.lent.target[1](samples), [s["track_id"] for s in samples])
+        with self._named():
+            inputs = {
+                name: reader([self._without(sample, name, fields) for sample in samples])
+                for name, (fields, reader) in self.lent.readers.items()
+            }
+            return Batch(inputs, self.lent.target[1](samples), [s["track_id"] for s in samples])
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Readers know a track and its shard; say in which dataset they are."""
+        try:
+            yield
+        except MalformedError as error:
+            raise self.shards.malformed(error) from error
 
     def _without(self, sample: Sample, encoder: str, fields: tuple[str, ...]) -> Sample:
         """The sample, or as if its track lacked what this encoder reads."""

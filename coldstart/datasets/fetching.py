@@ -18,12 +18,17 @@ from tqdm import tqdm
 
 from coldstart.errors import InputError
 from coldstart.files import file_hash, write_json
+from coldstart.forms.content import json_in, must_have_form, record, text
 
 log = logging.getLogger(__name__)
 
 BLOCK = 1 << 20
 TIMEOUT = 60
 """Seconds without a byte after which a connection counts as broken."""
+
+
+_NOTE = record({"checksum": text}, {}, others=True)
+"""The form of what is noted of a file that was fetched."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,7 @@ class Zenodo(Remote):
         text = _text(record)
         try:
             files = {file["key"]: str(file["checksum"]) for file in json.loads(text)["files"]}
-        except (ValueError, LookupError, TypeError) as error:
+        except (ValueError, LookupError, TypeError, RecursionError) as error:
             raise InputError(f"{record}: doesn't list files and checksums ({error!r})") from error
         if name not in files:
             raise InputError(f"{record}: has no file {name!r}; it has: {', '.join(sorted(files))}")
@@ -111,7 +116,10 @@ def download(remote: Remote, folder: Path) -> Path:
             return path
         expected, by = remote.published(), remote.by
         if not expected and note.is_file():
-            expected = str(json.loads(note.read_bytes())["checksum"])
+            remedy = f"delete it, and {path.name} is fetched anew"
+            recorded = json_in(note, remedy)
+            must_have_form(recorded, _NOTE, note, remedy)
+            expected = recorded["checksum"]
             by = f"the first one, in {note}"
         if not path.is_file():
             _fetch(remote.address, part)

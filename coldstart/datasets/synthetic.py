@@ -36,6 +36,7 @@ from coldstart.datasets.synthetic_world import (
 )
 from coldstart.errors import InputError
 from coldstart.files import StrPath, atomic, local, write_json
+from coldstart.forms.content import json_in
 from coldstart.processes import OwnContext
 
 LAST_RELEASE = np.datetime64("2025-12-31", "D")
@@ -78,7 +79,7 @@ def _claim(out: Path, options: dict[str, int | bool]) -> None:
     """Mark the folder as this catalogue's, or raise if it is another's."""
     marker = out / "catalogue.json"
     if marker.exists():
-        existing = json.loads(marker.read_text(encoding="utf-8"))
+        existing = json_in(marker, "choose another folder, or delete that one")
         if existing != options:
             raise InputError(
                 f"{out} holds a catalogue made with other options, {existing}: these are {options}."

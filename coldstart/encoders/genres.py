@@ -37,7 +37,7 @@ class GenreReader(WholeTrack):
     def _decode(self, sample: Sample) -> list[str]:
         try:
             names = json.loads(sample[self.field])
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:  # nested too deeply
             names = error
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise malformed(sample, self.field, "not a JSON list of names")

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from coldstart.data.batch import Batch
 from coldstart.data.datamodule import ColdStartData
-from coldstart.errors import InputError
+from coldstart.errors import InputError, without_passwords
 from coldstart.evaluation import uncertainty
 from coldstart.evaluation.calibration import KnownScores, lifted
 from coldstart.evaluation.metrics import MAP_K, K
@@ -176,7 +176,7 @@ def evaluate(
         "beside_the_best_rival": comparison,
         **({"chance": chance} if (chance := chance_of(rows)) else {}),
         "factors": {k: v for k, v in factors.about.items() if k != "mean"},
-        "shards": data.shards.place,
+        "shards": without_passwords(data.shards.place),
     }
     return Evaluation(about, rows, by_user_table(lines, task.user_ids))
 

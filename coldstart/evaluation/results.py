@@ -110,7 +110,7 @@ def read_results(path: StrPath) -> Results:
         raise InputError(f"{path}: there are no results; `coldstart test --run RUN` writes them")
     try:
         return results_of(json.loads(path.read_bytes()))
-    except (ValueError, InputError) as error:
+    except (ValueError, RecursionError) as error:  # InputError is a ValueError
         raise InputError(f"{path}: not readable as results ({error})") from error
 
 

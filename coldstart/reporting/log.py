@@ -7,12 +7,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from coldstart.errors import without_passwords
+
 
 class _Stderr(logging.Handler):
     """Writes bare messages to whatever `sys.stderr` is at that moment."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        sys.stderr.write(self.format(record) + "\n")
+        sys.stderr.write(without_passwords(self.format(record)) + "\n")
         sys.stderr.flush()
 
 

@@ -65,7 +65,7 @@ def _pairs(columns: ColumnNames) -> list[tuple[str, str]]:
             return _pairs_of_text(columns)
         try:
             content = json.loads(columns)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"columns: {columns!r} is no JSON ({error})") from error
     pairs: list[tuple[Any, Any]] = (
         list(content.items()) if isinstance(content, Mapping) else [(content, None)]
@@ -139,9 +139,13 @@ def with_names(
 
 
 def listed(names: Sequence[str]) -> str:
-    """Names for a message, the first thirty."""
+    """Names for a message, the first thirty, in one line.
+
+    >>> listed(["track_id", "a name\\nof two lines"])
+    'track_id, a name of two lines'
+    """
     more = f" and {len(names) - 30:,} more" if len(names) > 30 else ""
-    return ", ".join(names[:30]) + more
+    return ", ".join(" ".join(name.split()) or repr(name) for name in names[:30]) + more
 
 
 def plain(name: str) -> str:

@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
 
 from coldstart.audio.codec import AudioError, to_flac
 from coldstart.audio.ogg import is_complete, links
@@ -41,3 +43,14 @@ def test_a_chain_of_different_rates_is_refused(tmp_path: Path) -> None:
 def test_no_bytes_are_a_chain() -> None:
     assert links(b"") == links(b"OggS") == links(bytes(100)) == []
     assert not is_complete(b"OggS")
+
+
+PAGES = st.sampled_from([b"OggS", b"Ogg", b"\0", b"\2", b"\4", b"\xff", ogg(0.6, 440)[:300]])
+
+
+@given(st.lists(PAGES | st.binary(max_size=30), max_size=12).map(b"".join))
+def test_any_bytes_have_streams_that_ascend_and_an_end_or_none(content: bytes) -> None:
+    starts = links(content)
+    assert starts == sorted(set(starts))
+    assert all(content[start : start + 4] == b"OggS" for start in starts)
+    assert is_complete(content) in (True, False)

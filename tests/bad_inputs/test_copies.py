@@ -20,9 +20,11 @@ from bad_inputs.hosts import (
     everything,
     impatience,
     message_about,
+    status,
 )
 
 from coldstart.errors import InputError
+from coldstart.sample import malformed
 from coldstart.shards.reading import Shards
 
 
@@ -43,6 +45,29 @@ def test_a_damaged_copy_is_deleted_and_fetched_again(host: Host, name: str, dama
         assert "the local copy is deleted: the same command fetches it again" in message
         assert not path.exists()
     assert everything(Shards(host.address)) == everything(Shards(host.folder))
+
+
+def test_damage_that_only_a_reader_notices_deletes_the_copy_too(host: Host) -> None:
+    shards = Shards(host.address)
+    first = next(shards.samples("train", 0, FIELDS))
+    field = next(name for name in FIELDS if name.startswith("mgp"))
+    message = str(shards.malformed(malformed(first, field, "it holds no numbers")))
+    assert message.startswith(f"{host.address}/{TAR}: shard train/000000, track 'train/0/0', field")
+    assert "it holds no numbers; the local copy is deleted" in message
+    assert not (shards.folder / TAR).exists()
+    assert everything(Shards(host.address)) == everything(Shards(host.folder))
+
+
+def test_a_password_is_nowhere_in_messages_and_the_log(
+    host: Host, caplog: pytest.LogCaptureFixture
+) -> None:
+    address = host.address.replace("//", "//ann:secret@")
+    host.replies[TAR] = [status(500)] * 9
+    with caplog.at_level("INFO"), pytest.raises(InputError, match=r"//ann:\*\*\*@") as caught:
+        everything(Shards(address))
+    assert "//ann:***@" in caplog.text
+    assert "secret" not in f"{caught.value} {caplog.text} {Shards(address).shown}"
+    assert "secret" in Shards(address).place  # by which data is found again
 
 
 def test_what_was_written_into_the_copy_alone_is_not_taken_for_the_address(host: Host) -> None:

@@ -26,6 +26,12 @@ def test_a_seed_below_0_is_refused(args: list[str], capsys: pytest.CaptureFixtur
     assert "Traceback" not in error
 
 
+@pytest.mark.parametrize("hop", [22_051, 99_999_999, 10**30])
+def test_frames_far_apart_are_refused(hop: int) -> None:
+    with pytest.raises(InputError, match="frame_hop"):
+        check_settings(Settings("mel", 22_050, hop, 96, 32.7))
+
+
 @pytest.mark.parametrize("kind", ["cqt", "mel"])
 @pytest.mark.parametrize("bins", [1_000_000, 10**15, 2_000])
 def test_more_bins_than_there_are_frequencies_are_refused(

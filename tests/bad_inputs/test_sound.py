@@ -43,6 +43,13 @@ FORMATS = [
     ("SVX", "PCM_S8", "BIG"),
     ("VOC", "PCM_16", "LITTLE"),
     ("MAT4", "PCM_16", "LITTLE"),
+    ("AVR", "PCM_16", "FILE"),
+    ("AVR", "PCM_S8", "FILE"),
+    ("NIST", "PCM_16", "BIG"),
+    ("NIST", "PCM_24", "LITTLE"),
+    ("NIST", "ALAW", "FILE"),
+    ("WVE", "ALAW", "FILE"),
+    ("MPC2K", "PCM_16", "FILE"),
     ("FLAC", "PCM_16", "FILE"),
     ("OGG", "VORBIS", "FILE"),
     ("MP3", "MPEG_LAYER_III", "FILE"),
@@ -138,7 +145,9 @@ def test_a_pipe_s_header_without_a_length_is_no_loss(kind: str, size: int, tmp_p
 
 @given(
     content=st.binary(max_size=120),
-    magic=st.sampled_from([b"RIFF", b"RF64", b"FORM", b"riff", b"caff", b".snd"]),
+    magic=st.sampled_from(
+        [b"RIFF", b"RF64", b"FORM", b"riff", b"caff", b".snd", b"2BIT", b"\1\4", b"NIST_1A\n"]
+    ),
 )
 @settings(deadline=None)
 def test_whatever_a_header_says_it_has_a_share(

@@ -51,7 +51,7 @@ data.batch_size: {low: 64, high: 1024, log: true, int: true}
     [
         ("", "has lines such as"),
         ("- a", "has lines such as"),
-        ("a: {low: 0", "not YAML"),
+        ("a: {low: 0", "not readable YAML"),
         ("a: 3", "line 1, a: 3 is no distribution; write"),
         ("a: [1, 2]", "is no distribution; write {choices"),
         ("\nb.c: {low: 0}", "line 2, b.c"),
