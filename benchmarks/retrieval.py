@@ -36,11 +36,11 @@ CALLS = 20
 """Queries in a row: one alone is too short to be measured."""
 
 
-def catalogue_of(tracks: int, users: int) -> Catalogue:
+def catalogue_of(tracks: int, users: int, width: int = FACTORS) -> Catalogue:
     """Made-up places, half of them warm, and listeners with a few plays each."""
     generator = np.random.default_rng(0)
     warm = tracks // 2
-    vectors = generator.normal(size=(tracks, FACTORS)).astype(np.float32)
+    vectors = generator.normal(size=(tracks, width)).astype(np.float32)
     ids = [f"t{i:07d}" for i in range(tracks)]
     plays = generator.integers(0, warm, users * LISTENS)
     listeners = np.repeat(np.arange(users), LISTENS)
@@ -49,7 +49,7 @@ def catalogue_of(tracks: int, users: int) -> Catalogue:
         track_ids=ids[:warm],
         user_ids=[f"u{i:07d}" for i in range(users)],
         tracks=vectors[:warm],
-        users=generator.normal(size=(users, FACTORS)).astype(np.float32),
+        users=generator.normal(size=(users, width)).astype(np.float32),
         folded=np.zeros(warm, bool),
         split=np.full(warm, "train"),
         listens=csr_matrix((ones, (listeners, plays)), (users, warm)),

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from coldstart.commands.predict import predict as predict
     from coldstart.commands.recommend import recommend as recommend
     from coldstart.commands.remove import remove as remove
+    from coldstart.commands.report import report as report
     from coldstart.commands.serve import serve as serve
     from coldstart.commands.shard import shard as shard
     from coldstart.commands.split import split as split
@@ -124,6 +125,7 @@ _HOME = {
     "predict": "commands.predict",
     "recommend": "commands.recommend",
     "remove": "commands.remove",
+    "report": "commands.report",
     "serve": "commands.serve",
     "shard": "commands.shard",
     "split": "commands.split",

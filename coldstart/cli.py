@@ -122,6 +122,9 @@ VERBS = {
         "a track's nearest, by plays, by attributes and by a model",
         kept=WHOLE,
     ),
+    "report": Entry(
+        "commands.report", "report", "a run, benchmark or ablation → a page to look at", kept=WHOLE
+    ),
     "plugins": Entry(
         "commands.plugins", "plugins", "list encoders, fusion heads and targets", kept=WHOLE
     ),

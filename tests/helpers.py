@@ -3,6 +3,7 @@
 import io
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -314,6 +315,20 @@ class Fitted(NamedTuple):
 
     run: Path
     world: World
+
+
+def copy_of(fitted: Fitted, root: Path) -> Fitted:
+    """A copy of the run and of its world, which may be changed."""
+    world = fitted.world
+    copy = World(root, world.catalogue, world.splits, root / "factors", root / "shards")
+    shutil.copytree(world.factors, copy.factors)
+    shutil.copytree(world.shards, copy.shards)
+    shutil.copytree(fitted.run, root / "run")
+    config = (root / "run" / "config.yaml").read_text(encoding="utf-8")
+    for old, new in ((world.factors, copy.factors), (world.shards, copy.shards)):
+        config = config.replace(str(old), str(new))
+    (root / "run" / "config.yaml").write_text(config, encoding="utf-8")
+    return Fitted(root / "run", copy)
 
 
 class Listened(NamedTuple):

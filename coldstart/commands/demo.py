@@ -14,6 +14,7 @@ from coldstart.commands.factorize import factorize
 from coldstart.commands.fit import fit
 from coldstart.commands.predict import predict
 from coldstart.commands.recommend import recommend
+from coldstart.commands.report import report
 from coldstart.commands.shard import shard
 from coldstart.commands.split import split
 from coldstart.commands.test import test
@@ -182,4 +183,6 @@ def _report(root: Path, rows: list[Row], about: dict[str, Any], taken: float) ->
         print(f"\n{known} “{track['title']}” by {track['artist']}; from its content, it is like:")
         recommend(run=run, like=track["track_id"], k=5, candidates="all", placement="either")
     print(f"\nwrote {root} in {taken:.0f} s: catalogue, factors, shards, and a run for each row")
-    print(f"next: coldstart recommend --run {run} --user u00000")
+    print(f"next: coldstart recommend --run {run} --user u00000\n")
+    # The recipe that is recommended for attributes and genres, whichever row is the best here.
+    report(run=root / "kernel", out=root / "report.html", play=True, overwrite=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,15 +11,14 @@ from numpy.typing import NDArray
 
 from coldstart.errors import one_of
 from coldstart.files import StrPath, atomic
+from coldstart.reporting.charts import popularity_axes
+from coldstart.reporting.style import COLOURS, INK, MARKERS, QUIET, Draw, Size, drawn, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 FORMATS = (".png", ".svg", ".pdf")
-
-MARKERS = "osD^vP"
-
-COLOURS = ("tab:blue", "tab:orange", "tab:green", "tab:purple", "tab:brown", "tab:olive")
 
 
 def picture_format(path: StrPath) -> str:
@@ -46,9 +44,6 @@ def popularity_curve(
 ) -> None:
     """Draw plays against popularity rank, with a query and its results on that curve.
 
-    Both axes are logarithmic; below one play the vertical one is linear, so that tracks without
-    plays are shown too, at 0.
-
     Args:
         path: .png, .svg or .pdf; written atomically.
         plays: [N] of every track, in any order.
@@ -62,38 +57,44 @@ def popularity_curve(
     Raises:
         InputError: the path's extension is none of these.
     """
-    from matplotlib.figure import Figure  # not pyplot, which has global state and opens windows
+    picture_format(path)
 
-    file_format = picture_format(path)
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    axes = figure.subplots()
-    axes.plot(np.arange(1, len(plays) + 1), np.sort(plays)[::-1], color="0.7", label="all tracks")
-    axes.axvline(head + 0.5, color="0.5", linestyle=":", label="the long tail begins")
-    # Hollow, and smaller from one to the next, so that all marks at one point are visible.
-    for i, (label, positions) in enumerate(results.items()):
-        rows = np.asarray(positions, dtype=np.int64)
-        style: dict[str, Any] = {
-            "marker": MARKERS[i % len(MARKERS)],
-            "markersize": max(5, 13 - 3 * i),
-            "markeredgecolor": COLOURS[i % len(COLOURS)],
-        }
+    def draw(figure: Figure, narrow: bool) -> None:
+        axes = figure.subplots()
         axes.plot(
-            rank[rows], plays[rows], linestyle="", markerfacecolor="none", label=label, **style
+            np.arange(1, len(plays) + 1), np.sort(plays)[::-1], color=QUIET, label="all tracks"
         )
-    axes.plot(rank[query], plays[query], "*", color="tab:red", markersize=14, label="the query")
-    axes.set_xscale("log")
-    axes.set_yscale("symlog", linthresh=1)
-    axes.set_ylim(bottom=-0.3)
-    axes.set_xlabel("popularity rank (1 = most played)")
-    axes.set_ylabel("plays")
-    # A title such as "A$AP $ong" isn't mathematics.
-    axes.set_title(title, parse_math=False)
-    for text in axes.legend().get_texts():
-        text.set_parse_math(False)
-    with atomic(path) as temporary, warnings.catch_warnings():
-        # Titles may be in any script; matplotlib's font draws a box for a character that it lacks.
-        warnings.filterwarnings("ignore", message=r"Glyph .* missing from font")
-        figure.savefig(temporary, format=file_format, dpi=150)
+        axes.axvline(head + 0.5, color=QUIET, linestyle=":", label="the long tail begins")
+        # Hollow, and smaller from one to the next, so that all marks at one point are visible.
+        for i, (label, positions) in enumerate(results.items()):
+            rows = np.asarray(positions, dtype=np.int64)
+            style: dict[str, Any] = {
+                "marker": MARKERS[i % len(MARKERS)],
+                "markersize": max(5, 13 - 3 * i),
+                "markeredgecolor": COLOURS[i % len(COLOURS)],
+                "markeredgewidth": 1.5,
+            }
+            axes.plot(
+                rank[rows], plays[rows], linestyle="", markerfacecolor="none", label=label, **style
+            )
+        axes.plot(rank[query], plays[query], "*", color=INK, markersize=14, label="the query")
+        popularity_axes(axes, plays)
+        axes.set_xlabel(f"popularity rank, 1 = most played (n = {len(plays):,} tracks)")
+        axes.set_ylabel("plays")
+        axes.set_title(title)
+        axes.legend()
+
+    _save(path, draw, Size(5, 5))
+
+
+def _save(path: StrPath, draw: Draw, size: Size) -> None:
+    """Write a picture, in the format that its name says."""
+    file_format = picture_format(path)
+    with styled(), atomic(path) as temporary:
+        # No date: the same picture is the same file.
+        metadata = {"Date": None} if file_format == "svg" else None
+        figure = drawn(draw, size)
+        figure.savefig(temporary, format=file_format, dpi=150, metadata=metadata)
 
 
 class Point(NamedTuple):
@@ -126,42 +127,65 @@ def warm_up_picture(
     Raises:
         InputError: the path's extension is none of these.
     """
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
+    picture_format(path)
 
-    file_format = picture_format(path)
-    figure = Figure(figsize=(8, 7.5), layout="constrained")
+    def draw(figure: Figure, narrow: bool) -> None:
+        draw_warm_up(figure, narrow, curves, leads)
+
+    _save(path, draw, WARM_UP_SIZE)
+
+
+WARM_UP_SIZE = Size(6.6, 6.4)
+"""Of `draw_warm_up`."""
+
+
+def draw_warm_up(
+    figure: Figure,
+    narrow: bool,
+    curves: Mapping[str, Sequence[Point]],
+    leads: Mapping[str, Sequence[Point]],
+) -> None:
+    """As `warm_up_picture`, into an empty figure."""
     above, below = figure.subplots(2, 1, height_ratios=[3, 2])
     first, *others = curves
-    colour = dict(zip(curves, COLOURS, strict=False))
+    look = {
+        name: (colour, marker)
+        for name, colour, marker in zip(curves, COLOURS, MARKERS, strict=False)
+    }
     for name in [*others, first]:
-        _curve(above, curves[name], colour[name], name, 2.6 if name == first else 1.6)
+        _curve(above, curves[name], look[name], name, 2.6 if name == first else 1.6)
     above.set_ylim(bottom=0)
-    above.set_ylabel("NDCG@20 of the plays that follow")
+    above.set_ylabel("NDCG@20 of later plays" if narrow else "NDCG@20 of the plays that follow")
     order = [*range(len(others), len(curves)), *range(len(others))]
     handles, labels = above.get_legend_handles_labels()
-    above.legend([handles[i] for i in order], [labels[i] for i in order], frameon=False)
-    below.axhline(0, color="0.4", linewidth=1)
+    figure.legend(
+        [handles[i] for i in order],
+        [labels[i] for i in order],
+        loc="outside upper left",
+        ncols=2 if narrow else len(order),
+        columnspacing=1.2,
+        borderaxespad=0,
+    )
+    below.axhline(0, color=INK, linewidth=1)
     for name, points in leads.items():
-        _curve(below, points, colour[name], f"ahead of {name}", 1.6)
-    below.set_ylabel(f"{first} minus the other")
+        _curve(below, points, look[name], f"ahead of {name}", 1.6)
+    below.set_ylabel(f"{first} minus other" if narrow else f"{first} minus the other")
     below.set_xlabel("plays of each new track that are known")
-    below.legend(frameon=False)
+    below.legend()
     plays = [f"{point.x:g}" for point in curves[first]]
     for axes in (above, below):
         axes.set_xticks(range(len(plays)), plays)
-        axes.grid(alpha=0.3)
-    # The same picture is the same file: no date, and names that don't change. Text stays text.
-    fixed = rc_context({"svg.hashsalt": "coldstart", "svg.fonttype": "none"})
-    with atomic(path) as temporary, fixed:
-        metadata = {"Date": None} if file_format == "svg" else None
-        figure.savefig(temporary, format=file_format, dpi=150, metadata=metadata)
+        axes.grid(axis="y")
 
 
-def _curve(axes: Axes, points: Sequence[Point], colour: str, label: str, width: float) -> None:
+def _curve(
+    axes: Axes, points: Sequence[Point], look: tuple[str, str], label: str, width: float
+) -> None:
     """Draw points, one after the other at equal distances, and the band of their intervals."""
-    places = range(len(points))
+    places, (colour, marker) = range(len(points)), look
     low, high = [point.low for point in points], [point.high for point in points]
     axes.fill_between(places, low, high, color=colour, alpha=0.15, linewidth=0)
     figures = [point.y for point in points]
-    axes.plot(places, figures, "o-", color=colour, linewidth=width, label=label)
+    axes.plot(
+        places, figures, color=colour, marker=marker, markersize=5, linewidth=width, label=label
+    )

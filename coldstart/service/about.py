@@ -14,6 +14,7 @@ from coldstart.service import forms
 from coldstart.service.changes import stores_of
 from coldstart.service.engine import Loaded
 from coldstart.shards.matching import is_computed
+from coldstart.shards.sound import has_sound
 
 SHOWN = ("track_id", "title", "artist", "plays", "warm")
 """Columns that a track has keys of its own for."""
@@ -22,14 +23,16 @@ SHOWN = ("track_id", "title", "artist", "plays", "warm")
 def track_of(loaded: Loaded, row: int, play: bool) -> forms.TrackDetail:
     """What is known of the track in a row of the catalogue."""
     recommender = loaded.recommender
-    catalogue = recommender.catalogue
+    catalogue, shards = recommender.catalogue, recommender.run.data.shards
     values = catalogue.table.row(row, named=True)
     columns = {
         name: value
         for name, value in values.items()
         if name not in SHOWN and value is not None and value != ""
     }
-    heard = play and columns.get("split") is not None and _has_sound(loaded)
+    heard = (
+        play and columns.get("split") is not None and has_sound(loaded.recommender.run.data.shards)
+    )
     return forms.TrackDetail(
         track_id=values["track_id"],
         title=values["title"],
@@ -59,7 +62,7 @@ def about_model(loaded: Loaded, play: bool) -> forms.Model:
         listeners=0 if factors is None else len(factors.user_ids),
         modalities=list(run.model.encoders),
         hears=bool(stores_of(shards)),
-        plays_sound=play and _has_sound(loaded),
+        plays_sound=play and has_sound(loaded.recommender.run.data.shards),
         columns={name: str(dtype) for name, dtype in table.schema.items() if not dtype.is_nested()},
         attributes={
             name: list(info["names"])
@@ -70,12 +73,6 @@ def about_model(loaded: Loaded, play: bool) -> forms.Model:
         factors=None if factors is None else _plain(factors.about),
         figures=_figures(loaded),
     )
-
-
-def _has_sound(loaded: Loaded) -> bool:
-    """Whether the dataset has sound that can be played: no spectrograms."""
-    shards = loaded.recommender.run.data.shards
-    return "audio.flac" in shards.modalities.get("audio", {}).get("fields", {})
 
 
 def _figures(loaded: Loaded) -> dict[str, Any] | None:

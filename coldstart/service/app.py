@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -54,6 +55,7 @@ class Service:
         settings: of the service.
         engine: the loaded run.
         writer: makes changes.
+        scoring: so many queries are computed at once; others wait.
         decoder: of uploads.
         measures: for Prometheus.
     """
@@ -70,6 +72,8 @@ class Service:
         self.engine = Engine(settings, self.measures.loaded)
         self.decoder = Decoder(SoundLimits(minutes=settings.minutes))
         self.writer = Writer(self.engine)
+        # More at once would take turns on the cores, and all of them be late.
+        self.scoring = threading.BoundedSemaphore(os.cpu_count() or 1)
 
     @property
     def current(self) -> Loaded:
@@ -147,7 +151,8 @@ def questions(service: Service) -> APIRouter:
     def similar(track_id: PathId, query: forms.ListParameters) -> forms.List:
         """Tracks like a track."""
         loaded = service.current
-        rows = loaded.recommender.similar(track_id, **query.options())
+        with service.scoring:
+            rows = loaded.recommender.similar(track_id, **query.options())
         return service.answer(loaded, rows, query)
 
     @routes.get(
@@ -175,7 +180,8 @@ def questions(service: Service) -> APIRouter:
     def for_user(user_id: PathId, query: forms.ListParameters) -> forms.List:
         """Tracks for a listener, none that they have played."""
         loaded = service.current
-        rows = loaded.recommender.for_user(user_id, **query.options())
+        with service.scoring:
+            rows = loaded.recommender.for_user(user_id, **query.options())
         return service.answer(loaded, rows, query)
 
     @routes.post(
@@ -196,9 +202,11 @@ def questions(service: Service) -> APIRouter:
         if sum((bool(query.like), bool(query.liked), content)) != 1:
             raise InputError("ask one thing: `like`, `liked`, or `content` and a part `audio`")
         if query.like:
-            rows = recommender.similar(query.like, **options)
+            with service.scoring:
+                rows = recommender.similar(query.like, **options)
         elif query.liked:
-            rows = recommender.for_liked(query.liked, **options)
+            with service.scoring:
+                rows = recommender.for_liked(query.liked, **options)
         else:
             known = query.content or forms.TrackContent()
             with asked.file() as path:

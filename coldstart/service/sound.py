@@ -9,8 +9,7 @@ from starlette.responses import Response
 
 from coldstart.errors import UnknownIdError
 from coldstart.shards.reading import Shards
-
-FIELD = "audio.flac"
+from coldstart.shards.sound import sounds_of
 
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
@@ -41,12 +40,6 @@ def sound_of(shards: Shards, track_id: str, asked: str | None) -> Response:
 
 def _content(shards: Shards, track_id: str) -> memoryview:
     """Of the copy of the track that counts."""
-    if FIELD in shards.modalities.get("audio", {}).get("fields", {}):
-        for split in shards.split_names:
-            for shard in range(len(shards.shard_sizes(split))):
-                ids = [track["track_id"] for track in shards.tracks(split, shard)]
-                if track_id in ids and shards.is_in_use(track_id, split, shard):
-                    for sample in shards.samples(split, shard, [FIELD]):
-                        if sample["track_id"] == track_id and FIELD in sample:
-                            return memoryview(sample[FIELD])
+    for _, flac in sounds_of(shards, [track_id]):
+        return flac
     raise UnknownIdError(f"there is no sound of track {track_id!r}")

@@ -22,7 +22,9 @@ def test_a_small_demo_ends_with_a_table_and_recommendations(
     for name in ("audio+mlg+genres", "ridge", "random", "shuffled content", "invented"):
         assert name in printed
     assert printed.count("from its content, it is like") == 3
-    assert "next: coldstart recommend --run" in printed.splitlines()[-1]
+    assert "next: coldstart recommend --run" in printed
+    assert "report.html" in printed.splitlines()[-1]
+    assert Path("runs/demo/report.html").is_file()
     rows = json.loads((tmp_path / "runs/demo/demo.json").read_text())["rows"]
     assert sum(row["method"] == "coldstart" for row in rows) == len(demo.ROWS)
 

@@ -1,10 +1,9 @@
 """A run of sound, attributes and genres on a world of its own, which the service may change."""
 
-import shutil
 from pathlib import Path
 
 import pytest
-from helpers import SMALL_AUDIO, Fitted, World, data_flags
+from helpers import SMALL_AUDIO, Fitted, World, copy_of, data_flags
 
 from coldstart.cli import main
 
@@ -29,14 +28,5 @@ def heard(tiny_world: World, tmp_path_factory: pytest.TempPathFactory) -> Fitted
 
 @pytest.fixture
 def changeable(heard: Fitted, tmp_path: Path) -> Fitted:
-    """A copy of the run and of its world."""
-    world = heard.world
-    copy = World(tmp_path, world.catalogue, world.splits, tmp_path / "factors", tmp_path / "shards")
-    shutil.copytree(world.factors, copy.factors)
-    shutil.copytree(world.shards, copy.shards)
-    shutil.copytree(heard.run, tmp_path / "run")
-    config = (tmp_path / "run" / "config.yaml").read_text(encoding="utf-8")
-    for old, new in ((world.factors, copy.factors), (world.shards, copy.shards)):
-        config = config.replace(str(old), str(new))
-    (tmp_path / "run" / "config.yaml").write_text(config, encoding="utf-8")
-    return Fitted(tmp_path / "run", copy)
+    """A run and a world for one test, which may change them."""
+    return copy_of(heard, tmp_path)

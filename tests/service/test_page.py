@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from helpers import Fitted
+from helpers import Fitted, copy_of
 from service.browsing import (
     ANSWER,
     CHROMIUM,
@@ -62,15 +62,8 @@ def browser() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def settings(heard: Fitted, tmp_path_factory: pytest.TempPathFactory) -> ServiceSettings:
     """Of a copy, which may be changed."""
-    root = tmp_path_factory.mktemp("page")
-    shutil.copytree(heard.run, root / "run")
-    config = (root / "run" / "config.yaml").read_text(encoding="utf-8")
-    for name in ("shards", "factors"):  # of the run itself, so that its predictions are kept
-        source = getattr(heard.world, name)
-        shutil.copytree(source, root / name)
-        config = config.replace(str(source), str(root / name))
-    (root / "run" / "config.yaml").write_text(config, encoding="utf-8")
-    return ServiceSettings(str(root / "run"), play=True, watch=0)
+    run = copy_of(heard, tmp_path_factory.mktemp("page")).run
+    return ServiceSettings(str(run), play=True, watch=0)
 
 
 @pytest.fixture(scope="module")
