@@ -22,17 +22,14 @@ SHOWN = ("track_id", "title", "artist", "plays", "warm")
 
 def track_of(loaded: Loaded, row: int, play: bool) -> forms.TrackDetail:
     """What is known of the track in a row of the catalogue."""
-    recommender = loaded.recommender
-    catalogue, shards = recommender.catalogue, recommender.run.data.shards
+    catalogue, shards = loaded.recommender.catalogue, loaded.recommender.run.data.shards
     values = catalogue.table.row(row, named=True)
     columns = {
         name: value
         for name, value in values.items()
         if name not in SHOWN and value is not None and value != ""
     }
-    heard = (
-        play and columns.get("split") is not None and has_sound(loaded.recommender.run.data.shards)
-    )
+    heard = play and "split" in columns and has_sound(shards)
     return forms.TrackDetail(
         track_id=values["track_id"],
         title=values["title"],
