@@ -37,7 +37,7 @@ NAMES = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"
 @given(st.lists(NAMES, min_size=1, max_size=4), st.sampled_from(["", "/", "./", "../", "C:/"]))
 def test_ordinary_paths_are_not_refused(names: list[str], start: str) -> None:
     path = start + "/".join(names)
-    if not start and names[0].endswith(":"):
+    if not start and names[0].endswith(":"):  # or it would begin as an address does
         path = f"./{path}"
     assert not is_remote(path)
     assert local(path) == local(Path(path)) == Path(path)

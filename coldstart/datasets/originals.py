@@ -204,7 +204,8 @@ def _is_archive(path: Path) -> bool:
 def _members(path: Path) -> Sequence[str]:
     if path.suffix == ".zip":
         with zipfile.ZipFile(path) as archive:
-            return [item.filename for item in archive.infolist() if not item.is_dir()]
+            names = (item.filename for item in archive.infolist())
+            return [name for name in names if name and not name.endswith("/")]
     if path.name.endswith(TARS):
         with tarfile.open(path) as tar:
             return [item.name for item in tar if item.isfile()]

@@ -30,7 +30,7 @@ SAVED = 8.0
 
 SAVERS = ("fit", "ablate", "benchmark", "tune", "listen")
 
-KEPT = (".lock", ".adding.lock", ".parts", ".progress")
+KEPT = (".lock", ".adding.lock", ".predictions.lock", ".parts", ".progress")
 """What may stay, so that the next call goes on: no temporary files."""
 
 ENDLESS = ["--trainer.max_epochs=100000", "--checkpoint.minutes=0"]
