@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,7 @@ def test_any_cells(table: str, tmp_path: Path, data: st.DataObject) -> None:
 # Sound
 
 
+@cache  # a stream of OGG has a random number
 def _sound(kind: str, subtype: str | None = None) -> bytes:
     file = io.BytesIO()
     tone = 0.4 * np.sin(np.arange(6000) * 0.05)
