@@ -63,7 +63,7 @@ def serving(catalogue: Catalogue) -> Iterator[int]:
     recommender = recommender_of(catalogue)
     with patch.object(engine, "Recommender", lambda *_, **__: recommender):
         app = make_app(ServiceSettings("made-up", watch=0, at_once=256))
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", access_log=False))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False))
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:

@@ -12,7 +12,8 @@ import multiprocessing
 import signal
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -124,10 +125,11 @@ def _decode(
     sender: Connection, path: str, stores: list[dict[str, Any]], limits: SoundLimits
 ) -> None:
     """In the process of its own: decode, and send what comes of it."""
+    encoders = [_encoder(facts) for facts in stores]  # imports, which no limit is meant for
     _limit(limits)
     try:
         _check_length(path, limits.minutes)
-        results = [_content(path, facts) for facts in stores]
+        results = [encode(path) for encode in encoders]
     except AudioError as error:
         sender.send_bytes(json.dumps({"reason": str(error)}).encode())
         return
@@ -140,14 +142,15 @@ def _decode(
         sender.send_bytes(content)
 
 
-def _content(path: str, facts: dict[str, Any]) -> tuple[bytes, Finding]:
-    if "transform" not in facts:
-        from coldstart.audio.codec import flac_of
+def _encoder(facts: dict[str, Any]) -> Callable[[str], tuple[bytes, Finding]]:
+    """What makes the content of a store with these facts."""
+    if "transform" in facts:
+        from coldstart.audio.storage import content_and_finding
 
-        return flac_of(path, facts["sample_rate"])
-    from coldstart.audio.storage import content_and_finding
+        return partial(content_and_finding, facts=facts)
+    from coldstart.audio.codec import flac_of
 
-    return content_and_finding(path, facts)
+    return partial(flac_of, rate=facts["sample_rate"])
 
 
 def _check_length(path: str, minutes: float) -> None:

@@ -46,7 +46,7 @@ def serve_forever(settings: ServiceSettings, say: Callable[[str], object]) -> No
         say(f"listening: http://{name}:{port}/   (Ctrl-C ends it)")
         config = uvicorn.Config(
             app,
-            log_level="warning",
+            log_config=None,  # the command line's, which uvicorn would shut down
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=DRAIN,

@@ -23,6 +23,7 @@ from coldstart.shards.units import dominant_columns, small_columns
 from coldstart.shards.writing import (
     changing,
     list_modality,
+    turn,
     vector_statistics,
     write_dataset,
 )
@@ -132,6 +133,24 @@ def write_modality(
         workers: processes; None: one a core.
         broken: collects broken items; without skipping, the first one raises.
     """
+    lock = dataset.folder / ".progress" / f"{name}.lock"
+    with turn(dataset, lock, f"another process is writing '{name}'"):
+        before, now = dataset.modalities.get(name), Shards(dataset.folder).modalities.get(name)
+        if now is not None and now != before and now.get("source") == source.fingerprint:
+            log.info(f"{name}: another process has written it meanwhile")
+            return
+        _write_modality(dataset, name, source, facts, workers, broken)
+
+
+def _write_modality(
+    dataset: Shards,
+    name: str,
+    source: Source,
+    facts: Mapping[str, Any],
+    workers: int | None,
+    broken: Broken,
+) -> None:
+    """`write_modality`, for the one whose turn it is."""
     progress = dataset.folder / ".progress" / f"{name}-{source.fingerprint}"
     for other in progress.parent.glob(f"{name}-*"):
         if other != progress:  # its tars are about to be overwritten

@@ -5,14 +5,12 @@ from __future__ import annotations
 import hashlib
 import logging
 import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
-from filelock import FileLock, Timeout
 
 from coldstart.errors import Broken, InputError
 from coldstart.files import fingerprint, write_json
@@ -27,6 +25,7 @@ from coldstart.shards.writing import (
     changing,
     must_be_writable,
     npy_bytes,
+    turn,
     with_parts,
     write_dataset,
     write_tar,
@@ -89,7 +88,8 @@ def extend(
     must_be_writable(dataset, "take new tracks")
     rows = track_rows(table)
     job = fingerprint(rows, {name: _content(source) for name, source in sources.items()})
-    with _turn(dataset):
+    busy = "another process is adding tracks"
+    with turn(dataset, dataset.folder / ".adding.lock", busy):
         dataset = Shards(dataset.folder)
         progress = dataset.folder / ".progress" / "additions" / job
         if earlier := _earlier(dataset, job):
@@ -160,21 +160,6 @@ def extend_modality(dataset: Shards, name: str, vectors: Mapping[str, np.ndarray
         modalities = {**current.modalities, name: changed}
         write_dataset(current.folder, {**current.about, "modalities": modalities})
     return written
-
-
-@contextmanager
-def _turn(dataset: Shards) -> Iterator[None]:
-    """One job after the other adds to a dataset; the second waits."""
-    lock = FileLock(dataset.folder / ".adding.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        log.info(f"{dataset.folder}: another process is adding tracks; waiting until it has ended")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _content(source: Source) -> str:

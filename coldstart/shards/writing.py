@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
+import logging
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from webdataset.writer import TarWriter
 
 from coldstart.errors import InputError
@@ -17,6 +19,8 @@ from coldstart.files import StrPath, atomic, is_writable, remove_half, write_jso
 from coldstart.shards.format import key_of
 from coldstart.shards.reading import Shards
 from coldstart.shards.units import units_of
+
+log = logging.getLogger(__name__)
 
 
 def write_tar(path: Path, members: Iterable[tuple[str, Mapping[str, bytes]]]) -> int:
@@ -43,6 +47,28 @@ def write_tar(path: Path, members: Iterable[tuple[str, Mapping[str, bytes]]]) ->
 def write_dataset(folder: StrPath, about: Mapping[str, Any]) -> None:
     """Write dataset.json, atomically."""
     write_json(Path(folder) / "dataset.json", about)
+
+
+@contextmanager
+def turn(dataset: Shards, lock: Path, busy: str) -> Iterator[None]:
+    """One process after the other; the second one says what it waits for.
+
+    Args:
+        dataset: that they write to.
+        lock: a file that stays.
+        busy: what is said.
+    """
+    lock.parent.mkdir(exist_ok=True)
+    waiting = FileLock(lock)
+    try:
+        waiting.acquire(timeout=0)
+    except Timeout:
+        log.info(f"{dataset.folder}: {busy}; waiting until it has ended")
+        waiting.acquire()
+    try:
+        yield
+    finally:
+        waiting.release()
 
 
 def must_be_writable(dataset: Shards, purpose: str) -> None:

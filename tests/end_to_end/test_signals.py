@@ -255,6 +255,7 @@ def arguments(verb: str, place: Place) -> list[str]:
         "neighbours": [run, "--like=t000001"],
         "plugins": [],
         "serve": [run],
+        "report": [run, f"{out}.html"],
         "new-encoder": ["Poems", out],
     }[verb]
 

@@ -53,7 +53,7 @@ class Site(NamedTuple):
 def serving(settings: ServiceSettings) -> Iterator[str]:
     """The address of a service, in a thread of this process."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        server = uvicorn.Server(uvicorn.Config(make_app(settings), log_level="warning"))
+        server = uvicorn.Server(uvicorn.Config(make_app(settings), log_config=None))
         thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
         thread.start()
         try:

@@ -34,6 +34,7 @@ def sound(tmp_path: Path) -> Path:
 
 def test_it_gives_what_a_store_keeps(sound: Path) -> None:
     spectrogram = store_facts("mel", 22_050, 512, 32, 30.0, 8)
+    assert isolated_contents(sound, [FACTS], SoundLimits())  # what is imported for it doesn't do
     flac, mel = isolated_contents(sound, [FACTS, spectrogram], SoundLimits())
     assert flac == flac_of(sound, 22_050)
     assert mel == content_and_finding(sound, spectrogram)

@@ -1,6 +1,5 @@
 """Anything that the schema allows is answered as the schema says, and nothing by a 500."""
 
-import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -31,7 +30,6 @@ def api(heard: Fitted, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any
     """The schema of a service on a copy: what is allowed is also done."""
     run = copy_of(heard, tmp_path_factory.mktemp("api")).run
     app = make_app(ServiceSettings(str(run), watch=0))
-    logging.getLogger("coldstart").setLevel(logging.ERROR)
     yield schemathesis.openapi.from_asgi("/openapi.json", app, headers={"host": "localhost"})
     app.state.service.writer.close()
 
