@@ -133,7 +133,7 @@ def write_modality(
         workers: processes; None: one a core.
         broken: collects broken items; without skipping, the first one raises.
     """
-    lock = dataset.folder / ".progress" / f"{name}.lock"
+    lock = dataset.folder / f".{name}.lock"
     with turn(dataset, lock, f"another process is writing '{name}'"):
         before, now = dataset.modalities.get(name), Shards(dataset.folder).modalities.get(name)
         if now is not None and now != before and now.get("source") == source.fingerprint:

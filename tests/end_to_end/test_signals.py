@@ -28,9 +28,9 @@ SOON = 2.0
 SAVED = 8.0
 """Seconds that one may take which first saves what it has trained."""
 
-SAVERS = ("fit", "ablate", "benchmark", "tune", "listen")
+SAVERS = ("fit", "predict", "ablate", "benchmark", "tune", "listen")
 
-KEPT = (".lock", ".adding.lock", ".predictions.lock", ".parts", ".progress")
+KEPT = (".parts", ".progress")
 """What may stay, so that the next call goes on: no temporary files."""
 
 ENDLESS = ["--trainer.max_epochs=100000", "--checkpoint.minutes=0"]
@@ -133,7 +133,8 @@ def check(verb: str, number: signal.Signals, stopped: Stopped, folder: Path) -> 
     assert stopped.orphans == []
     busy = max(1, os.getloadavg()[0] / (os.cpu_count() or 1))
     assert stopped.seconds < (SAVED if verb in SAVERS else SOON) * busy
-    assert [path for path in folder.rglob(".*") if path.name not in KEPT] == []
+    hidden = [path for path in folder.rglob(".*") if not path.name.endswith(".lock")]
+    assert [path for path in hidden if path.name not in KEPT] == []
 
 
 class Place(NamedTuple):

@@ -66,8 +66,8 @@ def added(dataset: Path, new: Path, **options: Any) -> Addition:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    skipped = (".lock", ".adding.lock")
-    paths = [path for path in folder.rglob("*") if path.is_file() and path.name not in skipped]
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    paths = [path for path in paths if not path.name.endswith(".lock")]
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
