@@ -25,7 +25,7 @@ SAID = {signal.SIGINT: "interrupted", signal.SIGTERM: "stopped by SIGTERM"}
 SOON = 2.0
 """Seconds that a verb may take to end, of a machine that has nothing else to do."""
 
-SAVED = 8.0
+SAVED = 30.0
 """Seconds that one may take which first saves what it has trained."""
 
 SAVERS = ("fit", "predict", "ablate", "benchmark", "tune", "listen")
