@@ -14,6 +14,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from hashlib import sha256
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -143,17 +144,8 @@ class Writer:
 
     def _outcomes(self, changes: Sequence[Change]) -> list[Any]:
         """What each change gave, or why it couldn't be made; new tracks in a row go together."""
-        outcomes: list[Any] = []
-        start = 0
-        while start < len(changes):
-            group = [changes[start]]
-            for change in changes[start + 1 :]:
-                if not _together(group[-1], change):
-                    break
-                group.append(change)
-            outcomes += self._made(group)
-            start += len(group)
-        return outcomes
+        groups = (list(group) for _, group in groupby(changes, key=_kind))
+        return [outcome for group in groups for outcome in self._made(group)]
 
     def _made(self, group: Sequence[Change]) -> list[Any]:
         try:
@@ -177,9 +169,9 @@ class Writer:
         return fold_in(run.places["factors"], run.data.shards, change)
 
 
-def _together(one: Change, other: Change) -> bool:
-    both = isinstance(one, NewTrack) and isinstance(other, NewTrack)
-    return both and one.replace == other.replace  # type: ignore[union-attr]
+def _kind(change: Change) -> tuple[object, ...]:
+    """Neighbours of one kind are made together: new tracks, and of all others each by itself."""
+    return ("tracks", change.replace) if isinstance(change, NewTrack) else (id(change),)
 
 
 def _unused(error: Exception) -> InputError:

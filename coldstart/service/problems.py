@@ -15,7 +15,9 @@ MEDIA_TYPE = "application/problem+json"
 class ProblemDetail(BaseModel):
     """An error."""
 
-    type: str = Field("about:blank", description="always about:blank: `status` says the kind")
+    type: str = Field(
+        default="about:blank", description="always about:blank: `status` says the kind"
+    )
     title: str = Field(description="the status in words")
     status: int = Field(description="as in the response's first line")
     detail: str = Field(description="what was wrong, where, and what to do")
@@ -23,7 +25,7 @@ class ProblemDetail(BaseModel):
 
 def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """The response for an error."""
-    content = ProblemDetail(title=HTTPStatus(status).phrase, status=status, detail=detail)  # type: ignore[call-arg]
+    content = ProblemDetail(title=HTTPStatus(status).phrase, status=status, detail=detail)
     return JSONResponse(content.model_dump(), status, dict(headers or {}), MEDIA_TYPE)
 
 

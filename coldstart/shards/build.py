@@ -139,45 +139,35 @@ def write_modality(
         if now is not None and now != before and now.get("source") == source.fingerprint:
             log.info(f"{name}: another process has written it meanwhile")
             return
-        _write_modality(dataset, name, source, facts, workers, broken)
-
-
-def _write_modality(
-    dataset: Shards,
-    name: str,
-    source: Source,
-    facts: Mapping[str, Any],
-    workers: int | None,
-    broken: Broken,
-) -> None:
-    """`write_modality`, for the one whose turn it is."""
-    progress = dataset.folder / ".progress" / f"{name}-{source.fingerprint}"
-    for other in progress.parent.glob(f"{name}-*"):
-        if other != progress:  # its tars are about to be overwritten
-            shutil.rmtree(other)
-    tasks = _tasks(dataset, source, name, progress, broken.skip)
-    notes = notes_of(name, source, tasks, broken)
-    # Whoever reads the dataset meanwhile must not see tars and counts that don't match.
-    list_modality(dataset, name, None)
-    notes = write_tars(name, source, tasks, notes, workers, broken)
-    counts = {
-        split: [notes[split, number]["tracks"] for number in range(len(dataset.shard_sizes(split)))]
-        for split in dataset.split_names
-    }
-    if source.reported:
-        write_sound_report(
-            dataset, name, [row for place in tasks for row in notes[place]["report"]]
-        )
-    fields = {source.field: source.codec}
-    about = {"fields": fields, "shards": counts, "source": source.fingerprint, **facts}
-    old = dataset.modalities.get(name, {"shards": {}})["shards"].get(NEW, [])
-    if (lost := sum(old) - sum(counts.get(NEW, []))) > 0:
-        log.warning(
-            f"{name}: {lost:,} tracks that were added to the dataset have it no more, for this "
-            "table lacks them; name a table with all tracks, or add these again with --replace"
-        )
-    list_modality(dataset, name, about)
-    shutil.rmtree(progress, ignore_errors=True)
+        progress = dataset.folder / ".progress" / f"{name}-{source.fingerprint}"
+        for other in progress.parent.glob(f"{name}-*"):
+            if other != progress:  # its tars are about to be overwritten
+                shutil.rmtree(other)
+        tasks = _tasks(dataset, source, name, progress, broken.skip)
+        notes = notes_of(name, source, tasks, broken)
+        # Whoever reads the dataset meanwhile must not see tars and counts that don't match.
+        list_modality(dataset, name, None)
+        notes = write_tars(name, source, tasks, notes, workers, broken)
+        counts = {
+            split: [
+                notes[split, number]["tracks"] for number in range(len(dataset.shard_sizes(split)))
+            ]
+            for split in dataset.split_names
+        }
+        if source.reported:
+            write_sound_report(
+                dataset, name, [row for place in tasks for row in notes[place]["report"]]
+            )
+        fields = {source.field: source.codec}
+        about = {"fields": fields, "shards": counts, "source": source.fingerprint, **facts}
+        old = dataset.modalities.get(name, {"shards": {}})["shards"].get(NEW, [])
+        if (lost := sum(old) - sum(counts.get(NEW, []))) > 0:
+            log.warning(
+                f"{name}: {lost:,} tracks that were added to the dataset have it no more, for this "
+                "table lacks them; name a table with all tracks, or add these again with --replace"
+            )
+        list_modality(dataset, name, about)
+        shutil.rmtree(progress, ignore_errors=True)
 
 
 def _tasks(
