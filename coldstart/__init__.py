@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from coldstart.commands.dataset import dataset as dataset
     from coldstart.commands.demo import demo as demo
     from coldstart.commands.export import export as export
+    from coldstart.commands.extract import extract as extract
     from coldstart.commands.factorize import factorize as factorize
     from coldstart.commands.fit import fit as fit
+    from coldstart.commands.index import index as index
     from coldstart.commands.listen import listen as listen
     from coldstart.commands.neighbours import neighbours as neighbours
     from coldstart.commands.new_encoder import new_encoder as new_encoder
@@ -114,6 +116,7 @@ _HOME = {
     "dataset": "commands.dataset",
     "demo": "commands.demo",
     "export": "commands.export",
+    "extract": "commands.extract",
     "factorize": "commands.factorize",
     "fit": "commands.fit",
     "listen": "commands.listen",
@@ -125,6 +128,7 @@ _HOME = {
     "predict": "commands.predict",
     "recommend": "commands.recommend",
     "remove": "commands.remove",
+    "index": "commands.index",
     "report": "commands.report",
     "serve": "commands.serve",
     "shard": "commands.shard",

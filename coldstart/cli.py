@@ -79,6 +79,12 @@ VERBS = {
     "listen": Entry(
         "commands.listen", "listen", "sound → attributes of all tracks, by listeners fitted here"
     ),
+    "extract": Entry(
+        "commands.extract",
+        "extract",
+        "sound → vectors and tags by a pretrained net, for shard",
+        repeated=("--audio",),
+    ),
     "fit": Entry(
         "commands.fit",
         "main",
@@ -106,6 +112,9 @@ VERBS = {
     "export": Entry(
         "commands.export", "export", "vectors of tracks and users, for other systems", kept=WHOLE
     ),
+    "index": Entry(
+        "commands.index", "index", "approximate search, for a run of very many tracks", kept=WHOLE
+    ),
     "serve": Entry("commands.serve", "serve", "answers over HTTP, and a page to search and listen"),
     "ablate": Entry(
         "studies.ablate.ablate", "ablate", "subsets of modalities, several seeds → one table"
@@ -126,7 +135,10 @@ VERBS = {
         "commands.report", "report", "a run, benchmark or ablation → a page to look at", kept=WHOLE
     ),
     "plugins": Entry(
-        "commands.plugins", "plugins", "list encoders, fusion heads and targets", kept=WHOLE
+        "commands.plugins",
+        "plugins",
+        "list encoders, fusion heads, targets and extractors",
+        kept=WHOLE,
     ),
     "new-encoder": Entry(
         "commands.new_encoder",

@@ -1,4 +1,4 @@
-"""Encoders, fusion heads and targets, found by entry point: discover, load, list, explain."""
+"""Encoders, fusion heads, targets and extractors, found by entry point: discover, load, list."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ ONLY = "COLDSTART_PLUGINS"
 """Environment variable: names of packages, separated by commas; apart from coldstart's own, only
 their plugins are used."""
 
-Kind = Literal["encoders", "fusion", "targets"]
+Kind = Literal["encoders", "fusion", "targets", "extractors"]
 
-KINDS: tuple[Kind, ...] = ("encoders", "fusion", "targets")
+KINDS: tuple[Kind, ...] = ("encoders", "fusion", "targets", "extractors")
 
 KIND_OF: dict[str, Kind] = {"encoders": "encoders", "fusion": "fusion", "target": "targets"}
 """Part of a model's configuration → kind of plugin."""
@@ -31,7 +31,7 @@ class Plugin(NamedTuple):
 
     Attributes:
         name: of the class, and of the entry point: one word for both.
-        kind: encoders, fusion or targets.
+        kind: encoders, fusion, targets or extractors.
         distribution: the package that provides it.
         version: of that package.
         status: `ok`, or why it can't be used.
@@ -109,8 +109,8 @@ def _load(kind: Kind, point: EntryPoint) -> type[Any]:
 
 
 def load_all() -> None:
-    """Import all plugins, so that their short names work in configs; failures are logged."""
-    for kind in KINDS:
+    """Import all parts of models, so that short names work in configs; failures are logged."""
+    for kind in KIND_OF.values():
         for name in discover(kind):
             try:
                 load(kind, name)

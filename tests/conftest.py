@@ -6,7 +6,6 @@ import shutil
 import sys
 import venv
 from pathlib import Path
-from typing import Any
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # One thread for each of pytest-xdist's workers, or they would fight for the cores; the numeric
@@ -34,8 +33,6 @@ from helpers import (
     new_trainer,
     run,
 )
-from hypothesis import HealthCheck
-from hypothesis import settings as examples
 
 import coldstart as cs
 from coldstart.cli import main
@@ -49,46 +46,18 @@ from coldstart.tables.splits import read_splits
 # and then when a garbage collection inside it runs code that parses (gh-106905): collect first.
 gc.disable()
 
-FUZZ = int(os.environ.get("FUZZ", "1"))
-"""How many times as many examples as usual each property is tried with: `make fuzz`."""
-# The same examples every time, so that what fails was broken by what was changed; `make fuzz` draws
-# others.
-examples.register_profile("steady", deadline=None, derandomize=True)
-examples.register_profile(
-    "fuzz",
-    max_examples=100 * FUZZ,
-    deadline=None,
-    print_blob=True,
-    suppress_health_check=list(HealthCheck),
-)
-examples.load_profile("fuzz" if FUZZ > 1 else "steady")
-
-collect_ignore = ["helpers.py", "originals.py", "working_tree.py"]
+collect_ignore = ["fuzz.py", "helpers.py", "originals.py", "working_tree.py"]
 """They hold no doctests, and would be imported a second time."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.import_plugin("working_tree")
+    config.pluginmanager.import_plugin("fuzz")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes longest: at the end, one of two workers would wait for the other."""
     items.sort(key=lambda item: "end_to_end" not in item.path.parts)
-    for item in items if FUZZ > 1 else ():
-        _with_more_examples(getattr(item, "obj", None))
-
-
-def _with_more_examples(test: Any) -> None:
-    """Of a property with a number of examples of its own, which a profile doesn't change."""
-    # Where hypothesis and its plugin for pytest keep a test's settings: no public way leads there.
-    own = getattr(test, "_hypothesis_internal_use_settings", None)
-    if own is not None and own.max_examples != 100 * FUZZ:
-        test._hypothesis_internal_use_settings = examples(
-            own,
-            max_examples=own.max_examples * FUZZ,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-        )
 
 
 def pytest_collection_finish() -> None:
@@ -125,6 +94,29 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("the real data is not here")
     return folder
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """That with MusiCNN's weights, fetched by pip."""
+    from coldstart.extractors.musicnn_weights import fetch_wheel
+
+    try:
+        return fetch_wheel(tmp_path_factory.mktemp("wheel"))
+    except cs.InputError as error:
+        pytest.skip(f"MusiCNN is NOT tested: {error}")
+
+
+@pytest.fixture(scope="session")
+def weights_cache(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for COLDSTART_CACHE that has MusiCNN's weights."""
+    from coldstart.extractors.musicnn_weights import load_weights
+
+    cache = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLDSTART_CACHE", str(cache))
+        load_weights("MTT", wheel)
+    return cache
 
 
 @pytest.fixture(scope="session")

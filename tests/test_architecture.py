@@ -24,7 +24,7 @@ LAYERS: list[set[str]] = [
     {"processes"},
     {"files"},
     {"audio", "forms", "reporting", "tables", "sample", "registry"},
-    {"encoders", "factors", "shards", "datasets"},
+    {"encoders", "extractors", "factors", "shards", "datasets"},
     {"fusion", "targets"},
     {"data", "testing"},
     {"model"},
@@ -41,6 +41,8 @@ LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
 HEAVY = ("torch", "lightning", "polars")
 FREE_OF: dict[str, set[str]] = {
     "encoders": {"lightning", "polars"},
+    "extractors": {"lightning"},
+    "extractors.base": {"polars"},
     "fusion": {"lightning", "polars"},
     "targets": {"lightning"},
     "model": {"lightning"},

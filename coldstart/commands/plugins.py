@@ -1,4 +1,4 @@
-"""The verb `plugins`: the installed encoders, fusion heads and targets."""
+"""The verb `plugins`: the installed encoders, fusion heads, targets and extractors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def plugins() -> list[Plugin]:
-    """List the installed encoders, fusion heads and targets, and whether each loads."""
+    """List the installed encoders, fusion heads, targets and extractors; whether each loads."""
     from tabulate import tabulate
 
     from coldstart.registry import KINDS, Plugin, discover, load, package_of

@@ -41,6 +41,7 @@ def recommend(
     shards: str | None = None,
     factors: str | None = None,
     placement: Literal["ensemble", "either"] | None = None,
+    search: Literal["exact", "index"] | None = None,
     why: bool = False,
     json: bool = False,
     overwrite: bool = False,
@@ -67,6 +68,7 @@ def recommend(
     shards: str | None = None,
     factors: str | None = None,
     placement: Literal["ensemble", "either"] | None = None,
+    search: Literal["exact", "index"] | None = None,
     why: bool = False,
     json: bool = False,
     overwrite: bool = False,
@@ -92,6 +94,7 @@ def recommend(
     shards: str | None = None,
     factors: str | None = None,
     placement: Literal["ensemble", "either"] | None = None,
+    search: Literal["exact", "index"] | None = None,
     why: bool = False,
     json: bool = False,
     overwrite: bool = False,
@@ -126,6 +129,9 @@ def recommend(
         factors: other factors than the run's.
         placement: where a track lies that was not factorised: `ensemble`, the default: where its
             content and its plays put it; `either`: where its content puts it.
+        search: how the best tracks of one query are found: `exact`: all are compared; `index`: by
+            what `coldstart index` has made, which may miss some. By default exactly up to a million
+            tracks, and beyond by the index, if there is one.
         why: say what each modality of a cold track added to its similarity, which attributes, and
             how much its plays.
         json: print JSON, for programs.
@@ -155,7 +161,9 @@ def recommend(
         "new_share": new_share,
     }
     _complete(run, shards, factors)
-    recommender = Recommender(run, shards=shards, factors=factors, placement=placement)
+    recommender = Recommender(
+        run, shards=shards, factors=factors, placement=placement, search=search
+    )
     if users is not None:
         assert out is not None
         return _write(recommender, users, out, choices, fallback == "average", overwrite, json)

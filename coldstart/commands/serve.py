@@ -23,6 +23,7 @@ def serve(
     shards: str | None = None,
     factors: str | None = None,
     placement: Literal["ensemble", "either"] | None = None,
+    search: Literal["exact", "index"] | None = None,
     play: bool = False,
     upload_mb: float = 64,
     minutes: float = 20,
@@ -44,6 +45,7 @@ def serve(
         factors: other factors than the run's.
         placement: where a track lies that was not factorised: `ensemble`, the default: where its
             content and its plays put it; `either`: where its content puts it.
+        search: how the best tracks are found, as for `recommend`: `exact`, or by the run's `index`.
         play: whether the dataset's sound may be heard; mind whose rights it is under.
         upload_mb: largest request, in MB.
         minutes: longest sound file.
@@ -60,6 +62,7 @@ def serve(
         shards=shards,
         factors=factors,
         placement=placement,
+        search=search,
         host=host,
         port=port,
         token=None if token_file is None else _token(Path(token_file)),

@@ -145,6 +145,17 @@ def row_of(catalogue: Catalogue, track: str) -> int:
     raise UnknownIdError(f"{catalogue.name}: there is no track {track!r}")
 
 
+def scores_of(query: Query, selection: Selection) -> Tensor:
+    """[M] the candidates' scores; -inf for those that are no answer."""
+    if query.by_length:
+        scores = selection.scoring @ query.vector
+    else:
+        scores = selection.directions @ F.normalize(query.vector, dim=0)
+    excluded = selection.positions(query.excluded)
+    scores[torch.from_numpy(excluded[excluded >= 0])] = -float("inf")
+    return scores
+
+
 def answer(
     catalogue: Catalogue,
     query: Query,
@@ -172,12 +183,7 @@ def answer(
     if k < 1:
         raise InputError("k is at least 1")
     mix.check()
-    if query.by_length:
-        scores = selection.scoring @ query.vector
-    else:
-        scores = selection.directions @ F.normalize(query.vector, dim=0)
-    excluded = selection.positions(query.excluded)
-    scores[torch.from_numpy(excluded[excluded >= 0])] = -float("inf")
+    scores = scores_of(query, selection)
     artists = selection.artists if mix.per_artist else None
     picks = best(scores[None], k, selection.warm, artists, mix)
     size = int((picks.positions[0] >= 0).sum())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterator, Sequence
 from functools import lru_cache, partial
-from typing import Literal, NamedTuple, TypedDict, Unpack
+from typing import Literal, TypedDict, Unpack
 
 import polars as pl
 
@@ -19,9 +19,11 @@ from coldstart.retrieval import query
 from coldstart.retrieval.catalogue import Catalogue, catalogue_of, must_predict_factors
 from coldstart.retrieval.everybody import blocks
 from coldstart.retrieval.hearing import Decode, hear
+from coldstart.retrieval.index import TrackIndex
+from coldstart.retrieval.index_file import current_index, has_index
 from coldstart.retrieval.picks import Mix
 from coldstart.retrieval.query import Query, Recommendation, Vector, answer
-from coldstart.retrieval.selection import Candidates, Selection, select
+from coldstart.retrieval.selection import Candidates, ListPlan, Selection, select
 from coldstart.retrieval.taste import liked
 from coldstart.retrieval.unseen import UnseenTrack
 from coldstart.retrieval.why import explain_tracks
@@ -36,6 +38,15 @@ Placement = Literal["ensemble", "either"]
 
 PLACEMENTS = ("ensemble", "either")
 """The values of `Placement`."""
+
+SearchMethod = Literal["exact", "index"]
+"""How the best tracks are found; see `Recommender`."""
+
+SEARCH_METHODS = ("exact", "index")
+"""The values of `SearchMethod`."""
+
+EXACT_UP_TO = 1_000_000
+"""With more tracks an exact search takes longer than 20 ms, and a run's index is used."""
 
 SELECTIONS = 4
 """So many choices of candidates are kept ready; each may hold a copy of the tracks' places."""
@@ -63,20 +74,6 @@ class ListOptions(TypedDict, total=False):
     new_share: float | None
 
 
-class ListPlan(NamedTuple):
-    """`ListOptions` that are ready for a query.
-
-    Attributes:
-        selection: the candidates.
-        k: length of a list.
-        mix: what a list keeps to beside the scores.
-    """
-
-    selection: Selection
-    k: int
-    mix: Mix
-
-
 class Recommender:
     """The one engine behind the verb, batches, and services: loads a run, and answers.
 
@@ -89,6 +86,7 @@ class Recommender:
     Attributes:
         run: folder, model and data.
         catalogue: all tracks with a place, and the listeners.
+        index: by which the best tracks are searched; None: exactly.
     """
 
     def __init__(
@@ -98,6 +96,7 @@ class Recommender:
         shards: str | None = None,
         factors: str | None = None,
         placement: Placement | None = None,
+        search: SearchMethod | None = None,
     ) -> None:
         """Load a run.
 
@@ -109,13 +108,18 @@ class Recommender:
                 its plays put it; `either`: where its content puts it, whatever it was played. By
                 default an ensemble, unless the run has no factors, or its configuration says
                 `ensemble: null`.
+            search: how the best tracks for one query are found: `exact`: all are compared; `index`:
+                by the run's index (`coldstart index`), which misses some. By default exactly, up to
+                a million tracks, and beyond by the index, if there is one. `for_users` is exact.
 
         Raises:
-            InputError: it is no run, its data is gone, its model doesn't predict factors, or they
-                lack what an ensemble needs.
+            InputError: it is no run, its data is gone, its model doesn't predict factors, they lack
+                what an ensemble needs, or its index is of another model.
         """
         if placement is not None:
             one_of("placement", placement, PLACEMENTS)
+        if search is not None:
+            one_of("search", search, SEARCH_METHODS)
         self.run = open_run(run, shards, factors)
         must_predict_factors(self.run.model)
         place = self.run.places["factors"]
@@ -124,6 +128,7 @@ class Recommender:
         self.catalogue: Catalogue = catalogue_of(
             self.run.model, self.run.data, self.predictions, current, self._ensemble(placement)
         )
+        self.index: TrackIndex | None = self._index(search)
         self._explain = partial(explain_tracks, self.run, shards, factors)
         self._select = lru_cache(SELECTIONS)(partial(select, self.catalogue))
 
@@ -141,6 +146,17 @@ class Recommender:
                 raise
             log.warning(f"no ensemble: {error}; new tracks have the place of their content alone")
             return None
+
+    def _index(self, search: SearchMethod | None) -> TrackIndex | None:
+        """The run's index, if it is to be used."""
+        large = search is None and len(self.catalogue) > EXACT_UP_TO
+        if large and not has_index(self.run.folder):
+            log.warning(
+                f"{len(self.catalogue):,} tracks are compared for each query; an index is faster: "
+                f"coldstart index --run {self.run.folder}"
+            )
+            return None
+        return current_index(self.run, self.catalogue) if large or search == "index" else None
 
     def similar(
         self,
@@ -297,4 +313,5 @@ class Recommender:
 
     def _answer(self, asked: Query, plan: ListPlan, why: bool) -> list[Recommendation]:
         explain = self._explain if why else None
-        return answer(self.catalogue, asked, plan.selection, plan.k, plan.mix, explain)
+        among = plan.selection if self.index is None else self.index.shortlist(asked, plan)
+        return answer(self.catalogue, asked, among, plan.k, plan.mix, explain)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from functools import cached_property
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 from coldstart.errors import InputError, one_of
 from coldstart.retrieval.catalogue import Catalogue
 from coldstart.retrieval.columns import conditions
+from coldstart.retrieval.picks import Mix
 
 Candidates = Literal["cold", "warm", "all"]
 """Tracks that may be recommended, by whether they were factorised."""
@@ -61,15 +62,31 @@ class Selection:
         return values[torch.from_numpy(self.rows)]
 
     @cached_property
-    def _position(self) -> NDArray[np.int64]:
-        """[N] position of each row of the catalogue among the candidates; -1 if it is none."""
-        positions = np.full(len(self._catalogue), -1, np.int64)
-        positions[self.rows] = np.arange(len(self.rows))
-        return positions
+    def groups(self) -> tuple[Selection, Selection]:
+        """The warm ones, and the cold ones."""
+        warm, cold = self.rows[: self.warm], self.rows[self.warm :]
+        return Selection(self._catalogue, warm), Selection(self._catalogue, cold)
 
     def positions(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Positions of rows of the catalogue; -1 for those that are no candidates."""
-        return self._position[rows]
+        if not len(self):
+            return np.full(len(rows), -1, np.int64)
+        positions = np.minimum(np.searchsorted(self.rows, rows), len(self) - 1)
+        return np.where(self.rows[positions] == rows, positions, -1)
+
+
+class ListPlan(NamedTuple):
+    """What lists are made of.
+
+    Attributes:
+        selection: the candidates.
+        k: length of a list.
+        mix: what a list keeps to beside the scores.
+    """
+
+    selection: Selection
+    k: int
+    mix: Mix
 
 
 def select(

@@ -200,7 +200,7 @@ def _known_class(path: Any) -> Any:
     if not isinstance(path, str) or not _is_known(path):
         return None
     name = path.rpartition(".")[2]
-    for kind in registry.KINDS:
+    for kind in registry.KIND_OF.values():
         if name in registry.discover(kind):
             return _loaded(kind, name)
     places = (f"{place}.{path}" for place in BARE) if "." not in path else [path]
@@ -210,7 +210,7 @@ def _known_class(path: Any) -> Any:
 def _is_known(path: str) -> bool:
     """Whether a class path, full or short, names a plugin or a trainer's part that is shipped."""
     name = path.rpartition(".")[2]
-    for kind in registry.KINDS:
+    for kind in registry.KIND_OF.values():
         for point in registry.discover(kind).get(name, []):
             if path in (name, point.value.replace(":", "."), f"coldstart.{name}"):
                 return True

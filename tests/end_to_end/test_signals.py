@@ -188,6 +188,12 @@ def listen(place: Place) -> tuple[list[str], Callable[[int], bool]]:
     return [*flags, *AUDIO, *ENDLESS, "--data.workers=0"], there(out, "**/last.ckpt")
 
 
+def extract(place: Place) -> tuple[list[str], Callable[[int], bool]]:
+    out = place.root / "heard"
+    flags = [f"--audio={place.world.catalogue / 'audio'}", f"--out={out}", "--workers=1"]
+    return ["MFCC", *flags], there(out, ".parts/[!.]*.parquet")
+
+
 def fit(place: Place) -> tuple[list[str], Callable[[int], bool]]:
     run = place.root / "run"
     flags = ["--config=audio.yaml", f"--run={run}", *data_flags(place.world), *AUDIO, *ENDLESS]
@@ -236,7 +242,19 @@ def tune(place: Place) -> tuple[list[str], Callable[[int], bool]]:
 
 LONG = {
     each.__name__: each
-    for each in (demo, factorize, shard, add, listen, fit, predict, ablate, benchmark, tune)
+    for each in (
+        demo,
+        factorize,
+        shard,
+        add,
+        listen,
+        extract,
+        fit,
+        predict,
+        ablate,
+        benchmark,
+        tune,
+    )
 }
 """Verbs that are stopped at their work; the others as soon as the command line has begun."""
 
@@ -255,6 +273,7 @@ def arguments(verb: str, place: Place) -> list[str]:
         "export": [run, out],
         "neighbours": [run, "--like=t000001"],
         "plugins": [],
+        "index": [run],
         "serve": [run],
         "report": [run, f"{out}.html"],
         "new-encoder": ["Poems", out],
