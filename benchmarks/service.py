@@ -48,10 +48,13 @@ SECONDS = float(os.environ.get("SECONDS", 10))
 def recommender_of(catalogue: Catalogue) -> Recommender:
     """A recommender of made-up places: of a run it has what the service asks for."""
     recommender = object.__new__(Recommender)
-    recommender.catalogue = catalogue
+    recommender.catalogue, recommender.index = catalogue, None
     places = {"factors": None, "shards": None}
     recommender.run = SimpleNamespace(  # type: ignore[assignment]
-        folder=Path("made-up"), model=torch.nn.Linear(1, 1), data=None, places=places
+        folder=Path("made-up"),
+        model=torch.nn.Linear(1, 1),
+        data=SimpleNamespace(shards=None),
+        places=places,
     )
     recommender._select = lru_cache(4)(partial(select, catalogue))
     return recommender

@@ -93,6 +93,7 @@ def add(
     Returns:
         What was added.
     """
+    from coldstart.runs.extracted import clear, tables_of_new
     from coldstart.shards.extension import extend
     from coldstart.shards.matching import sources_like
     from coldstart.shards.reading import Shards
@@ -112,13 +113,14 @@ def add(
     of_tracks = {column: name for column, name in names.items() if column in TRACK_COLUMNS}
     of_others = {key: name for key, name in names.items() if key in ("track_id", "text", "path")}
     table = read_tracks(tracks, broken, genre_separator, of_tracks)
-    tables: Mapping[str, Mapping[str, str]] = {
+    given: Mapping[str, Mapping[str, str]] = {
         "attributes": attributes or {},
         "embeddings": embeddings or {},
         "texts": texts or {},
         "files": files or {},
     }
-    files_with_columns = [*tables["attributes"].values(), *tables["embeddings"].values()]
+    tables = tables_of_new(dataset, table, Path(tracks), given, broken, workers)
+    files_with_columns = [*given["attributes"].values(), *given["embeddings"].values()]
     choice = column_choice(drop_columns, keep_columns, files_with_columns, of_others)
     sources = sources_like(
         dataset, table, Path(tracks), modalities, tables, broken, choice, of_others
@@ -132,6 +134,7 @@ def add(
         workers=workers or _processes(sources.values()),
         broken=broken,
     )
+    clear(dataset)
     if skipped := write_broken(dataset.folder / "broken.csv", broken):
         print(skipped)
     _show(extension, dataset, run)

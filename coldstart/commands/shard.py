@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from coldstart.errors import Broken, InputError, check_seed
 from coldstart.files import StrPath, writable
 
 if TYPE_CHECKING:
+    from coldstart.extractors.base import Extractor
     from coldstart.shards.reading import Shards
     from coldstart.shards.sources import Source
 
 CONFIGS = {
     ("mgp", "genres"): "mgp_genres",
+    ("musicnn", "genres"): "listened",
     ("mgp",): "mgp",
     ("cqt",): "audio_cqt",
     ("audio",): "audio",
@@ -32,6 +34,8 @@ def shard(
     embeddings: dict[str, str] | None = None,
     texts: dict[str, str] | None = None,
     files: dict[str, str] | None = None,
+    extract: str | None = None,
+    extractor: dict[str, Any] | None = None,
     drop_columns: str | list[str] | None = None,
     keep_columns: str | list[str] | None = None,
     modalities: list[str] | None = None,
@@ -67,6 +71,10 @@ def shard(
         texts: tables of track_id and text: `--texts.lyrics lyrics.parquet`.
         files: tables of track_id and path, relative to the table's folder, whose files are stored
             as they are: `--files.cover covers.csv`.
+        extract: an extractor that hears the sound: `--extract MusiCNN` writes its vectors as the
+            modality `musicnn`, and its tags, if it has any, as attributes `musicnn_tags`; of tracks
+            that are added later, too. See `coldstart plugins`.
+        extractor: its settings: `--extractor.layer penultimate`.
         drop_columns: columns of attributes or embeddings that are no attributes, such as ids:
             `--drop-columns NAME,NAME`, or a list of names.
         keep_columns: columns that are attributes although they look like ids, row numbers or times.
@@ -96,6 +104,7 @@ def shard(
         The dataset.
     """
     from coldstart.audio.storage import store_facts
+    from coldstart.runs.extracted import clear, extractor_sources, modality_names
     from coldstart.shards.build import place_tracks
     from coldstart.shards.sources import sources_of
     from coldstart.tables.column_names import column_names
@@ -105,6 +114,7 @@ def shard(
 
     out = writable(out)
     check_seed(seed)
+    hearing = _extractor(extract, extractor)
     sample_rate = sample_rate or _sample_rate_of(out)
     if (shard_size is not None and shard_size < 1) or not 1000 <= sample_rate <= 192_000:
         raise InputError("shard_size is at least 1, sample_rate 1,000 to 192,000 Hz")
@@ -127,15 +137,36 @@ def shard(
     files_with_columns = [*tables["attributes"].values(), *tables["embeddings"].values()]
     choice = column_choice(drop_columns, keep_columns, files_with_columns, of_others)
     sources = sources_of(table, Path(tracks), modalities, tables, audio, broken, choice, of_others)
+    if hearing is not None and (twice := sources.keys() & modality_names(hearing).values()):
+        raise InputError(f"--extract {extract}: there are two sources for '{min(twice)}'")
     shard_size = shard_size or min(256, max(16, len(table) // 64))
     dataset = place_tracks(table, splits, out, shard_size, seed)
+    if hearing is not None:
+        heard = extractor_sources(
+            hearing, extractor or {}, dataset, table, Path(tracks), broken, workers
+        )
+        if not heard:
+            print(f"{extract}: already there, from the same source")
+        sources |= heard
     dataset = _write_modalities(dataset, sources, len(table), overwrite, workers, broken)
+    clear(dataset)
     if skipped := write_broken(out / "broken.csv", broken):
         print(skipped)
     print(f"wrote {out}")
     config = _config_for(dataset.modalities.keys())
     print(f"next: coldstart fit --config {config}.yaml --data.shards {out} --data.factors factors")
     return dataset
+
+
+def _extractor(name: str | None, settings: Mapping[str, Any] | None) -> Extractor | None:
+    """The extractor that is to hear the sound, with its weights."""
+    if name is None:
+        if settings:
+            raise InputError("--extractor is of --extract NAME, which isn't given")
+        return None
+    from coldstart.extractors.base import open_extractor
+
+    return open_extractor(name, settings or {})
 
 
 def _sample_rate_of(out: Path) -> int:

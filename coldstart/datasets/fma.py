@@ -18,6 +18,7 @@ from coldstart.files import StrPath
 
 ZIP = "fma_metadata.zip"
 SUBSETS = ("small", "medium", "large")
+REMEDY = "fetch it again"
 SIDES = {"training": "train", "validation": "val", "test": "test"}
 ABOUT = About(
     name="fma",
@@ -100,6 +101,8 @@ def _chosen(files: Originals, size: str, broken: Broken) -> pl.DataFrame:
     """The subset's tracks; columns are called `group.name`, as the two lines of the header say."""
     original = files.need("tracks.csv", ZIP)
     table = _quoted(original, has_header=False)
+    if len(table) < 3:
+        raise InputError(f"{original}: has no header of three lines; {REMEDY}")
     first, second = table.row(0), table.row(1)
     names = [f"{group}.{name}" for group, name in zip(first[1:], second[1:], strict=True)]
     columns = (
@@ -107,6 +110,8 @@ def _chosen(files: Originals, size: str, broken: Broken) -> pl.DataFrame:
         *("track.favorites", "artist.name", "artist.id", "album.date_released"),
     )
     require(original, names, columns)
+    if len(set(names)) < len(names):
+        raise InputError(f"{original}: its header has two columns of one name; {REMEDY}")
     table = table.rename(dict(zip(table.columns, ["track_id", *names], strict=True)))
     # The third line of the header names the index.
     rows = Rows(original, table.slice(3).select("track_id", *columns), broken)
@@ -132,7 +137,9 @@ def _quoted(original: Original, has_header: bool) -> pl.DataFrame:
     try:
         return pl.read_csv(io.BytesIO(original.bytes()), has_header=has_header, infer_schema=False)
     except pl.exceptions.PolarsError as error:
-        raise InputError(f"{original}: not a readable .csv table ({error})") from error
+        # Of several lines, the others are advice to programmers.
+        reason = str(error).strip().partition("\n")[0]
+        raise InputError(f"{original}: not a readable .csv table ({reason}); {REMEDY}") from error
 
 
 def _numbers(
@@ -150,8 +157,11 @@ def _numbers(
         Tables of track_id and float32 columns.
     """
     head = [line.decode("utf-8", "replace").rstrip("\r").split(",") for line in _head(original)]
-    if len(head) < 4 or head[3][0] != "track_id":
-        raise InputError(f"{original}: has no header of four lines that ends in 'track_id'")
+    if len(head) < 4 or head[3][0] != "track_id" or len(set(map(len, head[:3]))) > 1:
+        raise InputError(
+            f"{original}: has no header of three lines of equally many cells and a fourth that "
+            f"begins with 'track_id'; {REMEDY}"
+        )
     names = [".".join(cells) for cells in zip(*head[:3], strict=True)]
     names[0] = "track_id"
     columns = [

@@ -127,8 +127,8 @@ def _sound(paths: pl.Series, folder: Path) -> pl.Series:
 
 def _lines(original: Original, columns: tuple[str, ...], broken: Broken) -> pl.DataFrame:
     """Read lines without quotes; a last column TAGS takes the rest of the line, with its tabs."""
-    first, *lines = original.bytes().decode("utf-8", "replace").splitlines()
-    require(original, first.split("\t"), columns)
+    header, *lines = original.bytes().decode("utf-8", "replace").splitlines() or [""]
+    require(original, header.split("\t"), columns)
     cells = [line.split("\t", len(columns) - 1 if "TAGS" in columns else -1) for line in lines]
     if "TAGS" not in columns:  # two titles are followed by an empty cell too many
         cells = [[*row[:4], *row[5:]] if len(row) == 9 and not row[4] else row for row in cells]

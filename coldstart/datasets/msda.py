@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import io
 import re
-import zipfile
 from collections.abc import Iterator
+from tokenize import TokenError
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from coldstart.datasets.fetching import Zenodo
-from coldstart.datasets.originals import About, Original, OriginalPaths, Originals
+from coldstart.datasets.originals import READ_ERRORS, About, Original, OriginalPaths, Originals
 from coldstart.datasets.reading import Tables, pieces, plays_of
 from coldstart.datasets.summary import Summary
 from coldstart.errors import Broken, InputError
@@ -28,6 +28,16 @@ TRIPLETS = "triplets_msd-a.tar.gz"
 SETS = ("train", "val", "test")
 TRAIN = 0.8
 """Share of the authors' training list that their nets see; the rest is for early stopping."""
+DAMAGED = (
+    ValueError,
+    LookupError,
+    TypeError,
+    ArithmeticError,
+    SyntaxError,
+    TokenError,
+    MemoryError,
+)
+"""What numpy and scipy raise of a damaged matrix."""
 ABOUT = About(
     name="msd-a",
     title="MSD-A (Oramas et al., DLRS 2017)",
@@ -139,9 +149,10 @@ def _vectors(
         if original is None:
             raise InputError(f"there is no file {stem}.npy or .npz for the embedding {name!r}")
         matrix = _matrix(original)
-        if matrix.ndim != 2 or len(matrix) != len(ids):
+        if matrix.ndim != 2 or len(matrix) != len(ids) or matrix.dtype.kind not in "fiu":
             raise InputError(
-                f"{original}: has shape {matrix.shape}; the list of {side} has {len(ids):,} items"
+                f"{original}: holds {matrix.dtype} {matrix.shape}; needed are numbers "
+                f"[{len(ids)}, width], a row for each item in the list of {side}"
             )
         yield pl.DataFrame(
             {"track_id": ids, "vector": matrix.astype(np.float32)},
@@ -158,6 +169,9 @@ def _matrix(original: Original) -> NDArray[np.generic]:
         from scipy.sparse import csr_matrix
 
         parts = (content["data"], content["indices"], content["indptr"])
-        return np.asarray(csr_matrix(parts, shape=tuple(content["shape"])).toarray())
-    except (ValueError, LookupError, OSError, zipfile.BadZipFile) as error:
-        raise InputError(f"{original}: not a readable matrix ({error})") from error
+        matrix = csr_matrix(parts, shape=tuple(content["shape"]))
+        matrix.check_format(full_check=True)  # scipy would write wherever an index points to
+        return np.asarray(matrix.toarray())
+    except (*READ_ERRORS, *DAMAGED) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{original}: not a readable matrix ({reason}); fetch it again") from error

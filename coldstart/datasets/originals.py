@@ -9,6 +9,7 @@ import bz2
 import gzip
 import io
 import logging
+import lzma
 import os
 import tarfile
 import zipfile
@@ -31,7 +32,10 @@ OriginalPaths = str | os.PathLike[str] | list[str] | None
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 OPENERS: dict[str, Callable[[IO[bytes]], Any]] = {".bz2": bz2.open, ".gz": gzip.open}
 # RuntimeError: an encrypted .zip, or one compressed in a way that Python doesn't know.
-READ_ERRORS = (OSError, EOFError, zlib.error, zipfile.BadZipFile, tarfile.TarError, RuntimeError)
+READ_ERRORS = (
+    *(OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError),
+    RuntimeError,
+)
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,8 @@ class Original:
                 while block := file.read(size):
                     yield block
         except READ_ERRORS as error:
-            raise InputError(f"{self}: damaged ({error}); fetch it again") from error
+            reason = " ".join(str(error).split())
+            raise InputError(f"{self}: damaged ({reason}); fetch it again") from error
 
     def bytes(self) -> bytes:
         """All its bytes."""
@@ -181,7 +186,8 @@ class Originals:
         try:
             return [Original(place), *(Original(place, name) for name in _members(place))]
         except READ_ERRORS as error:
-            raise InputError(f"{place}: damaged archive ({error}); fetch it again") from error
+            reason = " ".join(str(error).split())
+            raise InputError(f"{place}: damaged archive ({reason}); fetch it again") from error
 
     def matching(self, part: str) -> list[Original]:
         """Files that have `part` in their own, their folder's or their archive's name.

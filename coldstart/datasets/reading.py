@@ -18,6 +18,7 @@ from coldstart.datasets.originals import About, Original
 from coldstart.datasets.summary import Summary
 from coldstart.errors import Broken, Fault, InputError
 from coldstart.files import StrPath, atomic, made_folder
+from coldstart.tables.column_names import listed
 from coldstart.tables.table import MAX_NUMBER, Checker, write_broken, write_table
 
 PIECE = 16 << 20
@@ -174,9 +175,8 @@ def require(original: Original, names: Sequence[str], columns: Sequence[str]) ->
     for column in columns:
         if column not in names:
             raise InputError(
-                f"{original}: there is no column '{column}'; the file has: {', '.join(names[:20])}"
-                f"{', …' if len(names) > 20 else ''}. Is it another version of the data set? If a "
-                "column only has another name, rename it"
+                f"{original}: there is no column '{column}'; the file has: {listed(names)}. Is it "
+                "another version of the data set? If a column only has another name, rename it"
             )
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
 import polars as pl
 
 from coldstart.datasets.fetching import HuggingFace
-from coldstart.datasets.originals import About, OriginalPaths, Originals
+from coldstart.datasets.originals import About, Original, OriginalPaths, Originals
 from coldstart.datasets.reading import Tables, filter_by_listeners
 from coldstart.datasets.summary import Summary
 from coldstart.errors import Broken, Fault, InputError
 from coldstart.files import StrPath
+from coldstart.tables.column_names import listed
+from coldstart.tables.unpacking import check_parquet
 
 HOST = "https://huggingface.co/datasets/yandex/yambda/resolve/main"
 SIZES = ("50m", "500m", "5b")
@@ -57,54 +60,70 @@ def make_tables(
     tables = Tables(out, ABOUT, broken)
     name = f"flat/{size}/listens.parquet"
     columns = ["uid", "item_id", "timestamp", "played_ratio_pct"]
-    log = _checked(_scan(files, name, columns), columns, Path(name).name, broken)
-    log = log.filter(pl.col("played_ratio_pct") >= min_played)
     user, track = (
         pl.col(old).cast(pl.String).alias(new)
         for old, new in (("uid", "user_id"), ("item_id", "track_id"))
     )
-    if timestamps:
-        plays = pl.lit(1, pl.Int64).alias("plays")
-        listens = log.select(user, track, plays, "timestamp")
-        tables.sink("listens", filter_by_listeners(listens, min_listeners, each_once=False))
-    else:
-        tables.stream(
-            "listens",
-            (part.select(user, track, "plays") for part in _sums(log)),
-            lambda rows: filter_by_listeners(rows, min_listeners),
-        )
-    tracks = _tracks(files, tables)
-    tables.write("tracks", tracks)
-    ids = tracks.select("track_id").lazy()
-    if cold_days > 0:
-        first = (
-            log.group_by(track).agg(pl.col("timestamp").min()).join(ids, on="track_id", how="semi")
-        )
-        tables.write("splits", _split(first.collect(engine="streaming"), cold_days))
+    with _scan(files, name, columns) as whole:
+        log = _checked(whole, columns, Path(name).name, broken)
+        log = log.filter(pl.col("played_ratio_pct") >= min_played)
+        if timestamps:
+            plays = pl.lit(1, pl.Int64).alias("plays")
+            listens = log.select(user, track, plays, "timestamp")
+            tables.sink("listens", filter_by_listeners(listens, min_listeners, each_once=False))
+        else:
+            tables.stream(
+                "listens",
+                (part.select(user, track, "plays") for part in _sums(log)),
+                lambda rows: filter_by_listeners(rows, min_listeners),
+            )
+        tracks = _tracks(files, tables)
+        tables.write("tracks", tracks)
+        ids = tracks.select("track_id").lazy()
+        if cold_days > 0:
+            first = log.group_by(track).agg(pl.col("timestamp").min())
+            first = first.join(ids, on="track_id", how="semi")
+            tables.write("splits", _split(first.collect(engine="streaming"), cold_days))
     if vectors:
-        audio = _scan(files, EMBEDDINGS, ["item_id", "embed"]).drop_nulls()
-        audio = audio.select(track, vector="embed")
-        audio = audio.join(ids, on="track_id", how="semi", maintain_order="left")
-        tables.sink("audio", audio, "embeddings")
+        with _scan(files, EMBEDDINGS, ["item_id", "embed"]) as whole:
+            audio = whole.drop_nulls().select(track, vector="embed")
+            audio = audio.join(ids, on="track_id", how="semi", maintain_order="left")
+            tables.sink("audio", audio, "embeddings")
     return tables.summary()
 
 
-def _scan(files: Originals, name: str, columns: list[str]) -> pl.LazyFrame:
+@contextmanager
+def _scan(files: Originals, name: str, columns: list[str]) -> Iterator[pl.LazyFrame]:
+    """Columns of a file, to be read in the block: only there is seen whether it is damaged.
+
+    Raises:
+        InputError: a column is missing, or the file is damaged.
+    """
     original = files.need(name)
     if original.member:
         raise InputError(f"{original}: unpack the archive first; a Parquet file is read in place")
     try:
-        table = pl.scan_parquet(original.path)
+        check_parquet(original.path, in_pieces=True)
+        table = pl.scan_parquet(original.path, glob=False)
         names = table.collect_schema().names()
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise InputError(f"{original}: not a readable .parquet table ({error})") from error
+        raise _unreadable(original, error) from error
     for column in columns:
         if column not in names:
             raise InputError(
-                f"{original}: there is no column '{column}'; the table has: {', '.join(names)}. Is "
+                f"{original}: there is no column '{column}'; the table has: {listed(names)}. Is "
                 "it another version of the data set, or its `sequential` form? `flat` is needed"
             )
-    return table.select(columns)
+    try:
+        yield table.select(columns)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise _unreadable(original, error) from error
+
+
+def _unreadable(original: Original, error: BaseException) -> InputError:
+    # Of several lines, the others are advice to programmers.
+    reason = str(error).strip().partition("\n")[0]
+    return InputError(f"{original}: not a readable .parquet table ({reason}); fetch it again")
 
 
 def _checked(log: pl.LazyFrame, columns: list[str], name: str, broken: Broken) -> pl.LazyFrame:
@@ -136,13 +155,9 @@ def _sums(log: pl.LazyFrame) -> Iterator[pl.DataFrame]:
 
 def _tracks(files: Originals, tables: Tables) -> pl.DataFrame:
     """Tracks that somebody has played, in the order of their numbers."""
-    artists = (
-        _scan(files, ARTISTS, ["artist_id", "item_id"])
-        .group_by("item_id")
-        .agg(pl.col("artist_id").min())
-        .select(pl.all().cast(pl.String))
-        .collect(engine="streaming")
-    )
+    with _scan(files, ARTISTS, ["artist_id", "item_id"]) as whole:
+        first = whole.group_by("item_id").agg(pl.col("artist_id").min())
+        artists = first.select(pl.all().cast(pl.String)).collect(engine="streaming")
     tracks = tables.listened_tracks()
     joined = tracks.join(artists, left_on="track_id", right_on="item_id", how="left")
     artist = pl.col("artist_id").fill_null("unknown")

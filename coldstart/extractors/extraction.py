@@ -102,8 +102,7 @@ def extract_features(
         InputError: the folder has other features, a file can't be used, or none can.
     """
     folder = writable(out)
-    about = extractor.about()
-    source = fingerprint(about, [_state(file) for file in files])
+    about, source = extractor.about(), source_of(extractor, files)
     refusal = f"{folder}: another process is extracting into this folder; wait, or name another"
     with reserved(folder, refusal):
         if stored := _stored(folder, source, overwrite):
@@ -126,6 +125,11 @@ def _chunks(files: Sequence[SoundFile], about: dict[str, Any], parts: Path) -> l
         name = fingerprint(about, [_state(file) for file in some])
         chunks.append(_Chunk(some, parts / f"{name}.parquet"))
     return chunks
+
+
+def source_of(extractor: Extractor, files: Sequence[SoundFile]) -> str:
+    """A hash of all that the features of these files depend on."""
+    return fingerprint(extractor.about(), [_state(file) for file in files])
 
 
 def _state(file: SoundFile) -> list[Any]:

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import polars as pl
+
 from coldstart.errors import Broken, Fault, InputError
 from coldstart.files import StrPath, unusable
 from coldstart.tables.parts import ENDINGS as TABLES
@@ -65,9 +67,31 @@ def sound_files(
                 f"track '{file.track_id}' is there twice: {other.path} and {file.path}; leave one "
                 "out, or name the files in a table, each with an id of its own"
             )
+    return present_files(files, broken)
+
+
+def present_files(files: Sequence[SoundFile], broken: Broken) -> list[SoundFile]:
+    """Those that can be read; without skipping, the first that can't raises InputError."""
     reasons = {file.track_id: unusable(file.path) for file in files}
     broken.add(fault_of(file, reason) for file in files if (reason := reasons[file.track_id]))
     return [file for file in files if not reasons[file.track_id]]
+
+
+def listed_files(table: pl.DataFrame, path: Path) -> list[SoundFile]:
+    """The files that a track table names.
+
+    Args:
+        table: of the tracks.
+        path: of that table, to whose folder the files' paths are relative.
+
+    Raises:
+        InputError: it has no column `audio`.
+    """
+    if "audio" not in table.columns:
+        raise InputError(f"{path}: has no column `audio`; {_NEEDED}")
+    rows = [row for row in table.select("track_id", "audio").iter_rows() if row[1]]
+    folder = folder_of_paths(path, [audio for _, audio in rows])
+    return [SoundFile(track, folder / audio, path.name) for track, audio in rows]
 
 
 def fault_of(file: SoundFile, reason: str) -> Fault:
@@ -97,13 +121,7 @@ def _in(place: Path, broken: Broken, columns: Mapping[str, str]) -> Iterator[Sou
             name = path.relative_to(place).with_suffix("").as_posix()
             yield SoundFile(name, path, place.name)
     elif ending_of(place) or is_pattern(place):
-        table = read_tracks(place, broken, columns=dict(columns))
-        if "audio" not in table.columns:
-            raise InputError(f"{place}: has no column `audio`; {_NEEDED}")
-        rows = [row for row in table.select("track_id", "audio").iter_rows() if row[1]]
-        folder = folder_of_paths(place, [audio for _, audio in rows])
-        for track, audio in rows:
-            yield SoundFile(track, folder / audio, place.name)
+        yield from listed_files(read_tracks(place, broken, columns=dict(columns)), place)
     elif reason := unusable(place):
         raise InputError(f"{place}: {reason}; {READABLE}")
     elif place.suffix.lower() in ENDINGS:

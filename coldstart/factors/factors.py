@@ -56,7 +56,6 @@ ABOUT = record(
         "alpha": at_least(0),
         "axes": one_of_these("als", "scores"),
         "seed": whole,
-        "spread": at_least(0),
         "listens": _count,
         "users": _count,
         "users_without_training_listens": _count,
@@ -279,8 +278,9 @@ class Factors:
         if about["version"] != VERSION:
             raise InputError(f"{folder}: factors of version {about['version']}, not {VERSION}")
         must_have_form(about, ABOUT, path, REMEDY)
-        mean = list_of(number, about["factors"])
-        must_have_form(about, record({}, {"mean": mean}, others=True), path, REMEDY)
+        scale = {"mean": list_of(number, about["factors"]), "spread": at_least(0)}
+        if scale.keys() & about.keys():  # the oldest factors have neither
+            must_have_form(about, record(scale, others=True), path, REMEDY)
         return dict(about)
 
 

@@ -239,7 +239,8 @@ def document(page: Page) -> str:
 
 def _style() -> str:
     """The style sheet, with the pictures' colours."""
-    css = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
+    folder = Path(__file__).parent
+    css = "".join((folder / f"{name}.css").read_text("utf-8") for name in ("palette", "page"))
     dark = f"@media screen and (prefers-color-scheme: dark) {{ :root {{ {variables(True)} }} }}"
     return f":root {{ {variables(False)} }}\n{dark}\n{css}"
 

@@ -12,14 +12,18 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from coldstart.audio.codec import AudioError
 from coldstart.audio.storage import content_of, field_of
 from coldstart.errors import InputError
+from coldstart.extractors.base import Features
 from coldstart.files import StrPath, fingerprint
 from coldstart.model.checkpoint import best_checkpoint
+from coldstart.model.predictions import as_array
 from coldstart.retrieval.unseen import UnseenTrack, fields_of
 from coldstart.runs.derived import (
     Derivation,
@@ -29,6 +33,7 @@ from coldstart.runs.derived import (
     open_source_nets,
     outputs_of,
 )
+from coldstart.runs.extracted import hear_flac, opened
 from coldstart.runs.first_stage import first_stage_of
 from coldstart.runs.places import data_places
 from coldstart.runs.run import Run
@@ -99,6 +104,7 @@ class _Unseen:
         self.datasets = _datasets(run)
         self.given = fields_of(self.datasets[0], content)
         self.stores: dict[str, bytes] = {}
+        self.features: dict[str, Features] = {}
         self.vectors: dict[str, Tensor | None] = {}
         self.reasons: list[str] = []
 
@@ -110,6 +116,9 @@ class _Unseen:
             facts = net.model.facts.get(folder, {})
             if fields[0] in self.given:
                 sample[fields[0]] = self.given[fields[0]]
+            elif "extractor" in facts:
+                if self.path is not None:
+                    sample[fields[0]] = npy_bytes(self.extracted(self.path, facts))
             elif "sample_rate" in facts:
                 if self.path is not None:
                     sample[field_of(facts)] = self.store(self.path, facts)
@@ -127,6 +136,14 @@ class _Unseen:
             except AudioError as error:
                 raise InputError(f"{path}: {error}") from error
         return self.stores[key]
+
+    def extracted(self, path: StrPath, facts: Mapping[str, Any]) -> NDArray[np.float32]:
+        """What the extractor of a modality hears in the file."""
+        extractor, key = opened(facts), facts["made_by"]
+        if key not in self.features:
+            flac = self.store(path, {"sample_rate": extractor.rate})
+            self.features[key] = hear_flac(extractor, flac)
+        return as_array(self.features[key]._asdict()[facts["output"]][0])
 
     def vector_of(self, modality: str) -> Tensor | None:
         """A modality that nets made, of this track: the mean over them; None if it can't be."""

@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from coldstart.errors import InputError
 from coldstart.files import StrPath, atomic
@@ -146,7 +146,9 @@ def _save(
     with atomic(folder / CONFIG) as temporary:
         temporary.write_text(_as_json(recipe), encoding="utf-8")
     with atomic(folder / WEIGHTS) as temporary:
-        save_file(weights, temporary, metadata={"format": "pt"})
+        # `save_file` would write beside it first, under a name that nobody can tell as ours, and
+        # let nobody else read it.
+        temporary.write_bytes(save(weights, metadata={"format": "pt"}))
     with atomic(folder / CARD) as temporary:
         temporary.write_text(text, encoding="utf-8")
     if results is not None and not isinstance(results, Mapping) and Path(results).is_dir():

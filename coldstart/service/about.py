@@ -11,7 +11,6 @@ from coldstart.errors import InputError
 from coldstart.evaluation.results import read_results
 from coldstart.retrieval.catalogue import SOURCES
 from coldstart.service import forms
-from coldstart.service.changes import stores_of
 from coldstart.service.engine import Loaded
 from coldstart.shards.matching import is_computed
 from coldstart.shards.sound import has_sound
@@ -22,21 +21,20 @@ SHOWN = ("track_id", "title", "artist", "plays", "warm")
 
 def track_of(loaded: Loaded, row: int, play: bool) -> forms.TrackDetail:
     """What is known of the track in a row of the catalogue."""
-    catalogue, shards = loaded.recommender.catalogue, loaded.recommender.run.data.shards
+    catalogue = loaded.recommender.catalogue
     values = catalogue.table.row(row, named=True)
     columns = {
         name: value
         for name, value in values.items()
         if name not in SHOWN and value is not None and value != ""
     }
-    heard = play and "split" in columns and has_sound(shards)
     return forms.TrackDetail(
         track_id=values["track_id"],
         title=values["title"],
         artist=values["artist"],
         plays=values["plays"],
         by=cast(Any, SOURCES[catalogue.sources[row]]),
-        can_be_heard=heard,
+        can_be_heard=play and loaded.sounds.has(values["track_id"]),
         columns=columns,
     )
 
@@ -46,6 +44,7 @@ def about_model(loaded: Loaded, play: bool) -> forms.Model:
     recommender = loaded.recommender
     catalogue, run = recommender.catalogue, recommender.run
     shards = run.data.shards
+    facts_of_all = shards.modalities.values()
     table, factors = catalogue.table, catalogue.factors
     ranked = np.sort(table["plays"].to_numpy())[::-1]
     places = np.linspace(0, len(ranked) - 1, 101).round().astype(int)
@@ -56,9 +55,10 @@ def about_model(loaded: Loaded, play: bool) -> forms.Model:
         load_seconds=round(loaded.seconds, 3),
         tracks=len(catalogue),
         known=catalogue.warm,
+        search="exact" if recommender.index is None else f"index ({recommender.index.kind})",
         listeners=0 if factors is None else len(factors.user_ids),
         modalities=list(run.model.encoders),
-        hears=bool(stores_of(shards)),
+        hears=any({"sample_rate", "extractor"} & facts.keys() for facts in facts_of_all),
         plays_sound=play and has_sound(loaded.recommender.run.data.shards),
         columns={name: str(dtype) for name, dtype in table.schema.items() if not dtype.is_nested()},
         attributes={

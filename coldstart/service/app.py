@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
+from urllib.parse import unquote
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from fastapi import Path as PathParameter
 from fastapi.exceptions import RequestValidationError
+from pydantic import BeforeValidator
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 
 from coldstart.errors import InputError, UnknownIdError
-from coldstart.retrieval.query import row_of
+from coldstart.retrieval.query import Recommendation, row_of
+from coldstart.retrieval.recommender import Recommender
 from coldstart.retrieval.unseen import UnseenTrack, fields_of
+from coldstart.runs.extracted import fields_heard, sound_of_extractors
+from coldstart.sample import Sample
 from coldstart.service import forms
 from coldstart.service.about import about_model, track_of
 from coldstart.service.bodies import Body, body_or_form, form_of, schema_of
@@ -29,23 +37,26 @@ from coldstart.service.changes import (
     Decoded,
     NewListens,
     NewTrack,
+    StoredSound,
     Withdrawn,
     Writer,
     stores_of,
 )
 from coldstart.service.engine import Engine, Loaded, watch
 from coldstart.service.isolation import SoundLimits
-from coldstart.service.limits import Gate
+from coldstart.service.limits import Gate, PathAsSent
 from coldstart.service.measures import Clock, Measures
 from coldstart.service.page import page
 from coldstart.service.problems import problem, responses
 from coldstart.service.settings import ServiceSettings
 from coldstart.service.sound import sound_of
 from coldstart.service.uploads import Decoder
+from coldstart.shards.reading import Shards
 
 log = logging.getLogger(__name__)
 
-PathId = Annotated[str, PathParameter(min_length=1, max_length=500)]
+PathId = Annotated[str, BeforeValidator(unquote), PathParameter(min_length=1, max_length=500)]
+"""An id in a path, encoded; see `PathAsSent`."""
 
 
 class Service:
@@ -55,7 +66,7 @@ class Service:
         settings: of the service.
         engine: the loaded run.
         writer: makes changes.
-        scoring: so many queries are computed at once; others wait.
+        scoring: computes queries, some at once; others wait.
         decoder: of uploads.
         measures: for Prometheus.
     """
@@ -73,24 +84,55 @@ class Service:
         self.decoder = Decoder(SoundLimits(minutes=settings.minutes))
         self.writer = Writer(self.engine)
         # More at once would take turns on the cores, and all of them be late.
-        self.scoring = threading.BoundedSemaphore(os.cpu_count() or 1)
+        self.scoring = ThreadPoolExecutor(os.cpu_count(), "scoring")
 
     @property
     def current(self) -> Loaded:
         """What answers; a request takes it once."""
         return self.engine.current
 
+    def heard(self, dataset: Shards, path: Path) -> tuple[StoredSound, Sample]:
+        """What the dataset's stores keep of a file, and what its extractors hear in it.
+
+        Raises:
+            InputError: it has neither, or the file can't be used.
+        """
+        stores, extractors = stores_of(dataset), sound_of_extractors(dataset)
+        if not stores and not extractors:
+            raise InputError("this dataset holds no sound; leave `audio` out")
+        facts = [*stores.values(), *extractors.values()]
+        contents = [Decoded(*each) for each in self.decoder.contents(path, facts)]
+        kept, flacs = contents[: len(stores)], contents[len(stores) :]
+        heard = {name: each.content for name, each in zip(extractors, flacs, strict=True)}
+        return dict(zip(stores, kept, strict=True)), fields_heard(dataset, heard)
+
     def change(self, change: Change, detail: str) -> forms.Changed:
         """Make a change, and wait until it is in use."""
         self.writer.make(change).result()
         return forms.Changed(version=self.current.version, detail=detail)
 
-    def answer(self, loaded: Loaded, rows: list[Any], query: forms.ListQuery) -> forms.List:
-        """A list, counted."""
-        self.measures.answered(row.by for row in rows)
+    async def answer(
+        self, method: Callable[..., list[Recommendation]], asked: object, query: forms.ListQuery
+    ) -> Response:
+        """A list of a method of the recommender; it is computed when its turn comes."""
+        loaded = self.current
+
+        def answer() -> Response:
+            return self.listed(loaded, query, method(loaded.recommender, asked, **query.options()))
+
+        return await asyncio.get_running_loop().run_in_executor(self.scoring, answer)
+
+    def listed(
+        self, loaded: Loaded, query: forms.ListQuery, rows: list[Recommendation]
+    ) -> Response:
+        """A list, counted, and written here: FastAPI would check it once more, and take longer."""
+        self.measures.answered([row.by for row in rows])
         selection = loaded.recommender.select(query.candidates, query.exclude, query.where)
-        tracks = [forms.Recommended(**row.as_json()) for row in rows]
-        return forms.List(version=loaded.version, candidates=len(selection), tracks=tracks)
+        tracks = [row.as_json() for row in rows]
+        content = forms.List.model_validate(
+            {"version": loaded.version, "candidates": len(selection), "tracks": tracks}
+        )
+        return Response(content.model_dump_json(), media_type="application/json")
 
 
 def make_app(settings: ServiceSettings) -> FastAPI:
@@ -111,6 +153,7 @@ def make_app(settings: ServiceSettings) -> FastAPI:
         yield
         stop.set()
         service.writer.close()
+        service.scoring.shutdown()
 
     app = FastAPI(
         title="coldstart",
@@ -129,6 +172,7 @@ def make_app(settings: ServiceSettings) -> FastAPI:
     _answer_errors(app, service)
     app.add_middleware(Clock, measures=service.measures)
     app.add_middleware(Gate, settings=settings)
+    app.add_middleware(PathAsSent)
     return app
 
 
@@ -147,13 +191,12 @@ def questions(service: Service) -> APIRouter:
         tracks = [track_of(loaded, int(row), service.settings.play) for row in rows]
         return forms.Found(version=loaded.version, tracks=tracks)
 
-    @routes.get("/tracks/{track_id:path}/similar", responses=responses(404))
-    def similar(track_id: PathId, query: forms.ListParameters) -> forms.List:
+    @routes.get(
+        "/tracks/{track_id:path}/similar", response_model=forms.List, responses=responses(404)
+    )
+    async def similar(track_id: PathId, query: forms.ListParameters) -> Response:
         """Tracks like a track."""
-        loaded = service.current
-        with service.scoring:
-            rows = loaded.recommender.similar(track_id, **query.options())
-        return service.answer(loaded, rows, query)
+        return await service.answer(Recommender.similar, track_id, query)
 
     @routes.get(
         "/tracks/{track_id:path}/audio",
@@ -166,8 +209,7 @@ def questions(service: Service) -> APIRouter:
         if not service.settings.play:
             raise HTTPException(403, "this service doesn't play sound (serve --play)")
         row_of(loaded.recommender.catalogue, track_id)
-        shards = loaded.recommender.run.data.shards
-        return sound_of(shards, track_id, request.headers.get("range"))
+        return sound_of(loaded.sounds, track_id, request.headers.get("range"))
 
     @routes.get("/tracks/{track_id:path}", responses=responses(404))
     def track(track_id: PathId) -> forms.TrackDetail:
@@ -176,43 +218,48 @@ def questions(service: Service) -> APIRouter:
         row = row_of(loaded.recommender.catalogue, track_id)
         return track_of(loaded, row, service.settings.play)
 
-    @routes.get("/users/{user_id:path}/recommendations", responses=responses(404))
-    def for_user(user_id: PathId, query: forms.ListParameters) -> forms.List:
+    @routes.get(
+        "/users/{user_id:path}/recommendations",
+        response_model=forms.List,
+        responses=responses(404),
+    )
+    async def for_user(user_id: PathId, query: forms.ListParameters) -> Response:
         """Tracks for a listener, none that they have played."""
-        loaded = service.current
-        with service.scoring:
-            rows = loaded.recommender.for_user(user_id, **query.options())
-        return service.answer(loaded, rows, query)
+        return await service.answer(Recommender.for_user, user_id, query)
 
     @routes.post(
         "/recommend",
+        response_model=forms.List,
         responses=responses(404, 408, 415),
         openapi_extra=body_or_form(forms.Asked, "query"),
     )
-    def recommend(asked: Annotated[Body, Depends(form_of(forms.Asked, "query"))]) -> forms.List:
+    async def recommend(
+        asked: Annotated[Body, Depends(form_of(forms.Asked, "query"))],
+    ) -> Response:
         """Tracks like tracks, for somebody who likes tracks, or like a track that isn't here.
 
         As JSON; or, with a sound file, as a form of the parts `audio` and, if anything else is to
         be said, `query`.
         """
-        loaded, query = service.current, asked.content
+        query = asked.content
         assert isinstance(query, forms.Asked)
-        recommender, options = loaded.recommender, query.options()
         content = query.content is not None or asked.audio is not None
         if sum((bool(query.like), bool(query.liked), content)) != 1:
             raise InputError("ask one thing: `like`, `liked`, or `content` and a part `audio`")
         if query.like:
-            with service.scoring:
-                rows = recommender.similar(query.like, **options)
-        elif query.liked:
-            with service.scoring:
-                rows = recommender.for_liked(query.liked, **options)
-        else:
-            known = query.content or forms.TrackContent()
-            with asked.file() as path:
-                unseen = UnseenTrack(audio=path, **known.model_dump())
-                rows = recommender.for_content(unseen, decode=service.decoder.decode, **options)
-        return service.answer(loaded, rows, query)
+            return await service.answer(Recommender.similar, query.like, query)
+        if query.liked:
+            return await service.answer(Recommender.for_liked, query.liked, query)
+        return await run_in_threadpool(heard, query, asked)  # decoding takes its own turns
+
+    def heard(query: forms.Asked, asked: Body) -> Response:
+        loaded, known = service.current, query.content or forms.TrackContent()
+        with asked.file() as path:
+            unseen = UnseenTrack(audio=path, **known.model_dump())
+            rows = loaded.recommender.for_content(
+                unseen, decode=service.decoder.decode, **query.options()
+            )
+        return service.listed(loaded, query, rows)
 
     return routes
 
@@ -244,19 +291,11 @@ def changes(service: Service) -> APIRouter:
         dataset = recommender.run.data.shards
         content = UnseenTrack(**new.content.model_dump())
         with asked.file() as path:
-            sound = None
-            if path is not None:
-                stores = stores_of(dataset)
-                if not stores:
-                    raise InputError("this dataset holds no sound; leave `audio` out")
-                contents = service.decoder.contents(path, list(stores.values()))
-                sound = {
-                    name: Decoded(*content) for name, content in zip(stores, contents, strict=True)
-                }
+            sound, heard = (None, {}) if path is None else service.heard(dataset, path)
         row = new.model_dump(exclude={"content", "replace"}, exclude_none=True)
         if content.genres is not None:
             row["genres"] = list(content.genres)
-        fields = fields_of(dataset, content)
+        fields = heard | fields_of(dataset, content)
         track = NewTrack(row, fields, sound, new.replace)
         return service.change(track, f"track {new.track_id!r} is in the dataset, and a candidate")
 

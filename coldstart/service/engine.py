@@ -15,11 +15,13 @@ import numpy as np
 from coldstart.errors import InputError
 from coldstart.files import fingerprint, is_remote
 from coldstart.model.checkpoint import best_checkpoint, weights_id
+from coldstart.retrieval.index_file import RECORD, index_folder
 from coldstart.retrieval.recommender import Recommender
 from coldstart.retrieval.search import WordSearch
 from coldstart.runs.ensemble import FILE
 from coldstart.runs.places import data_places
 from coldstart.service.settings import ServiceSettings
+from coldstart.service.sound import Sounds
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +35,7 @@ class Loaded(NamedTuple):
     Attributes:
         recommender: the run.
         search: by words.
+        sounds: of its dataset.
         version: of all that it answers from; another as soon as any of that has changed.
         since: when it began to answer, in seconds since 1970.
         seconds: how long loading took.
@@ -40,6 +43,7 @@ class Loaded(NamedTuple):
 
     recommender: Recommender
     search: WordSearch
+    sounds: Sounds
     version: str
     since: float
     seconds: float
@@ -103,11 +107,13 @@ class Engine:
             shards=settings.shards,
             factors=settings.factors,
             placement=settings.placement,
+            search=settings.search,
         )
         search = WordSearch(recommender.catalogue)
         _try(recommender)
         version = fingerprint(weights_id(recommender.run.model), self._seen)[:12]
-        return Loaded(recommender, search, version, time.time(), time.monotonic() - start)
+        sounds = Sounds(recommender.run.data.shards)
+        return Loaded(recommender, search, sounds, version, time.time(), time.monotonic() - start)
 
     def state(self) -> list[tuple[str, int, int]]:
         """Size and time of each file that decides what is answered."""
@@ -123,6 +129,7 @@ def _files(settings: ServiceSettings) -> Iterator[Path]:
     run = Path(settings.run)
     yield run / "config.yaml"
     yield run / FILE
+    yield index_folder(run) / RECORD
     try:
         yield best_checkpoint(run)
         places = data_places(run)

@@ -135,7 +135,7 @@ class TrackDetail(BaseModel):
     artist: str
     plays: int
     by: Literal["plays", "content", "both"]
-    can_be_heard: bool = Field(description="whether sound may be played, and the dataset keeps it")
+    can_be_heard: bool = Field(description="whether sound may be played, and there is any of it")
     columns: dict[str, Any] = Field(
         default={}, description="what the tracks' table says of it, too"
     )
@@ -172,6 +172,7 @@ class Model(BaseModel):
     load_seconds: float
     tracks: int
     known: int = Field(description="of them, factorised")
+    search: str = Field(description="how the best tracks are found: exact, or by which index")
     listeners: int
     modalities: list[str] = Field(description="what the model reads")
     hears: bool = Field(description="whether a sound file alone has a place")

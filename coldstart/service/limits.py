@@ -9,7 +9,7 @@ from collections import OrderedDict
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from coldstart.service.problems import problem
@@ -39,6 +39,12 @@ SECURITY_HEADERS = {
     "cross-origin-opener-policy": "same-origin",
     "permissions-policy": "camera=(), microphone=(), geolocation=()",
 }
+
+_ADDED = [
+    (name.encode(), value.encode())
+    for name, value in {**SECURITY_HEADERS, "cache-control": "no-store"}.items()
+]
+"""What a response gets that doesn't say otherwise itself."""
 
 
 class _TooLargeError(Exception):
@@ -148,6 +154,25 @@ class Gate:
         return limited
 
 
+class PathAsSent:
+    """Gives an application the path as it was sent, not decoded.
+
+    So `%2F` belongs to an id, and ids may end like a route: `/tracks/a%2Fsimilar` is the track
+    `a/similar`, and `/tracks/a/similar` what is like the track `a`. It stands before the gate, so
+    that the gate judges the path that a route is found by.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        """Before this application."""
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand on."""
+        if scope["type"] == "http":
+            scope = {**scope, "path": scope["raw_path"].decode("latin-1")}
+        await self.app(scope, receive, send)
+
+
 class Rates:
     """How many requests each client may still make: so many a second, twice as many at once."""
 
@@ -191,10 +216,9 @@ def _is_foreign(headers: Headers) -> bool:
 def _with_headers(send: Send) -> Send:
     async def send_on(message: Message) -> None:
         if message["type"] == "http.response.start":
-            headers = MutableHeaders(scope=message)
-            for name, value in SECURITY_HEADERS.items():
-                headers.setdefault(name, value)
-            headers.setdefault("cache-control", "no-store")
+            own = list(message.get("headers", ()))
+            names = {name.lower() for name, _ in own}
+            message["headers"] = own + [pair for pair in _ADDED if pair[0] not in names]
         await send(message)
 
     return send_on

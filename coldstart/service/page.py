@@ -8,7 +8,11 @@ from fastapi import APIRouter
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse
 
+from coldstart import reporting
+
 FOLDER = Path(__file__).parent / "page_files"
+PALETTE = Path(reporting.__file__).parent / "palette.css"
+"""Colours and fonts, which a report has, too."""
 
 TYPES = {
     ".html": "text/html",
@@ -21,7 +25,7 @@ TYPES = {
 def page() -> APIRouter:
     """Routes of the page's files."""
     routes = APIRouter(include_in_schema=False)
-    files = {path.name: path for path in FOLDER.iterdir() if path.suffix in TYPES}
+    files = {path.name: path for path in (*FOLDER.iterdir(), PALETTE) if path.suffix in TYPES}
 
     @routes.get("/")
     def index() -> FileResponse:

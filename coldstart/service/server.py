@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from coldstart.errors import InputError
 from coldstart.service.app import make_app
@@ -14,6 +15,37 @@ from coldstart.sigterm import saving
 
 DRAIN = 10
 """Seconds that requests in flight have to end when the service is stopped."""
+
+HEAD_BYTES = 1 << 16
+"""Largest head of a request: its first line and its headers."""
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """The parser itself has no limit: a head without an end would fill the memory."""
+
+    pending = 0
+
+    def data_received(self, data: bytes) -> None:
+        """Parse; end a connection that sends more than a head without being one."""
+        self.pending += len(data)
+        super().data_received(data)
+        if self.pending > HEAD_BYTES and not self.transport.is_closing():
+            self.send_400_response("The head of the request is too large.")
+
+    def on_headers_complete(self) -> None:
+        """The head is whole."""
+        self.pending = 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """The body's size is limited where it is read."""
+        self.pending = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The next head may come."""
+        self.pending = 0
+        super().on_message_complete()
 
 
 def serve_forever(settings: ServiceSettings, say: Callable[[str], object]) -> None:
@@ -50,7 +82,7 @@ def serve_forever(settings: ServiceSettings, say: Callable[[str], object]) -> No
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=DRAIN,
-            h11_max_incomplete_event_size=1 << 16,
+            http=BoundedProtocol,
         )
         with saving():  # the server answers signals itself: requests in flight come to their end
             uvicorn.Server(config).run([listening])
@@ -59,6 +91,7 @@ def serve_forever(settings: ServiceSettings, say: Callable[[str], object]) -> No
 
 
 def _listen(settings: ServiceSettings) -> socket.socket:
+    listening = None
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             settings.host.strip("[]"), settings.port, type=socket.SOCK_STREAM
@@ -67,6 +100,8 @@ def _listen(settings: ServiceSettings) -> socket.socket:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
     except (OSError, UnicodeError) as error:
+        if listening is not None:
+            listening.close()
         reason = getattr(error, "strerror", None) or error
         raise InputError(
             f"{settings.host}:{settings.port} can't be listened on ({reason}); name another --host "

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from coldstart.errors import InputError
 
 if TYPE_CHECKING:
-    from coldstart.retrieval.recommender import Placement
+    from coldstart.retrieval.recommender import Placement, SearchMethod
 
 
 class ServiceSettings(NamedTuple):
@@ -19,6 +20,7 @@ class ServiceSettings(NamedTuple):
         shards: other shards than the run's.
         factors: other factors than the run's.
         placement: where tracks lie that were not factorised, as for `recommend`.
+        search: how the best tracks are found, as for `recommend`.
         host: address that is listened on.
         port: of it; 0: any that is free.
         token: what requests must bring, if there is one.
@@ -34,6 +36,7 @@ class ServiceSettings(NamedTuple):
     shards: str | None = None
     factors: str | None = None
     placement: Placement | None = None
+    search: SearchMethod | None = None
     host: str = "127.0.0.1"
     port: int = 8700
     token: str | None = None
@@ -68,6 +71,7 @@ class ServiceSettings(NamedTuple):
             )
 
 
+@lru_cache(64)  # each request asks it of its Host
 def is_loopback(host: str) -> bool:
     """Whether an address is reached from the same machine alone.
 

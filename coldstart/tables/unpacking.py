@@ -138,12 +138,16 @@ def _zstd_bound(path: Path) -> int:
 _DAMAGED = (KeyError, IndexError, TypeError, ValueError, StopIteration, RecursionError, OSError)
 
 
-def check_parquet(path: Path) -> None:
+def check_parquet(path: Path, in_pieces: bool = False) -> None:
     """Raise InputError if a Parquet file would end the process.
 
     That is one that surely doesn't fit into memory: a billion equal values have a few bytes when
     they are compressed, and what counts is how many there are; and a damaged one with a page of
     fewer than 0 values. What else is wrong is left to the reader.
+
+    Args:
+        path: of the file.
+        in_pieces: it is read piece by piece, and may be larger than the memory.
     """
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
@@ -156,7 +160,8 @@ def check_parquet(path: Path) -> None:
             needed = sum(max(chunk[6], chunk[5] * _WIDTHS[chunk[1]]) for chunk in chunks)
         except _DAMAGED:
             return
-        check_fits(path, PEAK * needed)
+        if not in_pieces:
+            check_fits(path, PEAK * needed)
         if any(_least_count(file, chunk) < 0 for chunk in chunks):
             raise InputError(
                 f"{path}: damaged: a page says that it has fewer than 0 values; make it anew, or "

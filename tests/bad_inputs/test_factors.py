@@ -92,6 +92,13 @@ def test_a_field_that_is_missing_is_named(factors: Path, key: str) -> None:
     refused(lambda: Factors.about_of(factors), str(factors / JSON))
 
 
+def test_half_of_the_scale_is_named(factors: Path) -> None:
+    changed(factors / JSON, "mean")
+    refused(lambda: Factors.load(factors), str(factors / JSON), "'mean' is missing")
+    changed(factors / JSON, "spread")
+    assert "mean" not in Factors.load(factors).about  # as the oldest factors have it
+
+
 @pytest.mark.parametrize(("key", "value"), VALUES)
 def test_a_field_of_another_kind_is_named(factors: Path, key: str, value: Any) -> None:
     changed(factors / JSON, key, value)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import originals
 import polars as pl
 import pytest
 import soundfile
@@ -17,7 +16,6 @@ from bad_inputs.mutation import mutated, refused_or
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import coldstart as cs
 from coldstart.audio.codec import AudioError, to_flac, window
 from coldstart.errors import Broken, InputError
 from coldstart.factors.events import events_of
@@ -190,31 +188,6 @@ def test_a_window_of_a_damaged_flac(data: st.DataObject) -> None:
     out = np.empty(500, np.int16)
     error = _or_error(lambda: window(content, start, out), ValueError)
     assert error is None or str(error).startswith("not a readable FLAC")
-
-
-# Data sets
-
-
-@pytest.mark.parametrize("name", originals.hetrec())
-@FEW
-@given(data=st.data())
-def test_a_damaged_file_of_a_public_data_set(
-    name: str, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
-) -> None:
-    folder = tmp_path_factory.mktemp("hetrec")
-    originals.write(folder / "there", originals.hetrec())
-    path = folder / "there" / name
-    path.write_bytes(data.draw(mutated(path.read_bytes())))
-    refused_or(lambda: cs.dataset("hetrec-lastfm", out=folder / "out", source=folder / "there"))
-
-
-@FEW
-@given(data=st.data())
-def test_a_damaged_archive(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
-    folder = tmp_path_factory.mktemp("zip")
-    path = originals.zipped(folder / "hetrec2011-lastfm-2k.zip", originals.hetrec())
-    path.write_bytes(data.draw(mutated(path.read_bytes())))
-    refused_or(lambda: cs.dataset("hetrec-lastfm", out=folder / "out", source=path))
 
 
 # Settings

@@ -3,33 +3,16 @@
 from pathlib import Path
 
 import pytest
-from originals import Made, zipped
+from originals import Made, jamendo, zipped
 
-from coldstart.datasets import jamendo
 from coldstart.errors import InputError
 from coldstart.tables.attributes import read_attributes
 from coldstart.tables.splits import read_splits
 from coldstart.tables.tracks import read_tracks
 
 
-def jam(folder: Path) -> dict[str, str]:
-    head = "TRACK_ID\tARTIST_ID\tALBUM_ID\tPATH\tDURATION\tTAGS\n"
-    one = "track_0000214\tartist_000014\talbum_000031\t14/214.mp3\t124.6\tgenre---punkrock\t"
-    name = "data/splits/split-0/autotagging-{}.tsv".format
-    return {
-        name("train"): head + one + "mood/theme---dark\n",
-        name("validation"): head + "track_2\tartist_2\talbum_2\t02/2.mp3\t90.0\tgenre---pop\n",
-        name("test"): head + "track_3\tartist_3\talbum_3\t03/3.mp3\t90.0\tinstrument---piano\n",
-        "data/raw.meta.tsv": "\t".join(jamendo.META_COLUMNS)
-        + '\ntrack_0000214\tartist_000014\talbum_000031\tA "quote\tThe Band\tX\t2004-12-28\tu\n'
-        + "track_2\tartist_2\talbum_2\tTwo\t\tBand 2\tX\t0000-00-00\tu\n",
-    }
-
-
 def test_mtg_jamendo(made: Made, tmp_path: Path) -> None:
-    archive = zipped(
-        tmp_path / "clone.zip", {f"repo-master/{k}": v for k, v in jam(tmp_path).items()}
-    )
+    archive = zipped(tmp_path / "clone.zip", {f"repo-master/{k}": v for k, v in jamendo().items()})
     sound = tmp_path / "sound" / "14"
     sound.mkdir(parents=True)
     (sound / "214.low.mp3").write_bytes(b"")

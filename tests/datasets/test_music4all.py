@@ -5,31 +5,15 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from originals import Made, same, table
+from originals import Made, music4all_onion, same, table
 
 from coldstart.errors import InputError
 from coldstart.tables.listens import read_listens
 from coldstart.tables.vectors import read_vectors
 
 
-def onion(folder: Path) -> Path:
-    files = {
-        "userid_trackid_count.tsv": "user_id\ttrack_id\tcount\n"
-        "u1\tAA\t3\nu2\tAA\t1\nu1\tBB\t1\nu2\tCC\t9\n",
-        "userid_trackid_timestamp.tsv": "user_id\ttrack_id\ttimestamp\n"
-        "u1\tAA\t2019-02-20 12:28:01\nu1\tAA\t2019-02-20 12:30\nu2\tCC\t1550665681\n",
-        "id_genres_tf-idf.tsv": "id\trock\tindie pop\nAA\t0.5\t0.1\nBB\t0\t0.0\nZZ\t1\t1\n",
-        "id_musicnn.tsv": "id\t0\t1\nAA\t0.5\t-1e-3\nCC\t2\t3\nZZ\t1\t1\n",
-        "id_lyrics_sentiment.tsv": "id\tjoy\nBB\t0.25\n",
-    }
-    folder.mkdir()
-    for name, text in files.items():
-        (folder / f"{name}.bz2").write_bytes(bz2.compress(text.encode()))
-    return folder
-
-
 def test_music4all_onion(made: Made, tmp_path: Path) -> None:
-    folder = onion(tmp_path / "onion")
+    folder = music4all_onion(tmp_path / "onion")
     got = made("music4all-onion", folder, embeddings=["musicnn"], attributes=["lyrics_sentiment"])
     assert got["listens"].rows() == [
         *[("u1", "AA", 3), ("u2", "AA", 1), ("u1", "BB", 1), ("u2", "CC", 9)]
@@ -51,7 +35,7 @@ def test_music4all_onion(made: Made, tmp_path: Path) -> None:
 
 
 def test_features_that_are_no_numbers_are_named(made: Made, tmp_path: Path) -> None:
-    folder = onion(tmp_path / "onion")
+    folder = music4all_onion(tmp_path / "onion")
     text = "id\t0\t1\nAA\t0.5\tnan\nBB\t1\t1\nCC\t\t1e300\nZZ\tx\t1\n"
     (folder / "id_musicnn.tsv.bz2").write_bytes(bz2.compress(text.encode()))
     with pytest.raises(InputError, match=r"id_musicnn\.tsv, row 3, id 'CC', field '0': None is no"):
@@ -63,7 +47,7 @@ def test_features_that_are_no_numbers_are_named(made: Made, tmp_path: Path) -> N
 
 
 def test_music4all_onion_with_times(made: Made, tmp_path: Path) -> None:
-    got = made("music4all-onion", onion(tmp_path / "onion"), timestamps=True)["listens"]
+    got = made("music4all-onion", music4all_onion(tmp_path / "onion"), timestamps=True)["listens"]
     assert got["plays"].to_list() == [1, 1, 1]
     assert [str(time) for time in got["timestamp"]] == [
         *["2019-02-20 12:28:01", "2019-02-20 12:30:00", "2019-02-20 12:28:01"]

@@ -2,14 +2,7 @@
 
 from pathlib import Path
 
-from originals import Made, zipped
-
-UNIQUE = (
-    "TRA<SEP>SOA<SEP>Faster Pussy cat<SEP>Silent Night\n"
-    "TRB<SEP>SOB<SEP>Beyoncé<SEP>\n"
-    "TRC<SEP>SOA<SEP>Faster Pussy cat<SEP>Silent Night (live)\n"
-    "TRD<SEP>SOD<SEP>Wrong<SEP>Match\n"
-)
+from originals import UNIQUE, Made, zipped
 
 
 def test_taste_profile(made: Made, tmp_path: Path) -> None:

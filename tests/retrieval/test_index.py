@@ -124,7 +124,8 @@ def test_a_list_keeps_to_all_that_was_asked(small: TrackIndex, data: st.DataObje
         artists = [row.artist for row in own]
         assert max(artists.count(artist) for artist in artists) <= mix.per_artist
     if mix.new_share is None:
-        assert sum(row.similarity for row in own) >= 0.97 * sum(row.similarity for row in exact)
+        total = sum(row.similarity for row in exact)
+        assert sum(row.similarity for row in own) >= total - 0.03 * abs(total) - 1e-3
     else:
         assert [row.plays > 0 for row in own] == [row.plays > 0 for row in exact]
 

@@ -20,6 +20,8 @@ def test_a_saved_model_reloads_exactly(python_run: PythonRun, tmp_path: Path) ->
     )
     files = {path.name for path in (tmp_path / "m").iterdir()}
     assert files == {"README.md", "config.json", "model.safetensors"}
+    modes = {path.stat().st_mode for path in (tmp_path / "m").iterdir()}
+    assert len(modes) == 1  # whoever may read the card may read the weights
     again = cs.ColdStart.from_pretrained(tmp_path / "m")
     assert not again.training
     assert again.recipe() == json.loads(json.dumps(python_run.model.recipe()))

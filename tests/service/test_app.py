@@ -135,6 +135,19 @@ def test_tracks_are_found_and_heard(client: TestClient, heard: Fitted) -> None:
     assert client.get("/model").json()["tracks"] == len(catalogue)
 
 
+def test_a_track_without_sound_of_its_own_says_so(changeable: Fitted) -> None:
+    """Whatever the dataset has of other tracks."""
+    with client_of(changeable, play=True) as live:
+        content = {"genres": ["Rock"], "attributes": {"mgp": attributes_of(live)}}
+        track = {"track_id": "silent", "title": "Silent", "artist": "A", "content": content}
+        assert live.post("/tracks", json=track).status_code == 201
+        assert live.get("/tracks/silent").json()["can_be_heard"] is False
+        assert live.get("/tracks/silent/audio").status_code == 404
+        other = recommender_of(live).catalogue.track_ids[0]
+        found = live.get("/tracks", params={"q": other}).json()["tracks"]
+        assert [row["can_be_heard"] for row in found] == [True]
+
+
 def test_a_new_track_is_a_candidate_at_once_and_lasts(
     live: TestClient, changeable: Fitted, tmp_path: Path
 ) -> None:
@@ -184,14 +197,38 @@ def test_many_new_tracks_at_once_are_all_found(live: TestClient) -> None:
 
 def test_ids_may_hold_slashes_and_more(live: TestClient) -> None:
     content = {"genres": ["Rock"], "attributes": {"mgp": attributes_of(live)}}
-    for name in ("AC/DC", "a?b#c", "ü ö"):
-        track = {"track_id": name, "title": "Title", "artist": "A", "content": content}
-        assert live.post("/tracks", json=track).status_code == 201
-        path = quote(name, safe="")
+    names = (
+        *("AC/DC", "a?b#c", "ü ö", "100%", "%2F", "a/similar", "similar", "x/audio", "x/return"),
+        *("..", "../../health", "a//b", "/", "a;b=c&d", "a+b", "\\", "a/similar/similar"),
+    )
+    tracks = [
+        {"track_id": name, "title": "Title", "artist": "A", "content": content} for name in names
+    ]
+    with ThreadPoolExecutor(8) as pool:
+        answers = pool.map(lambda track: live.post("/tracks", json=track), tracks)
+        assert [answer.status_code for answer in answers] == [201] * len(names)
+    for name in names:
+        path = quote(name, safe="").replace(".", "%2E")  # else a client would take `..` away
         assert live.get(f"/tracks/{path}").json()["track_id"] == name
-        assert live.get(f"/tracks/{path}/similar", params=ASK).status_code == 200
-        assert live.delete(f"/tracks/{path}").status_code == 200
-        assert live.get(f"/tracks/{path}").status_code == 404
+        rows = live.get(f"/tracks/{path}/similar", params={**ASK, "k": 100}).json()["tracks"]
+        # It is the query that is left out, and no other: each other one is there.
+        assert {*names} - {row["track_id"] for row in rows} == {name}
+        assert live.get(f"/tracks/{path}/audio").status_code == 403
+    with ThreadPoolExecutor(8) as pool:  # together, so that the run is loaded only some times
+        paths = [f"/tracks/{quote(name, safe='').replace('.', '%2E')}" for name in names]
+        assert {answer.status_code for answer in pool.map(live.delete, paths)} == {200}
+        assert {answer.status_code for answer in pool.map(live.get, paths)} == {404}
+        back = pool.map(live.post, [f"{path}/return" for path in paths])
+        assert {answer.status_code for answer in back} == {200}
+        assert {answer.status_code for answer in pool.map(live.get, paths)} == {200}
+
+
+def test_a_slash_of_an_id_may_also_be_sent_as_it_is(live: TestClient) -> None:
+    content = {"genres": ["Rock"], "attributes": {"mgp": attributes_of(live)}}
+    track = {"track_id": "AC/DC", "title": "Title", "artist": "A", "content": content}
+    assert live.post("/tracks", json=track).status_code == 201
+    assert live.get("/tracks/AC/DC").json()["track_id"] == "AC/DC"
+    assert live.get("/tracks/AC/DC/similar", params=ASK).status_code == 200
 
 
 def test_withdrawn_tracks_go_and_come_back(live: TestClient) -> None:

@@ -124,6 +124,23 @@ def test_a_track_is_searched_heard_recommended_explained_and_kept(
     )
     assert page.locator(".tail circle").count() == page.locator(".result").count() == 10
     assert page.locator(".tail .asked").count() == 1
+    # New and known ones, mixed.
+    page.get_by_label("All", exact=True).check(force=True)
+    page.get_by_label("How many").fill("4")
+    for percent, new in (("50", 2), ("0", 0)):
+        page.get_by_label("New ones, in percent").fill(percent)
+        page.get_by_label("New ones, in percent").press("Enter")
+        page.wait_for_function(
+            "count => document.querySelectorAll('.result').length === 4"
+            " && document.querySelectorAll('.result .badge.new').length === count",
+            arg=new,
+        )
+    assert "new_share=0" in page.url
+    page.reload()
+    page.wait_for_selector(ANSWER)
+    assert page.get_by_label("New ones, in percent").input_value() == "0"
+    explain(page)
+    page.get_by_label("New ones, in percent").fill("")
     # Other tracks.
     page.get_by_label("Known", exact=True).check(force=True)
     page.wait_for_selector(f"{ANSWER} .badge.known")
@@ -132,6 +149,7 @@ def test_a_track_is_searched_heard_recommended_explained_and_kept(
     page.wait_for_function("() => document.querySelectorAll('.result').length === 3")
     assert "tracks=known" in page.url
     assert "k=3" in page.url
+    assert "new_share" not in page.url
     # Kept, and saved.
     kept = titles(page)
     for i in range(3):

@@ -7,19 +7,26 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvicorn
 import yaml
 from helpers import ROOT, Fitted
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
 
 from coldstart.cli import main
+from coldstart.service.server import HEAD_BYTES, BoundedProtocol
 
 SERVICE = ROOT / "examples" / "service"
 DOCKERFILE = (SERVICE / "Dockerfile").read_text(encoding="utf-8")
@@ -66,6 +73,34 @@ def test_it_answers_until_a_signal_comes(
     said = (tmp_path / "said.txt").read_text()
     assert "Traceback" not in said
     assert said.strip().splitlines()[-1].startswith("coldstart serve: ")
+
+
+def test_a_head_without_an_end_is_not_waited_for() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        size = len(await Request(scope, receive).body())
+        await PlainTextResponse(str(size))(scope, receive, send)
+
+    server = uvicorn.Server(uvicorn.Config(app, port=0, http=BoundedProtocol, log_config=None))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.01)
+    address = server.servers[0].sockets[0].getsockname()
+    try:
+        with socket.create_connection(address, 10) as connection, suppress(ConnectionError):
+            connection.sendall(b"GET / HTTP/1.1\r\nhost: localhost\r\nx: ")
+            for _ in range(1000):
+                connection.sendall(b"a" * HEAD_BYTES)
+            raise AssertionError("64 MB of a header are taken")
+        client = HTTPConnection(address[0], address[1], timeout=10)
+        for size in (1, 10 * HEAD_BYTES):  # a body is no head
+            client.request("POST", "/", b"a" * size)
+            assert client.getresponse().read() == str(size).encode()
+        client.close()
+    finally:
+        server.should_exit = True
+        thread.join()
 
 
 def test_an_address_in_use_is_named(heard: Fitted, capsys: pytest.CaptureFixture[str]) -> None:

@@ -83,7 +83,8 @@ async function answerTo(asked, more, signal) {
 async function explain(asked, track) {
   const where = `track_id = '${track.track_id.replaceAll("'", "''")}'`;
   const more = { k: 1, candidates: "all", where, why: true };
-  const { tracks } = await answerTo({ ...asked, per_artist: null }, more, running.signal);
+  const alone = { ...asked, per_artist: null, new_share: null };
+  const { tracks } = await answerTo(alone, more, running.signal);
   return tracks[0].why;
 }
 
@@ -184,18 +185,20 @@ function fillIn(asked) {
   elements.candidates.value = asked.candidates;
   elements.k.value = asked.k;
   elements.per_artist.value = asked.per_artist ?? "";
+  elements.new_share.value = asked.new_share === null ? "" : Math.round(100 * asked.new_share);
   elements.where.value = asked.where;
 }
 
 function setUpFilters() {
   const form = by("filters");
   const filter = () => {
-    const { candidates, k, per_artist, where } = form.elements;
+    const { candidates, k, per_artist, new_share, where } = form.elements;
     if (!form.reportValidity()) return;
     const filters = {
       candidates: candidates.value,
       k: Number(k.value) || undefined,
       per_artist: Number(per_artist.value) || null,
+      new_share: new_share.value === "" ? null : Number(new_share.value) / 100,
       where: where.value.trim(),
     };
     go({ ...read(), ...filters });

@@ -1,6 +1,6 @@
 // What is asked, as it stands in the page's address: links can be shared, and Back works.
 
-export const DEFAULTS = { candidates: "cold", k: 10, per_artist: null, where: "" };
+export const DEFAULTS = { candidates: "cold", k: 10, per_artist: null, new_share: null, where: "" };
 
 /** What kinds of tracks are called: the service's word → ours. */
 export const KINDS = { cold: "new", warm: "known", all: "all" };
@@ -20,6 +20,7 @@ export function read() {
     candidates: candidates ?? DEFAULTS.candidates,
     k: whole(query.get("k"), 1000) ?? DEFAULTS.k,
     per_artist: whole(query.get("per_artist")),
+    new_share: share(query.get("new_share")),
     where: query.get("where") ?? "",
   };
   for (const [key, kind] of [
@@ -45,8 +46,9 @@ export function addressOf(asked) {
   if (asked.kind === "user") query.set("user", asked.user);
   if (asked.kind === "file") query.set("file", asked.name);
   if (asked.candidates !== DEFAULTS.candidates) query.set("tracks", KINDS[asked.candidates]);
-  for (const key of ["k", "per_artist", "where"]) {
-    if (asked[key] && asked[key] !== DEFAULTS[key]) query.set(key, asked[key]);
+  for (const key of ["k", "per_artist", "new_share", "where"]) {
+    const value = asked[key] ?? DEFAULTS[key];
+    if (value !== DEFAULTS[key]) query.set(key, value);
   }
   return query.size ? `?${query}` : location.pathname;
 }
@@ -60,11 +62,21 @@ export function go(asked) {
 
 /** The question as the service wants it, without what is asked about. */
 export function options(asked) {
-  const { k, candidates, per_artist, where } = asked;
-  return { k, candidates, ...(per_artist && { per_artist }), ...(where && { where }) };
+  const { k, candidates, per_artist, new_share, where } = asked;
+  return {
+    ...{ k, candidates },
+    ...(per_artist && { per_artist }),
+    ...(new_share !== null && { new_share }),
+    ...(where && { where }),
+  };
 }
 
 function whole(text, most = Infinity) {
   const number = Number(text);
   return text && Number.isInteger(number) && number >= 1 ? Math.min(number, most) : null;
+}
+
+function share(text) {
+  const number = Number(text);
+  return text && number >= 0 && number <= 1 ? number : null;
 }
