@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from helpers import World, data_flags, samples
+from helpers import World, samples
 
 import coldstart as cs
 from coldstart.cli import main
@@ -154,21 +154,3 @@ def test_a_file_that_cannot_be_used_is_listed(tables: Path, tiny_world: World) -
     assert listed["item"].to_list() == [f"track '{tracks['track_id'][0]}'"]
     facts = json.loads((tables / "shards" / "dataset.json").read_text())["modalities"]["mfcc"]
     assert sum(map(sum, facts["shards"].values())) == 56
-
-
-def test_the_recipe_for_those_who_have_sound(
-    tables: Path, tiny_world: World, weights_cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """From files to listeners by `listened.yaml`, with the pretrained net."""
-    monkeypatch.setenv("COLDSTART_CACHE", str(weights_cache))
-    shards = sharded(tables, tiny_world, "--extract=MusiCNN", "--extractor.layer=penultimate")
-    assert len(shards.modalities["musicnn_tags"]["names"]) == 50
-    run, flags = tables / "run", data_flags(tiny_world._replace(shards=shards.folder))
-    fit = ["fit", "--config=listened.yaml", f"--run={run}", "--data.workers=0", *flags]
-    assert main(fit) == 0
-    assert main(["add", str(tables / "new.parquet"), f"--shards={shards.folder}"]) == 0
-    new = pl.read_parquet(tables / "new.parquet")
-    rows = cs.recommend(run=run, audio=new["audio"][0], k=3, why=True)
-    assert len(rows) == 3
-    shares = [share.modality for row in rows if row.why for share in row.why.modalities]
-    assert {"musicnn", "musicnn_tags"} <= set(shares)
