@@ -82,6 +82,8 @@ class Client:
             self.connection.close()
             content, got = repr(error).encode(), 0
         wrong = "" if got == status else f"{path}: {got}, not {status}: {content[:300]!r}"
+        if wrong:
+            print(wrong, flush=True)
         now = time.perf_counter()
         self.answers.append(Answer(now - self.start, now - began, wrong))
         return {} if wrong else json.loads(content)
@@ -89,6 +91,7 @@ class Client:
     def must(self, holds: bool, what: str) -> None:
         """Note what should hold, and doesn't."""
         if not holds:
+            print(what, flush=True)
             self.answers.append(Answer(time.perf_counter() - self.start, 0.0, what))
 
 
@@ -115,7 +118,9 @@ def asking(client: Client, generator: Generator, end: float, listeners: list[str
                 client.ask("/recommend", {"liked": [track, other], "candidates": "all", "k": k})
 
 
-def changing(client: Client, attributes: dict[str, Any], end: float, kept: list[str]) -> None:
+def changing(
+    client: Client, attributes: dict[str, Any], end: float, kept: list[str], warm: list[str]
+) -> None:
     """Let tracks join and go, listens come, and the run be loaded anew."""
     number = 0
     while time.perf_counter() < end:
@@ -128,7 +133,7 @@ def changing(client: Client, attributes: dict[str, Any], end: float, kept: list[
         is_candidate(client, track, True)
         client.ask("/tracks", new, status=409)
         if number % 2 == 0:
-            user, heard = f"listener {number}", [track, "t000000", f"t{number % TRACKS:06d}"]
+            user, heard = f"listener {number}", [track, warm[0], warm[number % len(warm)]]
             rows = [{"user_id": user, "track_id": name} for name in heard]
             client.ask("/listens", {"listens": rows})
             client.ask(f"/users/listener%20{number}/recommendations?candidates=all")
@@ -168,11 +173,12 @@ def fitted(root: Path) -> Path:
     return run
 
 
-def with_taste(run: Path) -> list[str]:
-    """Listeners whom lists can be made for."""
+def known(run: Path) -> tuple[list[str], list[str]]:
+    """Listeners whom lists can be made for, and tracks whose plays say something of a taste."""
     catalogue = cs.Recommender(run).catalogue
     ids = catalogue.known_factors().user_ids
-    return [ids[row] for row in np.flatnonzero(catalogue.has_taste)]
+    listeners = [ids[row] for row in np.flatnonzero(catalogue.has_taste)]
+    return listeners, catalogue.track_ids[: catalogue.warm]
 
 
 @contextmanager
@@ -230,7 +236,7 @@ def watched(pid: int, clients: list[Client], start: float) -> list[float]:
 def soak(root: Path) -> bool:
     """Whether all went well."""
     run = fitted(root)
-    listeners = with_taste(run)
+    listeners, warm = known(run)
     with serving(run, root / "said.txt") as (port, pid):
         start = time.perf_counter()
         end = start + MINUTES * 60
@@ -240,7 +246,9 @@ def soak(root: Path) -> bool:
             for name, names in clients[0].ask("/model")["attributes"].items()
         }
         kept: list[str] = []
-        work: list[Callable[[], None]] = [lambda: changing(clients[-1], attributes, end, kept)]
+        work: list[Callable[[], None]] = [
+            lambda: changing(clients[-1], attributes, end, kept, warm)
+        ]
         for number, client in enumerate(clients[:-1]):
             generator = np.random.default_rng(number)
             work.append(lambda c=client, g=generator: asking(c, g, end, listeners))  # type: ignore[misc]

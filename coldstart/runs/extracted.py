@@ -223,4 +223,4 @@ def _blocks(flac: bytes, rate: int) -> Iterator[Samples]:
     for start in range(0, total, SECONDS * rate):
         samples = np.empty(min(SECONDS * rate, total - start), np.int16)
         window(flac, start, samples)
-        yield samples.astype(np.float32) / 32_768
+        yield np.divide(samples, 32_768, dtype=np.float32)

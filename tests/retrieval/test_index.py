@@ -31,9 +31,9 @@ def catalogue_of(
     """Places around a few centres, of very different lengths, a third warm; and 30 listeners."""
     generator = np.random.default_rng(1)
     centres = generator.normal(size=(20, width))
-    vectors = centres[generator.integers(0, 20, tracks)] + generator.normal(size=(tracks, width))
-    vectors *= generator.lognormal(-3, 1, size=(tracks, 1))
-    vectors = np.asarray(vectors if places is None else places, np.float32)
+    made = centres[generator.integers(0, 20, tracks)] + generator.normal(size=(tracks, width))
+    made *= generator.lognormal(-3, 1, size=(tracks, 1))
+    vectors: Any = np.asarray(made if places is None else places, np.float32)
     ids, warm = [f"t{i:05d}" for i in range(tracks)], tracks // 3
     plays = generator.integers(0, warm, 30 * 40)
     pairs = (np.repeat(np.arange(30), 40), plays)
