@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
 import importlib
 import inspect
-import itertools
-import json
 import os
-import re
+import platform
 import signal
 import sys
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
-from importlib.metadata import version
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple, get_origin, get_type_hints
 
 from coldstart import sigterm
+from coldstart.argument_text import as_python, gathered, in_brackets, joined_flags
 from coldstart.errors import InputError, Preempted, Stopped
 from coldstart.files import is_disk_full, is_write_refused
 from coldstart.literal_text import LiteralText
@@ -155,7 +155,8 @@ def usage() -> str:
     lines = [f"  {verb:<11} {entry.about}" for verb, entry in VERBS.items()]
     return "\n".join(
         [
-            "usage: coldstart VERB [ARGUMENTS]     coldstart VERB --help     coldstart --version",
+            "usage: coldstart VERB [ARGUMENTS]     coldstart VERB --help",
+            "       coldstart --version [--verbose]",
             "",
             "Recommend music that nobody has heard yet: from a track's content to its place in",
             "collaborative-filtering space.",
@@ -199,7 +200,7 @@ def _run(args: list[str]) -> int:
         print(usage())
         return 0
     if args[0] == "--version":
-        print(f"coldstart {version('coldstart')}")
+        print("\n".join(_versions() if "--verbose" in args else _versions()[:1]))
         return 0
     verb, rest = args[0], args[1:]
     if verb not in VERBS:
@@ -209,7 +210,7 @@ def _run(args: list[str]) -> int:
         return 2
     sigterm.describe(verb, VERBS[verb].kept)
     try:
-        rest = _joined(rest, VERBS[verb].repeated)
+        rest = joined_flags(rest, VERBS[verb].repeated)
         _must_be_given_once(rest)
         with sigterm.stoppable():
             _call(verb, rest)
@@ -230,6 +231,15 @@ def _run(args: list[str]) -> int:
         sigterm.say(sigterm.sentence(signal.SIGINT))
         return 130
     return 0
+
+
+def _versions() -> list[str]:
+    """Of the package, and of what a report of a fault should name."""
+    lines = [f"coldstart {version('coldstart')}"]
+    for name in ("torch", "torchaudio", "lightning", "numpy", "polars", "implicit", "webdataset"):
+        with contextlib.suppress(PackageNotFoundError):
+            lines.append(f"{name} {version(name)}")
+    return [*lines, f"Python {platform.python_version()}", platform.platform()]
 
 
 def _function(verb: str) -> Any:
@@ -278,27 +288,6 @@ def _must_be_given_once(args: Sequence[str]) -> None:
             raise InputError(f"{flag} is given {count} times; give it once")
 
 
-def _joined(args: Sequence[str], repeated: Collection[str]) -> list[str]:
-    """Flags that are given several times as one flag with a list.
-
-    >>> _joined(["--like", "a", "--k", "3", "--like=[b]"], ["--like"])
-    ['--k', '3', '--like=["a", "[b]"]']
-    """
-    values: dict[str, list[str]] = {}
-    others: list[str] = []
-    rest = iter(args)
-    for arg in rest:
-        flag, equals, value = arg.partition("=")
-        if flag not in repeated:
-            others.append(arg)
-        elif equals:
-            values.setdefault(flag, []).append(value)
-        else:
-            values.setdefault(flag, []).extend(itertools.islice(rest, 1))
-    lists = [f"{flag}={json.dumps(texts, ensure_ascii=False)}" for flag, texts in values.items()]
-    return [*others, *lists]
-
-
 def _call(verb: str, args: list[str]) -> None:
     """Call a verb's function: Lightning's CLI with the arguments as they are."""
     lightning_verb = next((name for name in LIGHTNING_VERBS if name == verb), None)
@@ -327,30 +316,13 @@ def _call_with_arguments(verb: str, args: list[str]) -> None:
         _call_with_fit_flags(verb, _typed(target), args)
     else:
         tuples = {f"--{each.name}" for each in parameters if get_origin(each.annotation) is tuple}
-        python = _in_brackets(_as_python(args, flags), tuples)
+        python = in_brackets(as_python(args, flags), tuples)
         if VERBS[verb].many:
-            python = _gathered(python, VERBS[verb].many)
+            python = gathered(python, VERBS[verb].many)
         literal = texts.protected(
             find_configs(python), parameters, positionals=not VERBS[verb].several
         )
         auto_cli(components, args=literal, prog=f"coldstart {verb}")
-
-
-def _in_brackets(args: Sequence[str], flags: Collection[str]) -> list[str]:
-    """`--fractions 1,0,0` as the parser reads several numbers.
-
-    >>> _in_brackets(["--fractions", "1,0,0", "--fractions=[1,0,0]"], ["--fractions"])
-    ['--fractions', '[1,0,0]', '--fractions=[1,0,0]']
-    """
-    out: list[str] = []
-    for arg in args:
-        flag, equals, value = arg.partition("=")
-        if flag in flags and equals and value[:1] not in ("[", "("):
-            arg = f"{flag}=[{value}]"
-        elif out and out[-1] in flags and arg[:1] not in ("[", "("):
-            arg = f"[{arg}]"
-        out.append(arg)
-    return out
 
 
 def _call_with_fit_flags(verb: str, function: Callable[..., Any], args: list[str]) -> None:
@@ -361,7 +333,7 @@ def _call_with_fit_flags(verb: str, function: Callable[..., Any], args: list[str
     own_args, overrides = list[str](), dict[str, str]()
     rest = iter(args)
     for arg in rest:
-        (python,) = _as_python([arg])
+        (python,) = as_python([arg])
         name, equals, value = arg.removeprefix("--").partition("=")
         if not arg.startswith("--") or python[2:].partition("=")[0] in own:
             own_args.append(python)
@@ -375,35 +347,3 @@ def _call_with_fit_flags(verb: str, function: Callable[..., Any], args: list[str
     parser = ArgumentParser(prog=f"coldstart {verb}", description=about)
     parser.add_function_arguments(function, as_group=False, skip={"overrides"})
     function(**parser.parse_args(own_args).as_dict(), overrides=overrides)
-
-
-def _gathered(args: list[str], name: str) -> list[str]:
-    """All arguments that are no flags as one flag with a list; other flags have a value each.
-
-    >>> _gathered(["a", "--shards", "x", "b", "--undo=true", "-5"], "ids")
-    ['--shards', 'x', '--undo=true', '--ids=["a", "b", "-5"]']
-    """
-    flags: list[str] = []
-    others: list[str] = []
-    rest = iter(args)
-    for arg in rest:
-        if not arg.startswith("--") and arg != "-h":
-            others.append(arg)
-            continue
-        flags.append(arg)
-        if "=" not in arg and arg not in ("-h", "--help"):
-            flags += itertools.islice(rest, 1)
-    return [*flags, f"--{name}={json.dumps(others, ensure_ascii=False)}"] if others else flags
-
-
-def _as_python(args: list[str], flags: Collection[str] = ()) -> list[str]:
-    """`--skip-broken` is Python's skip_broken; and a lone `--json`, a flag, means `--json=true`."""
-    out = []
-    for arg, following in itertools.zip_longest(args, args[1:], fillvalue=""):
-        if arg.startswith("--"):
-            name, equals, value = arg.partition("=")
-            arg = re.sub(r"(?<=\w)-(?=\w)", "_", name) + equals + value
-        if arg in flags and following not in ("true", "false"):
-            arg += "=true"
-        out.append(arg)
-    return out

@@ -1,8 +1,10 @@
 """The README's commands run, in its order, on the tiny world's tables."""
 
+import platform
 import re
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,18 @@ def test_every_verb_explains_its_arguments(verb: str, capsys: pytest.CaptureFixt
         main([verb, "--help"])
     assert stop.value.code == 0
     assert "--" in capsys.readouterr().out
+
+
+def test_the_version_names_what_a_report_of_a_fault_needs(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["--version"]) == 0
+    (own,) = capsys.readouterr().out.splitlines()
+    assert main(["--version", "--verbose"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == own
+    assert f"torch {metadata.version('torch')}" in lines
+    assert f"Python {platform.python_version()}" in lines
 
 
 def test_links_between_documents_lead_somewhere() -> None:
