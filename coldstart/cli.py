@@ -17,10 +17,9 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple, get_origin, get_type_hints
 
 from coldstart import sigterm
-from coldstart.argument_text import as_python, gathered, in_brackets, joined_flags
+from coldstart.argument_text import LiteralText, as_python, gathered, in_brackets, joined_flags
 from coldstart.errors import InputError, Preempted, Stopped
 from coldstart.files import is_disk_full, is_write_refused
-from coldstart.literal_text import LiteralText
 from coldstart.reporting.log import shown
 from coldstart.reporting.terminal import write_plainly
 from coldstart.runs.config import find_configs

@@ -19,7 +19,7 @@ MODULES = {
 }
 
 LAYERS: list[set[str]] = [
-    {"errors", "components", "argument_text", "literal_text", "ranking"},
+    {"errors", "components", "argument_text", "ranking"},
     {"sigterm"},
     {"processes"},
     {"files"},

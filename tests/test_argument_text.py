@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonargparse import auto_cli
 
-from coldstart.literal_text import LiteralText
+from coldstart.argument_text import LiteralText
 
 StrPath = str | os.PathLike[str]
 IDS = [
