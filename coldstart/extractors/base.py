@@ -50,6 +50,7 @@ class Extractor(ABC):
         version: of the method, beside the weights: another one gives other numbers.
         weights: SHA-256 of what was learnt; empty if nothing was.
         settings: what its numbers depend on besides, as JSON holds it.
+        places: arguments that only say where weights are fetched from, and aren't needed again.
         nets: that compute on `device`.
         device: where it hears.
     """
@@ -61,6 +62,7 @@ class Extractor(ABC):
     version: str = "1"
     weights: str = ""
     settings: Mapping[str, Any] = {}
+    places: tuple[str, ...] = ()
     nets: tuple[nn.Module, ...] = ()
     device: torch.device = torch.device("cpu")
 

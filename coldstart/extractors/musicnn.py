@@ -27,6 +27,7 @@ class MusiCNN(Extractor):
     """
 
     rate = 16_000
+    places = ("wheel",)
     window = (FRAMES - 1) * _HOP + _FFT
     """Samples; 3 s."""
 

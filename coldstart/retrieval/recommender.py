@@ -46,7 +46,7 @@ SEARCH_METHODS = ("exact", "index")
 """The values of `SearchMethod`."""
 
 EXACT_UP_TO = 1_000_000
-"""With more tracks an exact search takes longer than 20 ms, and a run's index is used."""
+"""With more tracks an exact search takes longer than some 50 ms, and a run's index is used."""
 
 SELECTIONS = 4
 """So many choices of candidates are kept ready; each may hold a copy of the tracks' places."""

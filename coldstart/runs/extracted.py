@@ -85,7 +85,7 @@ def extractor_sources(
     sources = sources_of(table, path, [], tables, {}, Broken(), choice)
     facts = {
         "extractor": extractor.about(),
-        "opened_with": dict(settings),
+        "opened_with": {k: v for k, v in settings.items() if k not in extractor.places},
         "made_by": extractor.identity(),
     }
     return {
