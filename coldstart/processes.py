@@ -106,3 +106,16 @@ def _follow_parent() -> None:
 if getattr(current_process(), "_inheriting", False):
     _follow_parent()
     heed(patience=0)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch computes with one thread within the block."""
+    import torch  # by those alone who have it already
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

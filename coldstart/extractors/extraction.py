@@ -10,7 +10,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +23,7 @@ from coldstart.errors import Broken, Fault, InputError
 from coldstart.extractors.base import Extractor, track_features
 from coldstart.extractors.sound_files import SoundFile, fault_of
 from coldstart.files import StrPath, atomic, fingerprint, reserved, writable, write_json
+from coldstart.processes import one_thread
 
 log = logging.getLogger(__name__)
 
@@ -201,7 +201,7 @@ def _run(
 ) -> Iterator[tuple[_Chunk, list[dict[str, Any]]]]:
     """Do the work in threads, for decoders and nets leave Python to the others meanwhile."""
     count = max(1, min(workers or os.cpu_count() or 1, len(chunks)))
-    with _single_threaded(), ThreadPoolExecutor(count) as pool:
+    with one_thread(), ThreadPoolExecutor(count) as pool:
         futures = {pool.submit(work, chunk): chunk for chunk in chunks}
         try:
             for future in as_completed(futures):
@@ -209,17 +209,6 @@ def _run(
         finally:
             stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
-
-
-@contextmanager
-def _single_threaded() -> Iterator[None]:
-    """A net computes with one thread within the block, as there is a file for each core."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _rows(

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from coldstart.errors import InputError
+from coldstart.processes import one_thread
 from coldstart.retrieval import query
 from coldstart.retrieval.index import TrackIndex
 from coldstart.retrieval.picks import AS_SCORED
@@ -81,9 +81,7 @@ def choose_effort(index: TrackIndex, target: float) -> list[IndexRecall]:
     half = np.random.default_rng(0).random(len(catalogue)) < 0.5
     a_half = Selection(catalogue, np.flatnonzero(half))
     rows: list[IndexRecall] = []
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         for name, asked in _queries(index).items():
             vectors = index.places[name].index
             for effort in vectors.efforts:
@@ -96,8 +94,6 @@ def choose_effort(index: TrackIndex, target: float) -> list[IndexRecall]:
                 rows += [row._replace(in_use=enough) for row in tried]
                 if enough:
                     break
-    finally:
-        torch.set_num_threads(threads)
     return rows
 
 

@@ -116,11 +116,11 @@ def music_file(tmp_path: Path) -> Path:
 
 def test_what_is_no_net_of_sound_is_refused(tmp_path: Path) -> None:
     small("bert", tmp_path / "text")
-    with pytest.raises(InputError, match="can't be used .*needed is a net that hears sound"):
+    with pytest.raises(InputError, match=r"can't be used .*needed is a net that hears sound"):
         Transformers(str(tmp_path / "text"))
     with pytest.raises(InputError, match="can't be used"):
         Transformers(str(tmp_path / "nothing"))
-    with pytest.raises(InputError, match="seconds are 0.1 to 600, not 0"):
+    with pytest.raises(InputError, match=r"seconds are 0\.1 to 600, not 0"):
         Transformers(str(tmp_path / "text"), seconds=0)
 
 

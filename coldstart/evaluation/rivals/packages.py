@@ -7,10 +7,8 @@ the extra `benchmark`; nothing else needs them.
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 from collections import OrderedDict
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +20,7 @@ from torch.nn import functional as F
 from coldstart.errors import InputError
 from coldstart.evaluation.rivals.by_content import ListenerSpace, Problem, Rival
 from coldstart.evaluation.rivals.features import features
+from coldstart.processes import one_thread
 
 
 class Other(NamedTuple):
@@ -99,7 +98,7 @@ def vbpr(problem: Problem, seed: int = 0) -> ListenerSpace:
     parameters: dict[str, Any] = {}
     for epochs in (10, 20, 40):
         options = {"n_epochs": epochs - epoch, "init_params": parameters, "seed": seed}
-        with _one_thread():
+        with one_thread():  # steps this small take longer with several
             model = VBPR(k=32, k2=32, batch_size=1000, verbose=False, **options).fit(data)
         epoch = epochs
         parameters = {
@@ -135,17 +134,6 @@ def need(name: str) -> None:
             f"rivals: {name} needs the package {module}: pip install 'coldstart[benchmark]', or "
             "leave it out"
         )
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Use one thread of torch: steps this small take longer with several."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _liked(listens: csr_matrix) -> csr_matrix:
