@@ -153,6 +153,9 @@ def _complete(
 def _text(report: IndexReport, target: float) -> str:
     from tabulate import tabulate
 
+    from coldstart.retrieval.index import SMALL_SHARE
+    from coldstart.retrieval.index_recall import K
+
     done = f"built from nothing ({report.built})" if report.built else "brought up to date"
     lines = [
         f"{report.path}: {report.kind} of {report.tracks:,} tracks, {done}: {report.added:,} "
@@ -184,6 +187,8 @@ def _text(report: IndexReport, target: float) -> str:
         for row in kept
         if row.recall < target
     ]
+    if report.tracks * SMALL_SHARE <= K:
+        lines.append("so few tracks are all compared, whatever is asked: these figures are exact's")
     slower = [row.asked for row in kept if row.per_second < row.exact_per_second]
     if slower:
         lines.append(
