@@ -33,7 +33,8 @@ def test_each_property_is_tried_so_many_times(
         "def pytest_configure(config):\n    config.pluginmanager.import_plugin('fuzz')\n"
     )
     (tmp_path / "test_it.py").write_text(SUITE)
-    environment = os.environ | {"FUZZ": times, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    own = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
+    environment = own | {"FUZZ": times, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     command = [sys.executable, "-m", "pytest", "-q", "-s"]
     done = subprocess.run(
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True

@@ -159,7 +159,12 @@ def _next_run(data: Mapped, position: int) -> int | None:
 
 def _tag_size(head: bytes) -> int:
     """Bytes of the tag (ID3v2, ID3v1, APE) that begins so; 0 if none does."""
-    if head.startswith(b"ID3") and len(head) >= 10:
+    if (
+        head.startswith(b"ID3")
+        and len(head) >= 10
+        and 255 not in head[3:5]
+        and max(head[6:10]) < 128
+    ):
         # 7 bits a byte.
         return 10 + sum(byte << 7 * index for index, byte in enumerate(reversed(head[6:10])))
     if head.startswith(b"APETAGEX") and len(head) == 32:

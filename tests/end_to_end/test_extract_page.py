@@ -12,7 +12,9 @@ from coldstart.cli import main
 
 COMMANDS = [
     line
-    for block in re.findall(r"```\n(.*?)```", (ROOT / "docs/extract.md").read_text(), re.DOTALL)
+    for block in re.findall(
+        r"(?<!-->)\n```\n(.*?)```", (ROOT / "docs/extract.md").read_text(), re.DOTALL
+    )
     for line in block.splitlines()
     if line.startswith("coldstart ")
 ]
