@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import logging
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -95,7 +92,6 @@ class Engine:
                 raise
             self.problem = ""
             self._told(self.current)
-            _give_back_memory()
             log.info(f"reloaded in {self.current.seconds:.1f} s: version {self.current.version}")
             return self.current
 
@@ -127,15 +123,6 @@ class Engine:
             if path.is_file()
             for stat in [path.stat()]
         ]
-
-
-def _give_back_memory() -> None:
-    """Let the system have what the run before took: glibc keeps a little more of it each time."""
-    gc.collect()
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl has none
-        if trim is not None:
-            trim(0)
 
 
 def _files(settings: ServiceSettings) -> Iterator[Path]:
