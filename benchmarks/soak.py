@@ -25,6 +25,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -251,7 +252,7 @@ def soak(root: Path) -> bool:
         ]
         for number, client in enumerate(clients[:-1]):
             generator = np.random.default_rng(number)
-            work.append(lambda c=client, g=generator: asking(c, g, end, listeners))  # type: ignore[misc]
+            work.append(partial(asking, client, generator, end, listeners))
         threads = [threading.Thread(target=each) for each in work]
         for thread in threads:
             thread.start()

@@ -66,6 +66,15 @@ class ItemError(ValueError):
     """One item can't be used; the message is the reason alone, without the item's name."""
 
 
+def one_line(error: BaseException) -> str:
+    """What an error says, without line breaks.
+
+    >>> one_line(ValueError("bad\\n  header"))
+    'bad header'
+    """
+    return " ".join(str(error).split())
+
+
 def one_of(name: str, value: str, choices: Sequence[str]) -> None:
     """Raise InputError unless `value` is one of the choices.
 

@@ -20,7 +20,7 @@ from coldstart.datasets.fetching import Zenodo
 from coldstart.datasets.originals import READ_ERRORS, About, Original, OriginalPaths, Originals
 from coldstart.datasets.reading import Tables, pieces, plays_of
 from coldstart.datasets.summary import Summary
-from coldstart.errors import Broken, InputError
+from coldstart.errors import Broken, InputError, one_line
 from coldstart.files import StrPath
 
 RECORD = "https://zenodo.org/record/831348/files"
@@ -173,5 +173,5 @@ def _matrix(original: Original) -> NDArray[np.generic]:
         matrix.check_format(full_check=True)  # scipy would write wherever an index points to
         return np.asarray(matrix.toarray())
     except (*READ_ERRORS, *DAMAGED) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise InputError(f"{original}: not a readable matrix ({reason}); fetch it again") from error

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from coldstart.datasets.fetching import Remote, download
-from coldstart.errors import InputError
+from coldstart.errors import InputError, one_line
 from coldstart.files import StrPath, cache_folder
 
 log = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ class Original:
                 while block := file.read(size):
                     yield block
         except READ_ERRORS as error:
-            reason = " ".join(str(error).split())
+            reason = one_line(error)
             raise InputError(f"{self}: damaged ({reason}); fetch it again") from error
 
     def bytes(self) -> bytes:
@@ -186,7 +186,7 @@ class Originals:
         try:
             return [Original(place), *(Original(place, name) for name in _members(place))]
         except READ_ERRORS as error:
-            reason = " ".join(str(error).split())
+            reason = one_line(error)
             raise InputError(f"{place}: damaged archive ({reason}); fetch it again") from error
 
     def matching(self, part: str) -> list[Original]:

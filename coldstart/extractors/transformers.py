@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from coldstart.errors import InputError
+from coldstart.errors import InputError, one_line
 from coldstart.extractors.base import Extractor, Features
 
 _NEEDS = (
@@ -56,7 +56,7 @@ class Transformers(Extractor):
             self._reader = library.AutoFeatureExtractor.from_pretrained(model, **options)
             self._net = auto.from_pretrained(model, use_safetensors=True, **options).eval()
         except (OSError, ValueError, KeyError, RuntimeError) as error:
-            reason = " ".join(str(error).split())[:300]
+            reason = one_line(error)[:300]
             raise InputError(f"the net {model!r} can't be used ({reason}); {_NEEDS}") from error
         if not hasattr(self._reader, "sampling_rate"):
             raise InputError(f"the net {model!r} hears no sound; {_NEEDS}")
@@ -78,7 +78,7 @@ class Transformers(Extractor):
             with torch.inference_mode():
                 self.hear(torch.zeros(1, self.window))
         except (TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
-            reason = " ".join(str(error).split())[:300]
+            reason = one_line(error)[:300]
             raise InputError(f"the net {model!r} can't hear sound ({reason}); {_NEEDS}") from error
 
     def hear(self, sound: Tensor) -> Features:

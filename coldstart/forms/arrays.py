@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from coldstart.errors import InputError
+from coldstart.errors import InputError, one_line
 from coldstart.files import StrPath, atomic, unusable
 
 
@@ -96,7 +96,7 @@ def read_arrays(
                     raise InputError(f"{path}: '{name}' {fault}; {remedy}")
             arrays = {name: file.get_tensor(name) for name in forms}
     except (SafetensorError, OSError, MemoryError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise InputError(f"{path}: incomplete or damaged ({reason}); {remedy}") from error
     for name, array in arrays.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():

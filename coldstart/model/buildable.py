@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from coldstart.errors import InputError
+from coldstart.errors import InputError, one_line
 from coldstart.tables.memory import free_memory
 
 _MAKERS = (torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn, torch.eye)
@@ -38,7 +38,7 @@ def buildable(key: str) -> Iterator[None]:
     except InputError:
         raise
     except (ValueError, TypeError, OverflowError, MemoryError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        reason = one_line(error)[:300] or type(error).__name__
         raise InputError(
             f"{key}: can't be built with these arguments and this data ({reason})"
         ) from error

@@ -11,7 +11,7 @@ from zipfile import ZIP_STORED, BadZipFile, ZipFile
 import torch
 from torch import Tensor, nn
 
-from coldstart.errors import InputError
+from coldstart.errors import InputError, one_line
 from coldstart.files import MISSING, StrPath, unusable
 from coldstart.forms.content import (
     anything,
@@ -93,7 +93,7 @@ def read_checkpoint(path: StrPath) -> dict[str, Any]:
         _check_sums(path)
         checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds, all with the same meaning here
-        reason = " ".join(str(error).split())[:300]
+        reason = one_line(error)[:300]
         raise InputError(f"{path}: not a checkpoint that can be read safely ({reason})") from error
     recipe_in(checkpoint, str(path))
     must_have_form(checkpoint, CHECKPOINT, path, "copy it again, or fit the model anew")

@@ -84,13 +84,22 @@ def choose_effort(index: TrackIndex, target: float) -> list[IndexRecall]:
     with one_thread():
         for name, asked in _queries(index).items():
             vectors = index.places[name].index
+            exact = {what: _exact_lists(queries, everything) for what, queries in asked.items()}
             for effort in vectors.efforts:
                 vectors.effort = effort
-                tried = [_measured(index, *each, everything, effort) for each in asked.items()]
+                tried = [
+                    _measured(index, what, queries, everything, effort, exact[what])
+                    for what, queries in asked.items()
+                ]
                 if enough := effort == vectors.efforts[-1] or all(
                     row.recall >= target for row in tried
                 ):
-                    tried += [_measured(index, *each, a_half, effort) for each in asked.items()]
+                    tried += [
+                        _measured(
+                            index, what, queries, a_half, effort, _exact_lists(queries, a_half)
+                        )
+                        for what, queries in asked.items()
+                    ]
                 rows += [row._replace(in_use=enough) for row in tried]
                 if enough:
                     break
@@ -114,15 +123,26 @@ def _queries(index: TrackIndex) -> dict[str, dict[str, list[Query]]]:
     return {name: {k: v for k, v in asked.items() if v} for name, asked in queries.items()}
 
 
+class _Lists(NamedTuple):
+    """The best scores of each query, and the seconds for all."""
+
+    scores: list[NDArray[np.float32]]
+    seconds: float
+
+
 def _measured(
-    index: TrackIndex, asked: str, queries: Sequence[Query], among: Selection, effort: int
+    index: TrackIndex,
+    asked: str,
+    queries: Sequence[Query],
+    among: Selection,
+    effort: int,
+    exact: _Lists,
 ) -> IndexRecall:
     plan = ListPlan(among, K, AS_SCORED)
-    exact, exact_seconds = _lists(queries, lambda _: among)
     found, seconds = _lists(queries, lambda query: index.shortlist(query, plan))
     shares = [
         float((own >= best[-1] - ROUNDING).sum() / len(best))
-        for own, best in zip(found, exact, strict=True)
+        for own, best in zip(found, exact.scores, strict=True)
         if len(best)
     ]
     return IndexRecall(
@@ -134,14 +154,15 @@ def _measured(
         len(queries),
         K,
         round(len(queries) / seconds, 1),
-        round(len(queries) / exact_seconds, 1),
+        round(len(queries) / exact.seconds, 1),
     )
 
 
-def _lists(
-    queries: Sequence[Query], candidates: Callable[[Query], Selection]
-) -> tuple[list[NDArray[np.float32]], float]:
-    """The best scores of each query, and the seconds for all."""
+def _exact_lists(queries: Sequence[Query], among: Selection) -> _Lists:
+    return _lists(queries, lambda _: among)
+
+
+def _lists(queries: Sequence[Query], candidates: Callable[[Query], Selection]) -> _Lists:
     lists = []
     candidates(queries[0])  # what is the same for all queries
     start = time.perf_counter()
@@ -150,4 +171,4 @@ def _lists(
         scores = scores_of(asked, among)
         values = scores.topk(min(K, len(scores))).values
         lists.append(values[values > -float("inf")].numpy())
-    return lists, time.perf_counter() - start
+    return _Lists(lists, time.perf_counter() - start)

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from coldstart.errors import Broken, InputError
+from coldstart.errors import Broken, InputError, one_line
 from coldstart.files import StrPath, unusable
 from coldstart.tables.attributes import read_attributes
 from coldstart.tables.columns import ColumnChoice
@@ -208,7 +208,7 @@ def _matrix(path: Path, rows: int) -> NDArray[np.float32]:
         # A map of the file: a header that promises more than the file has is refused.
         matrix: NDArray[Any] = np.lib.format.open_memmap(path, mode="r")
     except (ValueError, OSError, SyntaxError, TokenError, TypeError, ArithmeticError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise InputError(
             f"{path}: not a readable .npy ({reason}); make it anew with numpy.save"
         ) from error

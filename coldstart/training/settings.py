@@ -15,7 +15,7 @@ import lightning
 import torch.optim
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-from coldstart.errors import InputError
+from coldstart.errors import InputError, one_line
 from coldstart.forms.yaml_text import text_in, yaml_in
 
 _THEIRS = tuple(
@@ -95,7 +95,7 @@ def must_be_few(devices: Any) -> None:
 
 def _sentence(error: BaseException) -> str:
     """An error's text in one line."""
-    text = " ".join(str(error).split())[:600] or type(error).__name__
+    text = one_line(error)[:600] or type(error).__name__
     if isinstance(error, (ArithmeticError, LookupError, AttributeError, TypeError)):
         line = traceback.extract_tb(error.__traceback__)[-1].line
         return f"a value is out of range or of the wrong kind ({text}, in `{line}`)"
