@@ -95,7 +95,7 @@ def add(
     """
     from coldstart.runs.extracted import clear, tables_of_new
     from coldstart.shards.extension import extend
-    from coldstart.shards.matching import sources_like
+    from coldstart.shards.matching import must_be_given, sources_like
     from coldstart.shards.reading import Shards
     from coldstart.shards.writing import must_be_writable
     from coldstart.tables.column_names import column_names
@@ -119,6 +119,7 @@ def add(
         "texts": texts or {},
         "files": files or {},
     }
+    must_be_given(dataset, given)
     tables = tables_of_new(dataset, table, Path(tracks), given, broken, workers)
     files_with_columns = [*given["attributes"].values(), *given["embeddings"].values()]
     choice = column_choice(drop_columns, keep_columns, files_with_columns, of_others)

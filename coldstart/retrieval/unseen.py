@@ -11,7 +11,7 @@ import numpy as np
 from coldstart.errors import InputError
 from coldstart.files import StrPath
 from coldstart.sample import Sample
-from coldstart.shards.matching import is_computed
+from coldstart.shards.matching import maker
 from coldstart.shards.reading import Shards
 from coldstart.shards.writing import npy_bytes
 
@@ -63,11 +63,8 @@ def fields_of(dataset: Shards, content: UnseenTrack) -> Sample:
 
 def _must_have(dataset: Shards, name: str, field: str) -> None:
     info = dataset.info(name)
-    if is_computed(info):
-        raise InputError(
-            f"'{name}' is computed by nets from other modalities, and so it will be here; leave it "
-            "out"
-        )
+    if by := maker(info):
+        raise InputError(f"'{name}' is made by {by}, and so it will be here; leave it out")
     if field not in info["fields"]:
         raise InputError(f"'{name}' is stored as {', '.join(info['fields'])}, not as {field}")
 

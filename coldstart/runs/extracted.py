@@ -110,7 +110,7 @@ def tables_of_new(
         dataset: that they are to join.
         table: of the new tracks; without a column `audio`, nothing is heard.
         path: of that table.
-        tables: that were given; what an extractor makes may not be among them.
+        tables: that were given; `must_be_given` says which may be.
         broken: collects files that can't be used.
         workers: files that are heard at a time; None: one a core.
 
@@ -122,12 +122,6 @@ def tables_of_new(
     """
     result = {kind: dict(files) for kind, files in tables.items()}
     made = {name: facts for name, facts in dataset.modalities.items() if "extractor" in facts}
-    for name in {name for files in tables.values() for name in files}.intersection(made):
-        by = made[name]["extractor"]["extractor"]
-        raise InputError(
-            f"{dataset.folder}: '{name}' is made from sound by {by}, and so it will be for new "
-            "tracks; leave its table out"
-        )
     if "audio" not in table.columns or not made:
         return result
     files = present_files(listed_files(table, path), broken)

@@ -12,7 +12,7 @@ from coldstart.evaluation.results import read_results
 from coldstart.retrieval.catalogue import SOURCES
 from coldstart.service import forms
 from coldstart.service.engine import Loaded
-from coldstart.shards.matching import is_computed
+from coldstart.shards.matching import maker
 from coldstart.shards.sound import has_sound
 
 SHOWN = ("track_id", "title", "artist", "plays", "warm")
@@ -64,7 +64,7 @@ def about_model(loaded: Loaded, play: bool) -> forms.Model:
         attributes={
             name: list(info["names"])
             for name, info in shards.modalities.items()
-            if info.get("names") and not is_computed(info)
+            if info.get("names") and not maker(info)
         },
         quantiles=[int(ranked[place]) for place in places],
         factors=None if factors is None else _plain(factors.about),

@@ -41,7 +41,7 @@ def sources_like(
         path: of that table.
         modalities: which of its columns `audio` and `genres` to read; None: those it has, and the
             dataset has.
-        tables: of the other modalities.
+        tables: of the other modalities; `must_be_given` says whether a user may give them.
         broken: collects broken rows.
         choice: of the columns of attributes and embeddings.
         columns: `track_id`, `text`, `path` → what `tables` call them.
@@ -50,9 +50,6 @@ def sources_like(
         InputError: the dataset lacks a modality that is named, or has it of another kind, with
             other attributes, or of another width.
     """
-    for files in tables.values():
-        for name in files:
-            _must_be_addable(dataset, name)
     stores = {name: info for name, info in dataset.modalities.items() if "sample_rate" in info}
     available = {"audio": bool(stores), "genres": "genres" in dataset.modalities}
     present = [name for name in available if name in table.columns]
@@ -85,22 +82,35 @@ def is_computed(facts: Mapping[str, Any]) -> bool:
     return bool(facts.get("runs"))
 
 
+def maker(facts: Mapping[str, Any]) -> str:
+    """What makes a modality of a track's other content; empty: it is given."""
+    if is_computed(facts):
+        return "nets, from other modalities"
+    return f"{facts['extractor']['extractor']}, from sound" if "extractor" in facts else ""
+
+
+def must_be_given(dataset: Shards, tables: ContentTables) -> None:
+    """Check that the dataset has what tables hold of new tracks, and doesn't make it by itself.
+
+    Raises:
+        InputError: it hasn't, or a net or an extractor makes it of other content.
+    """
+    for name in (name for files in tables.values() for name in files):
+        if name not in dataset.modalities:
+            raise InputError(
+                f"{dataset.folder}: {_lacks(dataset, name)}. One more modality is for the whole "
+                "catalogue: `coldstart shard` adds it, and then a model is fitted with it"
+            )
+        if by := maker(dataset.modalities[name]):
+            raise InputError(
+                f"{dataset.folder}: '{name}' is made by {by}, and so it will be for new tracks; "
+                "leave its table out"
+            )
+
+
 def _lacks(dataset: Shards, name: str) -> str:
     names = ", ".join(sorted(dataset.modalities)) or "none"
     return f"this dataset has no modality '{name}'; it has: {names}"
-
-
-def _must_be_addable(dataset: Shards, name: str) -> None:
-    if name not in dataset.modalities:
-        raise InputError(
-            f"{dataset.folder}: {_lacks(dataset, name)}. One more modality is for the whole "
-            "catalogue: `coldstart shard` adds it, and then a model is fitted with it"
-        )
-    if is_computed(dataset.modalities[name]):
-        raise InputError(
-            f"{dataset.folder}: '{name}' is computed by nets from other modalities, and so it will "
-            "be for new tracks; leave its table out"
-        )
 
 
 def _file_of(tables: ContentTables, name: str, path: Path) -> str:

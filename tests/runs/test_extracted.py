@@ -107,7 +107,7 @@ def test_new_tracks_are_heard_by_the_dataset_s_extractor_alone(
 ) -> None:
     shards = sharded(tables, tiny_world, "--extract=MFCC")
     given = {"mfcc": str(tables / "vectors.parquet")}
-    with pytest.raises(InputError, match=r"'mfcc' is made from sound by MFCC.*leave its table"):
+    with pytest.raises(InputError, match=r"'mfcc' is made by MFCC, from sound.*leave its table"):
         cs.add(tables / "new.parquet", shards=shards.folder, embeddings=given)
     monkeypatch.setattr(MFCC, "version", "2")
     extracted._opened.cache_clear()

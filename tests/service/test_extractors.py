@@ -52,4 +52,10 @@ def test_a_file_is_heard_asked_for_and_added(run: Path, tiny_world: World) -> No
         nearest = client.post("/recommend", files={"audio": file.read_bytes()}).json()["tracks"]
         assert nearest[0]["track_id"] == "new1"
         assert nearest[0]["similarity"] > 0.9999
+        content = {"embeddings": {"mfcc": [0.0] * 80}}
+        by_hand = {"track_id": "new2", "title": "New", "artist": "Somebody", "content": content}
+        for path, body in (("/recommend", {"content": content}), ("/tracks", by_hand)):
+            refused = client.post(path, json=body)
+            assert refused.status_code == 422
+            assert "'mfcc' is made by MFCC, from sound" in refused.json()["detail"]
     assert Shards(run.parent / "shards").count("mfcc", "new", 0) == 1

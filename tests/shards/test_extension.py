@@ -431,7 +431,7 @@ def test_a_computed_modality_is_extended_where_it_lacks(dataset: Path, tmp_path:
         extend_modality(shards, "stage", {"y": np.ones(3, np.float32)})
     pl.DataFrame({"track_id": ["p"], "a": [0.5], "b": [0.1]}).write_csv(tmp_path / "p.csv")
     more = tables(tmp_path / "more", ["p", "r"])
-    with pytest.raises(InputError, match="'stage' is computed by nets"):
+    with pytest.raises(InputError, match="'stage' is made by nets, from other modalities"):
         added(dataset, more, attributes=None, embeddings={"stage": str(tmp_path / "p.csv")})
     # Predicted anew as a whole, it has the new tracks, too.
     everything = {track["track_id"]: np.ones(2, np.float32) for track in shards.tracks_in_use()}
