@@ -170,7 +170,8 @@ class RunningJob(NamedTuple):
             with contextlib.suppress(EOFError):
                 return self.receiver.recv()
         status = self.process.exitcode
-        failure = f"its process ended with status {status}: out of memory, perhaps"
+        why = ": out of memory, perhaps" if status == -signal.SIGKILL else ""
+        failure = f"its process ended with status {status}{why}"
         return Outcome(failure, time.perf_counter() - self.start)
 
 

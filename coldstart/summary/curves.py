@@ -12,7 +12,7 @@ from coldstart.reporting.page import (
     picture,
     together,
 )
-from coldstart.reporting.style import Size
+from coldstart.reporting.style import COLOURS, Size
 from coldstart.summary.material import Material
 
 NAMES = {"val_loss": "validation loss", "val_ndcg": "NDCG@20 of the validation tracks"}
@@ -91,3 +91,48 @@ def _panels(
     panels = [Panel("loss (no unit)", losses)] if losses else []
     others = [name for name in figures if not name.endswith("loss")]
     return panels + [Panel(f"{NAMES.get(n, n)}"[:34], [line(n)]) for n in others[:2]]
+
+
+def first_stage_curves(material: Material) -> Section | None:
+    """How the nets of a first stage were fitted, a panel an encoder; None where nothing was kept.
+
+    Of more nets than there are colours, the first ones are drawn; the table has all.
+    """
+    panels: list[Panel] = []
+    rows: list[list[TableCell]] = []
+    for name, fits in material.first_stage.items():
+        lines = []
+        for number, fit in enumerate(fits, 1):
+            losses = [
+                (each["epoch"], each["val_loss"])
+                for each in (fit or {}).get("validations") or ()
+                if isinstance(each.get("val_loss"), float | int)
+            ]
+            if fit is None or not losses:
+                continue
+            epoch, loss = min(losses, key=lambda pair: pair[1])
+            rows.append([name, number, fit["epochs"], int(epoch), loss, round(fit["seconds"], 1)])
+            lines.append(Curve(f"net {number}", *zip(*losses, strict=True)))
+        if lines:
+            panels.append(Panel(f"{name}: validation loss", lines[: len(COLOURS)]))
+    if not panels:
+        return None
+    drawn = Picture(
+        "first-stage",
+        "The validation loss of each net of the first stage, by epoch.",
+        lambda figure, narrow: line_panels(figure, narrow, panels, "epoch"),
+        Size(2.9, 2.6 * len(panels)),
+        "Each net was fitted without its fold of the training tracks. Losses have no unit.",
+        DataTable(["encoder", "net", "epochs", "best epoch", "validation loss", "seconds"], rows),
+    )
+    nets = sum(map(len, material.first_stage.values()))
+    gone = nets - len(rows)
+    words = f"{nets} nets, whose vectors the head reads" + (
+        f"; of {gone} of them nothing was kept." if gone else "."
+    )
+    return Section(
+        "first stage",
+        "The nets of the first stage",
+        together([paragraph(words), picture(drawn)]),
+        [drawn],
+    )

@@ -33,6 +33,7 @@ from coldstart.forms.content import (
 from coldstart.retrieval.popularity import Track, tracks_by_id
 from coldstart.retrieval.recommender import Recommender
 from coldstart.runs.config import read_config
+from coldstart.runs.first_stage import first_stage_of
 from coldstart.summary.genres import genres_of
 
 log = logging.getLogger(__name__)
@@ -182,12 +183,18 @@ class Material:
     @cached_property
     def fit(self) -> dict[str, Any] | None:
         """What fit.json says; None: there is none."""
-        path = self.folder / "fit.json"
-        if not path.is_file():
-            return None
-        content: dict[str, Any] = json_in(path, "delete it, or fit again")
-        must_have_form(content, FIT, path, "delete it, or fit again")
-        return content
+        return _fit_of(self.folder)
+
+    @cached_property
+    def first_stage(self) -> dict[str, list[dict[str, Any] | None]]:
+        """Encoder → of each of its first stage's nets, what fit.json says; None where it is gone.
+
+        Empty for a run of one stage.
+        """
+        return {
+            name: [_fit_of(Path(run)) for run in stage.runs]
+            for name, stage in first_stage_of(self.folder).items()
+        }
 
     @cached_property
     def warm_up(self) -> tuple[dict[str, Any], list[WarmUpRow]] | None:
@@ -259,3 +266,12 @@ class Material:
     def plays(self) -> NDArray[np.float64]:
         """Plays of each of `tracks`."""
         return np.array([track.plays for track in self.tracks.values()], dtype=np.float64)
+
+
+def _fit_of(run: Path) -> dict[str, Any] | None:
+    path, remedy = run / "fit.json", "delete it, or fit again"
+    if not path.is_file():
+        return None
+    content: dict[str, Any] = json_in(path, remedy)
+    must_have_form(content, FIT, path, remedy)
+    return content

@@ -9,7 +9,7 @@ from coldstart.errors import InputError
 from coldstart.reporting.page import Page, Section
 from coldstart.summary.answer import answer
 from coldstart.summary.attributes import attributes
-from coldstart.summary.curves import curves
+from coldstart.summary.curves import curves, first_stage_curves
 from coldstart.summary.factor_map import factor_map
 from coldstart.summary.groups import GroupRanking, genres, tiers
 from coldstart.summary.long_tail import long_tail
@@ -39,9 +39,12 @@ PagePart = tuple[str, str, Callable[[], Section | None]]
 def _parts(material: Material) -> list[PagePart]:
     """The sections between the answer and what made the run, in their order."""
     test = f"coldstart test --run {material.folder}"
-    fit: PagePart = ("The curves of the fit", NO_CURVES, lambda: curves(material))
+    fits: list[PagePart] = [("The curves of the fit", NO_CURVES, lambda: curves(material))]
+    if material.first_stage:
+        nets = "The curves of the first stage's nets"
+        fits.append((nets, NO_CURVES, lambda: first_stage_curves(material)))
     if material.results is not None and not material.results.rows:  # it predicts attributes
-        return [("Attributes", f"`{test}` measures them", lambda: attributes(material)), fit]
+        return [("Attributes", f"`{test}` measures them", lambda: attributes(material)), *fits]
     ranking, why_not = _ranking(material)
     asked = examples(material)
     in_list = f"`{test} --candidates mixed` ranks them"
@@ -61,7 +64,7 @@ def _parts(material: Material) -> list[PagePart]:
         ("A map of the space", no_map, lambda: factor_map(material)),
         ("The long tail", no_plays, lambda: long_tail(material, asked)),
         ("Tracks and lists", no_plays, lambda: neighbours(material, asked, ROOM_FOR_SOUND)),
-        fit,
+        *fits,
     ]
 
 

@@ -12,6 +12,7 @@ from helpers import ROOT, World
 from coldstart.errors import InputError
 from coldstart.evaluation.results import read_results
 from coldstart.reporting.page import Page, document, number, pictures_of
+from coldstart.runs.first_stage import Stage, write_first_stage
 from coldstart.summary import factor_map, groups
 from coldstart.summary.answer import answer
 from coldstart.summary.groups import GroupRanking
@@ -141,6 +142,23 @@ def test_what_is_missing_is_named_with_the_command_that_makes_it(copy: Path) -> 
     text = document(page)
     assert "What is not on this page" in text
     assert f"<code>coldstart test --run {copy}</code>" in text
+
+
+def test_the_nets_of_a_first_stage_have_their_curves(copy: Path) -> None:
+    """Each has a line; a net that is gone is counted."""
+    runs = [copy / "stage1" / "mgp" / f"fold{i}" for i in range(3)]
+    for i, run in enumerate(runs[:2]):
+        run.mkdir(parents=True)
+        losses = [{"epoch": e, "step": e, "val_loss": abs(e - 2 - i) + 0.5} for e in range(1, 5)]
+        fit = {"epochs": 4, "seconds": 1.0, "device": "cpu", "validations": losses}
+        (run / "fit.json").write_text(json.dumps(fit))
+    write_first_stage(copy, {"mgp": Stage("mgp_vectors", list(map(str, runs)), "factors", "x")})
+    section = next(each for each in run_page(Material(copy)).sections if each.name == "first stage")
+    assert "of 1 of them nothing was kept" in section.body
+    assert section.pictures[0].table.rows == [
+        ["mgp", 1, 4, 2, 0.5, 1.0],
+        ["mgp", 2, 4, 3, 0.5, 1.0],
+    ]
 
 
 def test_a_listener_s_page_has_its_correlations(copy: Path) -> None:

@@ -14,7 +14,7 @@ from coldstart import registry
 from coldstart.commands.factorize import factorize
 from coldstart.commands.shard import shard
 from coldstart.commands.split import Method, split
-from coldstart.data.datamodule import ColdStartData
+from coldstart.data.track_data import TrackData
 from coldstart.evaluation.calibration import KnownScores, lifted
 from coldstart.evaluation.metrics import MAP_K, K
 from coldstart.evaluation.results import Line, by_user_table, part_counts, row_of, write_results
@@ -101,7 +101,7 @@ class RivalSetting:
         seed: of rivals that draw, and of ties.
     """
 
-    data: ColdStartData
+    data: TrackData
     factors: list[Factors]
     content: ContentBySplit
     input: str
@@ -148,7 +148,7 @@ def rivals(
         out: folder.
     """
     torch.manual_seed(seed)
-    data = ColdStartData(shards=shards, factors=factors[0])
+    data = TrackData(shards=shards, factors=factors[0])
     described = _content(data, content)
     setting = RivalSetting(
         data=data,
@@ -177,7 +177,7 @@ def rivals(
     write_results(out, about, rows, by_user=by_user_table(lines, task.user_ids))
 
 
-def _content(data: ColdStartData, encoders: dict[str, Any]) -> ContentBySplit:
+def _content(data: TrackData, encoders: dict[str, Any]) -> ContentBySplit:
     """The content of all tracks, as encoders that learn nothing describe it."""
     created = {
         name: registry.load("encoders", about["class_path"])(**about.get("init_args", {}))
