@@ -11,8 +11,16 @@ class TestPoems(EncoderContract):
 """
 
 from coldstart.testing.encoders import EncoderContract
+from coldstart.testing.extractors import ExtractorContract
 from coldstart.testing.fusion import FusionContract
 from coldstart.testing.samples import Content, modality
 from coldstart.testing.targets import TargetContract
 
-__all__ = ["Content", "EncoderContract", "FusionContract", "TargetContract", "modality"]
+__all__ = [
+    "Content",
+    "EncoderContract",
+    "ExtractorContract",
+    "FusionContract",
+    "TargetContract",
+    "modality",
+]

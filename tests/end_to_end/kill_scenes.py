@@ -1,4 +1,4 @@
-"""What is killed in `kills.py`: six verbs on a tiny world, and how their outcomes are compared."""
+"""What is killed in `kills.py`: seven verbs on a tiny world, and how outcomes are compared."""
 
 from __future__ import annotations
 
@@ -54,6 +54,7 @@ PARTS = {
     "update": ["factors"],
     "ablate": ["shards", "factors"],
     "fit": ["shards", "factors"],
+    "extract": [],
 }
 """What lies in the folder before the verb begins."""
 
@@ -146,6 +147,7 @@ class Scene:
                 f"--out={work}/ablation",
             ],
             "fit": [*FIT, *QUIET, *self.data(), f"--run={work}/run", "--ckpt_path=last"],
+            "extract": ["MFCC", f"--audio={tables}/first.parquet", f"--out={work}/heard"],
         }
         return [verb, *commands[verb]]
 
@@ -225,6 +227,13 @@ def same_weights(whole: Path, folder: Path) -> None:
     assert_same_fit(whole / "run", folder / "run")
 
 
+def same_features(whole: Path, folder: Path) -> None:
+    """The same tables, each track once."""
+    one, two = (pl.read_parquet(place / "heard/vectors.parquet") for place in (whole, folder))
+    assert one.equals(two)
+    assert one["track_id"].is_unique().all()
+
+
 COMPARISONS: dict[str, Callable[[Path, Path], None]] = {
     "shard": same_shards,
     "add": same_addition,
@@ -232,4 +241,5 @@ COMPARISONS: dict[str, Callable[[Path, Path], None]] = {
     "update": same_factors,
     "ablate": same_table,
     "fit": same_weights,
+    "extract": same_features,
 }

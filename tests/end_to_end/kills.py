@@ -34,7 +34,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from end_to_end.kill_scenes import Scene
 
-SHARES = {"shard": 0.25, "add": 0.2, "predict": 0.15, "update": 0.25, "ablate": 0.03, "fit": 0.12}
+SHARES = {
+    "shard": 0.2,
+    "add": 0.2,
+    "predict": 0.15,
+    "update": 0.2,
+    "ablate": 0.03,
+    "fit": 0.12,
+    "extract": 0.1,
+}
 """How many of the kills are each verb's; an ablation takes longest."""
 
 AIMS = {"moment": 0.5, "change": 0.35, "temporary": 0.15}
@@ -74,6 +82,7 @@ class Call(NamedTuple):
 def nurse() -> None:
     """Answer requests, one a line of JSON on stdin, until it ends."""
     import coldstart.commands.add
+    import coldstart.commands.extract
     import coldstart.commands.shard
     import coldstart.commands.update
     import coldstart.factors.update

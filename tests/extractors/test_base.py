@@ -146,4 +146,7 @@ def test_the_page_s_extractor_is_a_plugin(tmp_path: Path, monkeypatch: pytest.Mo
     track = extractor.track(features_of(extractor, [wave]))
     assert float(track.vectors) == pytest.approx(-20.0)
     assert float(track.tags) == pytest.approx(0.5, abs=0.01)
+    (test,) = re.findall(r"<!-- its test -->\n```python\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "test_loudness.py").write_text(test)
+    assert pytest.main(["-q", "-p", "no:cacheprovider", str(tmp_path)]) == 0
     sys.modules.pop("my_package")

@@ -8,9 +8,15 @@ from numpy.typing import NDArray
 
 from coldstart.extractors.base import Features, features_of
 from coldstart.extractors.mfcc import MFCC
+from coldstart.testing import ExtractorContract
 
 RATE = MFCC.rate
 Wave = NDArray[np.float32]
+
+
+class TestMFCC(ExtractorContract):
+    def extractor(self) -> MFCC:
+        return MFCC()
 
 
 def harmonics(seconds: float, pitch: float, slope: float) -> Wave:

@@ -14,6 +14,7 @@ from coldstart.extractors.base import features_of, track_features
 from coldstart.extractors.musicnn import MusiCNN
 from coldstart.extractors.musicnn_net import MusicnnNet
 from coldstart.extractors.musicnn_weights import HASHES, PACKAGE, WHEEL, load_weights
+from coldstart.testing import ExtractorContract
 
 WINDOW, HOP = MusiCNN.window, 187 * 256
 
@@ -74,6 +75,15 @@ def patches() -> torch.Tensor:
 def cached(weights_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("COLDSTART_CACHE", str(weights_cache))
     return weights_cache
+
+
+class TestMusiCNN(ExtractorContract):
+    @pytest.fixture(autouse=True)
+    def weights(self, cached: Path) -> None:
+        """From the cache."""
+
+    def extractor(self) -> MusiCNN:
+        return MusiCNN()
 
 
 @pytest.mark.parametrize("training_set", HASHES)

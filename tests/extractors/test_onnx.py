@@ -13,6 +13,7 @@ from coldstart.cli import main
 from coldstart.errors import InputError
 from coldstart.extractors.base import open_extractor
 from coldstart.extractors.onnx import Onnx
+from coldstart.testing import ExtractorContract
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -59,6 +60,15 @@ def save(
     model.ir_version = 8
     onnx.save(model, path)
     return path
+
+
+class TestOnnx(ExtractorContract):
+    @pytest.fixture(autouse=True)
+    def net(self, tmp_path: Path) -> None:
+        self.path = save(tmp_path / "net.onnx", ["batch", 1600])
+
+    def extractor(self) -> Onnx:
+        return Onnx(self.path, rate=8000)
 
 
 @pytest.mark.parametrize(

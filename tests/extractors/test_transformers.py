@@ -12,6 +12,7 @@ from torch import Tensor
 from coldstart.errors import InputError
 from coldstart.extractors.base import open_extractor, track_features
 from coldstart.extractors.transformers import Transformers
+from coldstart.testing import ExtractorContract
 
 library: Any = pytest.importorskip("transformers")
 
@@ -50,6 +51,16 @@ def small(kind: str, folder: Path) -> Any:
 def read(reader: Any, sound: Tensor) -> dict[str, Tensor]:
     rate = reader.sampling_rate
     return dict(reader(list(sound.numpy()), sampling_rate=rate, return_tensors="pt"))
+
+
+class TestTransformers(ExtractorContract):
+    @pytest.fixture(autouse=True)
+    def net(self, tmp_path: Path) -> None:
+        small("ast", tmp_path)
+        self.folder = str(tmp_path)
+
+    def extractor(self) -> Transformers:
+        return Transformers(self.folder, seconds=2, tags=True)
 
 
 def test_a_hidden_layer_s_mean_over_time(tmp_path: Path) -> None:
