@@ -55,6 +55,9 @@ def serve(
         watch: seconds between two looks whether the run's files have changed, such as by `update`
             or `add`; then they are loaded beside the old ones, and take over. 0: only on request.
     """
+    from coldstart.service.allocation import steady
+
+    steady()  # before anything starts threads
     from coldstart.service.settings import ServiceSettings, is_loopback
 
     settings = ServiceSettings(
