@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -102,7 +104,72 @@ class SmallNet(nn.Module):
         return torch.cat([hidden.mean(2), hidden.amax(2), hidden.std(2)], dim=1)
 
 
-NETS: dict[str, type[DLRSNet] | type[SmallNet]] = {"dlrs": DLRSNet, "small": SmallNet}
+class StatisticsNet(nn.Module):
+    """For few tracks: statistics over time instead of convolutions, so that nothing is learnt here.
+
+    Of each bin, mean, spread and mean change between frames (as McDermott and Simoncelli, Neuron
+    2011, describe textures of sound); and how much the level of groups of bins rises how often, as
+    a spectrum of its rises: tempo, and how busy the music is (after Tzanetakis and Cook, IEEE TSAP
+    2002). Pooling by mean and spread before dense layers is that of the x-vectors (Snyder et al.,
+    ICASSP 2018).
+
+    Args:
+        bins: frequency bins.
+        frames: frames of a patch, at least 40.
+        dropout: not used: there is nothing to drop.
+    """
+
+    GROUPS = 8  # of neighbouring bins
+    BANDS = 16  # of the spectrum of rises, evenly spaced in log frequency
+    SLOWEST = 3  # cycles a patch; the fastest is half the frame rate
+    _FLOOR = 1e-6  # power; where nothing rises there is no logarithm
+
+    def __init__(self, bins: int, frames: int, dropout: float) -> None:
+        super().__init__()
+        if frames < 40:
+            raise InputError("the net 'statistics' needs at least 40 frames; take longer patches")
+        self.groups = min(self.GROUPS, bins)
+        rises = frames - 1
+        edges = np.ceil(np.geomspace(self.SLOWEST, rises // 2 + 1, self.BANDS + 1) - 1e-9)
+        self.edges: list[int] = np.unique(edges.astype(int)).tolist()
+        self.register_buffer("window", torch.hann_window(rises), persistent=False)
+        self.dim = 3 * bins + self.groups * (len(self.edges) - 1)
+        self.norm = nn.BatchNorm1d(self.dim, affine=False)
+
+    def forward(self, spectrogram: Tensor) -> Tensor:
+        """[B, bins, frames] → [B, dim], each standardised."""
+        # Not in half precision: FFTs on a CPU have none.
+        with torch.autocast(spectrogram.device.type, enabled=False):
+            level = spectrogram.float()
+            change = level.diff(dim=2)
+            parts = [level.mean(2), level.std(2), change.abs().mean(2), *self._rhythm(level)]
+            statistics = torch.cat(parts, dim=1)
+            # A batch of one track has no spread.
+            norm = self.norm.train(self.training and len(statistics) > 1)
+            normed: Tensor = norm(statistics)
+        return normed
+
+    def _rhythm(self, level: Tensor) -> list[Tensor]:
+        """Log power of the rises of each group of bins, in bands of their frequency: [B, groups]
+        each.
+        """
+        groups = [bins.mean(1) for bins in level.tensor_split(self.groups, dim=1)]
+        rises = torch.stack(groups, 1).diff(dim=2).clamp_min(0)
+        rises = (rises - rises.mean(2, keepdim=True)) * self.get_buffer("window")
+        power = torch.fft.rfft(rises).abs().square() / rises.shape[2]
+        return [
+            torch.log10(power[:, :, first:end].mean(2) + self._FLOOR)
+            for first, end in pairwise(self.edges)
+        ]
+
+
+NetName = Literal["dlrs", "small", "statistics"]
+
+NETS: dict[NetName, type[DLRSNet] | type[SmallNet] | type[StatisticsNet]] = {
+    "dlrs": DLRSNet,
+    "small": SmallNet,
+    "statistics": StatisticsNet,
+}
 
 
 class SpectrogramEncoder(PatchEncoder):
@@ -115,7 +182,7 @@ class SpectrogramEncoder(PatchEncoder):
 
     spectrogram: nn.Module
 
-    def _build_net(self, net: str, bins: int, frames: int, dropout: float) -> None:
+    def _build_net(self, net: NetName, bins: int, frames: int, dropout: float) -> None:
         """Make the layers after the spectrogram, for patches of `frames` frames."""
         convolutions = NETS[net](bins, frames, dropout)
         self.net: nn.Module = convolutions
@@ -139,7 +206,7 @@ class Audio(SpectrogramEncoder):
 
     def __init__(
         self,
-        net: Literal["dlrs", "small"] = "dlrs",
+        net: NetName = "dlrs",
         spectrogram: Literal["cqt", "mel"] = "cqt",
         patch_seconds: float = 35.0,
         patches: int | None = None,
@@ -154,7 +221,8 @@ class Audio(SpectrogramEncoder):
         """An encoder of patches.
 
         Args:
-            net: `dlrs`, the full-size net of the talk's sister paper, or `small`, for CPUs.
+            net: `dlrs`, the full-size net of the talk's sister paper; `small`, for CPUs; or
+                `statistics`, for few tracks: a dense layer on statistics over time.
             spectrogram: `cqt` (constant-Q, 12 bins an octave) or `mel`, computed in the model.
             patch_seconds: length of a patch.
             patches: while training, this many patches a track at fixed places (the talk: 3);

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from coldstart.audio.codec import Buffer
 from coldstart.audio.spectra import Settings, below_loudest, frames_of
-from coldstart.encoders.audio import SpectrogramEncoder
+from coldstart.encoders.audio import NetName, SpectrogramEncoder
 from coldstart.encoders.patches import WindowReader
 from coldstart.errors import InputError
 
@@ -78,7 +78,7 @@ class Spectrogram(SpectrogramEncoder):
     def __init__(
         self,
         modality: str = "cqt",
-        net: Literal["dlrs", "small"] = "dlrs",
+        net: NetName = "dlrs",
         patch_seconds: float = 35.0,
         patches: int | None = None,
         hop: float = 0.5,
@@ -90,7 +90,8 @@ class Spectrogram(SpectrogramEncoder):
 
         Args:
             modality: folder of the shards, as `coldstart shard --store cqt` has written it.
-            net: `dlrs`, the full-size net of the talk's sister paper, or `small`, for CPUs.
+            net: `dlrs`, the full-size net of the talk's sister paper; `small`, for CPUs; or
+                `statistics`, for few tracks: a dense layer on statistics over time.
             patch_seconds: length of a patch.
             patches: while training, this many patches a track at fixed places (the talk: 3);
                 by default one at a random place, another one each epoch.

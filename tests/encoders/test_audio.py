@@ -2,11 +2,12 @@
 
 from typing import Any, Literal
 
+import numpy as np
 import pytest
 import torch
 from helpers import batch_of, noise_flac
 
-from coldstart.encoders.audio import Audio
+from coldstart.encoders.audio import Audio, StatisticsNet
 from coldstart.encoders.base import Modality
 from coldstart.errors import InputError
 
@@ -62,6 +63,7 @@ def test_kernels_that_follow_from_the_arguments_are_not_saved() -> None:
     ("options", "message"),
     [
         ({"patch_seconds": 4.0}, "at least 40 frames; take longer patches"),
+        ({"net": "statistics", "patch_seconds": 4.0}, "at least 40 frames; take longer patches"),
         ({"net": "dlrs", "spectrogram": "mel", "bins": 80}, "75 bins and 127 frames"),
         ({"net": "dlrs", "spectrogram": "mel", "bins": 60, "patch_seconds": 30}, "75 bins"),
         ({"patch_seconds": 0.5, "frame_hop": 64}, "4000 samples are too short"),
@@ -122,3 +124,67 @@ def test_the_full_size_net_gives_a_vector_and_learns_from_it() -> None:
     assert out.shape == (2, 512)
     out.square().sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in encoder.parameters())
+
+
+def test_the_statistics_are_mean_spread_and_change_of_each_bin_then_the_rhythm() -> None:
+    net = StatisticsNet(bins=16, frames=200, dropout=0.5).eval()
+    level = torch.randn(3, 16, 200, generator=torch.Generator().manual_seed(0))
+    out = net(level)
+    assert out.shape == (3, net.dim)
+    assert net.dim > 3 * 16 + net.GROUPS
+    expected = torch.cat([level.mean(2), level.std(2), level.diff(dim=2).abs().mean(2)], 1)
+    torch.testing.assert_close(out[:, :48] * (1 + net.norm.eps) ** 0.5, expected)
+    assert not list(net.parameters())
+
+
+@pytest.mark.parametrize("cycles", [5, 40])
+def test_the_rhythm_shows_how_often_the_level_rises(cycles: int) -> None:
+    net = StatisticsNet(bins=8, frames=201, dropout=0.0).eval()
+    pulse = torch.zeros(200).scatter(0, (torch.arange(cycles) * 200 / cycles).long() + 1, 20.0)
+    level = torch.cat([torch.zeros(1), pulse]).expand(1, 8, 201)
+    rhythm = net(level)[0, 24:].unflatten(0, (-1, net.groups))[:, 0]
+    first, end = np.array(net.edges[:-1]), np.array(net.edges[1:])
+    of_pulse = int(np.flatnonzero((first <= cycles) & (cycles < end))[0])
+    assert rhythm[: of_pulse + 1].argmax() == of_pulse  # above it are its overtones
+
+
+def test_statistics_standardise_by_what_was_seen_in_training_also_after_a_batch_of_one() -> None:
+    net = StatisticsNet(bins=8, frames=60, dropout=0.0)
+    levels = torch.randn(64, 8, 60, generator=torch.Generator().manual_seed(0)) * 3 + 7
+    normed = net(levels)
+    torch.testing.assert_close(normed.mean(0), torch.zeros(net.dim), atol=1e-3, rtol=0)
+    mean = net.norm.get_buffer("running_mean").clone()
+    assert mean[0] > 0.5
+    assert net(levels[:1]).isfinite().all()
+    assert torch.equal(net.norm.get_buffer("running_mean"), mean)
+    net(levels)
+    assert not torch.equal(net.norm.get_buffer("running_mean"), mean)
+    net.eval()
+    torch.testing.assert_close(net(levels)[:1], net(levels[:1]))
+
+
+def test_the_weights_of_a_small_net_are_those_of_earlier_checkpoints() -> None:
+    encoder = Audio(**SMALL)
+    encoder.start(AUDIO)
+    shapes = {name: tuple(value.shape) for name, value in encoder.state_dict().items()}
+    assert shapes["net.layers.0.weight"] == (64, 60, 4)
+    assert shapes["out.0.weight"] == (8, 384)
+    assert Audio().net_name == "dlrs"
+
+
+def test_two_seeded_fits_of_statistics_give_the_same_weights() -> None:
+    def fitted() -> dict[str, torch.Tensor]:
+        torch.manual_seed(0)
+        encoder = Audio(**{**SMALL, "net": "statistics"})
+        encoder.start(AUDIO)
+        optimiser = torch.optim.Adam(encoder.parameters())
+        wave = torch.rand(4, encoder.samples) - 0.5
+        for _ in range(3):
+            optimiser.zero_grad()
+            encoder(Modality(wave, torch.ones(4, dtype=torch.bool))).square().sum().backward()
+            optimiser.step()
+        return encoder.state_dict()
+
+    one, other = fitted(), fitted()
+    assert "net.norm.running_var" in one
+    assert all(torch.equal(one[name], other[name]) for name in one)

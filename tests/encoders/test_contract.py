@@ -49,6 +49,11 @@ class TestMelAudio(_Sound):
         return Audio(**SMALL, spectrogram="mel")
 
 
+class TestStatisticsOfAudio(_Sound):
+    def encoder(self) -> Encoder:
+        return Audio(**{**SMALL, "net": "statistics"})
+
+
 class TestFullAudio(_Sound):
     def encoder(self) -> Encoder:
         return Audio(patch_seconds=2.2, bins=80, fmin=30, frame_hop=128, dim=8, spectrogram="mel")

@@ -48,6 +48,11 @@ class TestEightBits(EncoderContract):
         return Spectrogram(**SMALL)
 
 
+class TestStatistics(TestEightBits):
+    def encoder(self) -> Encoder:
+        return Spectrogram(**{**SMALL, "net": "statistics"})
+
+
 class TestSixteenBits(TestEightBits):
     facts = FACTS["16"]
 
