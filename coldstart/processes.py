@@ -24,6 +24,9 @@ _STARTING = threading.Lock()
 
 _NO_WARNING = "ignore::UserWarning:multiprocessing.resource_tracker"
 
+_PARENT = "COLDSTART_PARENT"
+"""Variable that tells a process of ours the id of the one that started it."""
+
 _PATIENCE = 0.2
 """Seconds between two looks for the parent."""
 
@@ -33,6 +36,7 @@ class OwnProcess(SpawnProcess):
 
     def start(self) -> None:
         """Start it."""
+        os.environ[_PARENT] = str(os.getpid())
         with _main_hidden(), _without_sigint():
             super().start()
 
@@ -91,7 +95,8 @@ def _begin_tracker() -> None:
 
 def _follow_parent() -> None:
     """End when the parent has ended, also where that was killed."""
-    parent = os.getppid()
+    # Not `getppid()`: a parent that was killed before this line would have another one's place.
+    parent = int(os.environ[_PARENT])
 
     def watch() -> None:
         while os.getppid() == parent:

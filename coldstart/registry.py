@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import logging
 import os
+import sys
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from coldstart.components import INTERFACE
@@ -56,13 +59,35 @@ def discover(kind: Kind) -> dict[str, list[EntryPoint]]:
     only = os.environ.get(ONLY)
     packages = None if only is None else {"coldstart", *map(_normal, only.split(","))}
     by_name: dict[str, list[EntryPoint]] = {}
-    for point in entry_points(group=f"coldstart.{kind}"):
+    for point in _installed(_places())[kind]:
         if packages is not None and _normal(package_of(point)) not in packages:
             continue
         points = by_name.setdefault(point.name, [])
         if point not in points:
             points.append(point)
     return dict(sorted(by_name.items()))
+
+
+def _places() -> tuple[tuple[str, int], ...]:
+    """Each place on Python's path, and when it last changed: a package that is installed or removed
+    changes the place where it lies.
+    """
+    places = []
+    for place in sys.path:
+        try:
+            places.append((place, Path(place).stat().st_mtime_ns))
+        except OSError:  # many a place on the path isn't there
+            places.append((place, 0))
+    return tuple(places)
+
+
+@functools.lru_cache(maxsize=1)
+def _installed(places: tuple[tuple[str, int], ...]) -> dict[str, list[EntryPoint]]:
+    """Entry points by kind, read again where a place has changed: reading those of all packages
+    takes longer than most of what a plugin is asked for.
+    """
+    points = entry_points()
+    return {kind: list(points.select(group=f"coldstart.{kind}")) for kind in KINDS}
 
 
 def load(kind: Kind, name: str) -> type[Any]:

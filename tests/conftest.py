@@ -46,6 +46,11 @@ from coldstart.tables.splits import read_splits
 # and then when a garbage collection inside it runs code that parses (gh-106905): collect first.
 gc.disable()
 
+# Bytecode is kept, whatever the environment says: else each of the many processes that the tests
+# start would compile our package again, and each session all tests.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 collect_ignore = ["fuzz.py", "helpers.py", "originals.py", "working_tree.py"]
 """They hold no doctests, and would be imported a second time."""
 
@@ -57,7 +62,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes longest: at the end, one of two workers would wait for the other."""
-    items.sort(key=lambda item: "end_to_end" not in item.path.parts)
+    long = ["end_to_end", "studies"]
+    items.sort(key=lambda item: [folder not in item.path.parts for folder in long])
 
 
 def pytest_collection_finish() -> None:

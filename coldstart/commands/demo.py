@@ -154,7 +154,7 @@ def _fit(config: str, run: Path, overrides: Mapping[str, Any]) -> None:
 
 def _report(root: Path, rows: list[Row], about: dict[str, Any], taken: float) -> None:
     from coldstart.evaluation.evaluate import OURS, PATCHES
-    from coldstart.evaluation.results import caption, table
+    from coldstart.evaluation.tables import caption, table
     from coldstart.runs.run import open_run
     from coldstart.shards.reading import Shards
 

@@ -1,131 +1,41 @@
-"""The LightningDataModule: shards and factors → batches.
-
-Two ways, chosen by what the model reads. Small modalities (attributes, genres) are read once, kept
-in memory and batched by index. Large ones (audio) are streamed by worker processes.
-"""
+"""The LightningDataModule: a dataset's batches for a trainer, wherever that is in its fit."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
-import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 
-from coldstart.data.artist_tracks import ArtistTracks
 from coldstart.data.batch import Batch, Lent
 from coldstart.data.epochs import Position, TrainLoader, counted, position_of
-from coldstart.data.folds import Keep, Lacks
-from coldstart.data.loaders import Request, loader_of
-from coldstart.data.pipeline import Pipeline
-from coldstart.errors import InputError, one_of
-from coldstart.factors.factors import Factors
-from coldstart.sample import Sample, folder_of
-from coldstart.shards.reading import Shards
-from coldstart.tables.splits import IN_USE, NEW, read_ids
-from coldstart.targets.track_factors import FACTORS
+from coldstart.data.track_data import TrackData
+from coldstart.tables.splits import IN_USE
 
 
-class ColdStartData(LightningDataModule):
+class ColdStartData(TrackData, LightningDataModule):
     """Shards, and the factors to be predicted from them, as batches for a `ColdStart` model."""
 
-    def __init__(
-        self,
-        shards: str = "shards",
-        factors: str | None = "factors",
-        batch_size: int = 64,
-        workers: int = 2,
-        shuffle_buffer: int = 128,
-        memory_mb: int = 4000,
-        folds: int | None = None,
-        fold: int | None = None,
-        test_tracks: str | None = None,
-        missing: float = 0.0,
-        drop: list[str] | None = None,
-    ) -> None:
-        """Data for fit, validate, test and predict.
+    _seed: int | None = None
+    _training: TrainLoader | None = None
+    _finished: tuple[Callable[[], set[str]], ...] = ()
 
-        Args:
-            shards: folder written by `coldstart shard`.
-            factors: folder written by `coldstart factorize`; null if the target isn't factors.
-            batch_size: tracks (or patches of tracks) in a batch, on each GPU.
-            workers: loader processes on each GPU, for streamed modalities; at most one a shard.
-            shuffle_buffer: streamed tracks that a worker holds to shuffle, still encoded.
-            memory_mb: modalities that aren't streamed by nature are kept in memory up to this
-                size, and streamed beyond it.
-            folds: with `fold`, tracks are divided into this many folds by a hash of their id.
-            fold: this fold's tracks are held out of training and validation.
-            test_tracks: table with a column track_id: of the test tracks, only these are tested.
-            missing: treat this share of the tracks, drawn for each encoder by a hash of their ids,
-                as if they lacked what it reads, in training and testing: an experiment.
-            drop: treat all tracks as if they lacked what these encoders read.
-        """
-        super().__init__()
-        if (folds is None) != (fold is None) or (folds is not None and not 0 <= fold < folds):  # type: ignore[operator]
-            raise InputError("data: folds and fold belong together, and fold is 0 … folds − 1")
-        if batch_size < 1 or workers < 0 or shuffle_buffer < 1:
-            raise InputError("data: batch_size ≥ 1, workers ≥ 0, shuffle_buffer ≥ 1 are needed")
-        if not 0 <= missing < 1:
-            raise InputError(f"data: missing is a share from 0 to below 1, not {missing}")
-        self.missing, self.drop = missing, frozenset(drop or ())
-        self.shards, self.batch_size, self.workers = Shards(shards), batch_size, workers
-        self.factors = Factors.load(factors) if factors is not None else None
-        self.shuffle_buffer, self.memory_mb = shuffle_buffer, memory_mb
-        self.folds, self.fold = folds, fold
-        self.candidates = None if test_tracks is None else frozenset(read_ids(test_tracks))
-        self._lent: Lent | None = None
-        self._seed: int | None = None
-        self._training: TrainLoader | None = None
-        self._finished: list[Callable[[], set[str]]] = []
-        if self.factors is not None:
-            _same_splits(self.shards, self.factors)
-
-    def info(self, folder: str) -> Mapping[str, Any]:
-        """Facts of a modality, or of the factors.
-
-        Raises:
-            InputError: the dataset doesn't have it.
-        """
-        if folder == folder_of(FACTORS):
-            return self.known_factors().about
-        return self.shards.info(folder)
-
-    def has(self, folder: str) -> bool:
-        """Whether there is such a modality; for the factors, whether they are named."""
-        if folder == folder_of(FACTORS):
-            return self.factors is not None
-        return folder in self.shards.modalities
-
-    def known_factors(self) -> Factors:
-        """The factors.
-
-        Raises:
-            InputError: `factors` is null.
-        """
-        if self.factors is None:
-            raise InputError("data.factors is null, but factors are needed here; name a folder")
-        return self.factors
-
-    def training_samples(self, fields: Sequence[str]) -> Iterator[Sample]:
-        """Training tracks that have any of these fields, without the held-out fold."""
-        keep = Keep(self.folds, self.fold)
-        for number in range(len(self.shards.shard_sizes("train"))):
-            for sample in self.shards.samples("train", number, fields):
-                if keep(sample["track_id"]) and any(field in sample for field in fields):
-                    yield sample
-
-    def lend(self, lent: Lent) -> None:
-        """Take the model's readers; the trainer's model is asked if nobody calls this."""
-        self._lent = lent
+    def _readers(self) -> Lent:
+        """The trainer's model is asked if nobody has lent any."""
+        module: Any = self.trainer.lightning_module if self.trainer else None
+        return self._lent or module.lend()
 
     def ask_finished(self, look: Callable[[], set[str]]) -> None:
         """Before the next predict, ask which tracks need not be predicted; all must agree."""
-        self._finished.append(look)
+        self._finished = (*self._finished, look)
 
     def train_dataloader(self) -> Iterable[Batch]:
         """Shuffled training tracks that have a target."""
-        return self.batches(["train"], training=True)
+        loader = self.batches(["train"], training=True)
+        if isinstance(loader, TrainLoader):
+            self._training = loader
+        return loader
 
     def val_dataloader(self) -> Iterable[Batch]:
         """Validation tracks that have a target."""
@@ -148,56 +58,6 @@ class ColdStartData(LightningDataModule):
         unfinished = [track for track in ids if track not in finished]
         return self.batches(IN_USE, only=unfinished or ids[-1:])
 
-    def batches(
-        self,
-        splits: Sequence[str],
-        *,
-        training: bool = False,
-        needs_target: bool = False,
-        folded: bool = False,
-        only: Collection[str] | None = None,
-        alone: bool = False,
-    ) -> Iterable[Batch]:
-        """Batches of these splits.
-
-        With `new` among them it is use, not learning or measuring: tracks that were removed, and
-        copies that others have replaced, are left out.
-
-        Args:
-            splits: of train, val, test and new.
-            training: endless shuffled training pieces; else each piece of each track once.
-            needs_target: leave out tracks without a target; training always does.
-            folded: leave out the held-out fold; training always does.
-            only: leave out tracks that aren't among these, and shards without any of them.
-            alone: all of it for this process, whatever other ranks there are.
-        """
-        pipeline = self.pipeline(
-            training=training,
-            needs_target=needs_target or training,
-            folded=folded or training,
-            only=only,
-            in_use=NEW in splits,
-        )
-        rank, world, seed = (0, 1, 0) if alone else self._rank_world_seed()
-        request = Request(
-            splits=splits,
-            training=training,
-            selected=only is not None,
-            repeated=needs_target,  # as in validation
-            batch_size=self.batch_size,
-            workers=self.workers,
-            shuffle_buffer=self.shuffle_buffer,
-            memory_mb=self.memory_mb,
-            position=self._position(),
-            rank=rank,
-            world=world,
-            seed=seed,
-        )
-        loader = loader_of(pipeline, request)
-        if isinstance(loader, TrainLoader):
-            self._training = loader
-        return loader
-
     def _position(self) -> Position:
         """Where the trainer is, if one is training; else one epoch after the other."""
         fitting = self.trainer is not None and self.trainer.training
@@ -213,38 +73,10 @@ class ColdStartData(LightningDataModule):
 
     def teardown(self, stage: str) -> None:
         """End the worker processes; the next fit has an order of its own."""
-        self._finished.clear()
+        self._finished = ()
         if self._training is not None:
             self._training.close()
         self._training = self._seed = None
-
-    def pipeline(
-        self,
-        *,
-        training: bool = False,
-        needs_target: bool = False,
-        folded: bool = False,
-        only: Collection[str] | None = None,
-        in_use: bool = False,
-    ) -> Pipeline:
-        """What turns shards, or single samples, into batches; arguments as in `batches`.
-
-        With `in_use`, it leaves out tracks that were removed, and copies that were replaced.
-        """
-        module: Any = self.trainer.lightning_module if self.trainer else None
-        lent = self._lent or module.lend()
-        folds, fold = (self.folds, self.fold) if folded else (None, None)
-        keep = Keep(folds, fold, None if only is None else frozenset(only))
-        joined: dict[str, Callable[[str], Any]] = {}
-        # A dataset to predict on needs no factors.
-        if lent.target[0] == FACTORS and (needs_target or self.factors is not None):
-            joined[FACTORS] = self._vectors(known_only=training).get
-        for field in lent.factor_fields:
-            joined[field] = ArtistTracks(self.shards, self.known_factors(), in_use)
-        for name in sorted(self.drop):
-            one_of("data.drop", name, list(lent.readers))
-        lacks = Lacks(self.drop, self.missing)
-        return Pipeline(self.shards, lent, joined, keep, needs_target, training, lacks, in_use)
 
     def _rank_world_seed(self) -> tuple[int, int, int]:
         # Every rank must shuffle alike, also where nobody has set a seed.
@@ -253,21 +85,3 @@ class ColdStartData(LightningDataModule):
             return 0, 1, seed
         self._seed = seed = self.trainer.strategy.broadcast(seed)
         return self.trainer.global_rank, self.trainer.world_size, seed
-
-    def _vectors(self, known_only: bool) -> dict[str, np.ndarray[Any, Any]]:
-        """Track id → factor vector. Training never sees one that was folded in."""
-        factors = self.known_factors()
-        rows = np.flatnonzero(~factors.folded) if known_only else range(len(factors.track_ids))
-        return {factors.track_ids[row]: factors.tracks[row] for row in rows}
-
-
-def _same_splits(shards: Shards, factors: Factors) -> None:
-    """A track that trains here and is held out there (or the other way) would leak."""
-    side = dict(zip(factors.track_ids, factors.split.tolist(), strict=True))
-    for track in shards.all_tracks():
-        split = side.get(track["track_id"], "")
-        if split and split != track["split"]:
-            raise InputError(
-                f"track {track['track_id']!r} is in '{track['split']}' of {shards.shown}, but in "
-                f"'{split}' of the factors: its plays would leak. Make both from the same splits"
-            )

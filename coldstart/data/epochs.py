@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from coldstart.data.batch import Batch
 from coldstart.sigterm import only_from_parent
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
 
 Key = tuple[int, int]
 """Epoch, and number of the batch in it (of each rank)."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from coldstart.data.batch import Batch
-from coldstart.data.datamodule import ColdStartData
+from coldstart.data.track_data import TrackData
 from coldstart.errors import InputError, without_passwords
 from coldstart.evaluation import uncertainty
 from coldstart.evaluation.calibration import KnownScores, lifted
@@ -37,10 +37,18 @@ from coldstart.evaluation.rivals.by_factors import (
     factor_problem,
 )
 from coldstart.evaluation.rivals.floors import floor_lines, mixed_floor_lines
-from coldstart.evaluation.tasks import Lengths, Task, TestCandidates, mixed_task, ranking_task
+from coldstart.evaluation.tasks import (
+    Lengths,
+    Task,
+    TestCandidates,
+    mixed_task,
+    ranking_task,
+    with_traits,
+)
 from coldstart.factors.factors import Factors
 from coldstart.model.ensemble import Audience, Ensemble
 from coldstart.model.predictions import Predictions
+from coldstart.shards.genres import genre_lists
 from coldstart.targets.track_factors import cosine_distance
 
 log = logging.getLogger(__name__)
@@ -99,7 +107,7 @@ def evaluate(
     predictions: Predictions,
     patches: Patches | None,
     describe_content: Callable[[Batch], Tensor],
-    data: ColdStartData,
+    data: TrackData,
     name: str,
     rivals: bool = True,
     seed: int = 0,
@@ -126,6 +134,7 @@ def evaluate(
     """
     factors, track_ids, mixed = data.known_factors(), predictions.track_ids, candidates == "mixed"
     task = mixed_task(factors, track_ids, lengths) if mixed else ranking_task(factors, track_ids)
+    task = with_traits(task, factors, track_ids, genre_lists(data.shards))
     _check(task, factors, track_ids)
     distance = _distance_to_factors(factors, track_ids)
     in_order = torch.arange(len(track_ids))
@@ -146,7 +155,7 @@ def evaluate(
     own, shuffled = _own_and_shuffled(predictions.values, ranking, task, distance, name, seed)
     lines = [own]
     if placed is not None:
-        before = mixed_task(factors, track_ids, placed.before)
+        before = mixed_task(factors, track_ids, placed.before)._replace(traits=task.traits)
         scored = before.scored(predictions.values, [in_order], seed)[0]
         lines.append(Line.of(PREDICTED, name, own.cosine, scored, cold))
     elif patches:
@@ -273,7 +282,7 @@ def rival_lines(
     factors: Factors,
     candidates: list[str],
     describe_content: Callable[[Batch], Tensor],
-    data: ColdStartData,
+    data: TrackData,
     line: Callable[[str, Tensor, Predictions | None], Line],
     input: str,
     seed: int = 0,

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
+from coldstart.evaluation.lists import ListFigures, ListTraits
 from coldstart.ranking import Scores, top_k_by
 
 K = 20
@@ -99,11 +100,14 @@ class Scored(NamedTuple):
         parts: [P, 2, U] float32: Recall and NDCG of each user where only a part's candidates count
             as relevant; all stay in the ranking. NaN for users who have none there.
         exposure: [N] int64: how many users have each candidate among their first k.
+        lists: [5, U] float32: what each user's first k are like, see `ListFigures`; [0, U] where
+            nothing is known of the candidates.
     """
 
     by_user: Tensor
     parts: Tensor
     exposure: Tensor
+    lists: Tensor
 
 
 def score_users(
@@ -130,6 +134,7 @@ def score_parts(
     map_k: int = MAP_K,
     seed: int = 0,
     rankable: Tensor | None = None,
+    traits: ListTraits | None = None,
 ) -> list[Scored]:
     """Rank as `rank_and_score` does, with the columns of the scores assigned to other candidates.
 
@@ -146,6 +151,7 @@ def score_parts(
         seed: breaks ties, between candidates.
         rankable: [U] how many candidates each user has, if some are left out for some (by a score
             of -inf); else all N.
+        traits: what lists are measured by beside their accuracy; None: they aren't.
 
     Returns:
         One for each permutation.
@@ -158,6 +164,7 @@ def score_parts(
             torch.empty(3, users),
             torch.empty(parts, 2, users),
             torch.zeros(candidates, dtype=torch.int64),
+            torch.empty(0 if traits is None else len(ListFigures._fields), users),
         )
         for _ in permutations
     ]
@@ -174,10 +181,12 @@ def score_parts(
             scored.by_user[1, rows] = ndcg_at_k(hits, counts, k)
             scored.by_user[2, rows] = average_precision_at_k(hits, counts, map_k)
             first, first_hits = best[:, :k], hits[:, :k]
-            shown = first.flatten()
+            shown = torch.ones_like(first_hits)
             if rankable is not None:
-                shown = first[torch.arange(first.shape[1]) < rankable[rows, None]]
-            scored.exposure.add_(torch.bincount(shown, minlength=candidates))
+                shown = torch.arange(first.shape[1]) < rankable[rows, None]
+            scored.exposure.add_(torch.bincount(first[shown], minlength=candidates))
+            if traits is not None:
+                scored.lists[:, rows] = traits.figures(first, first_hits, shown, rows)
             for number in range(parts):
                 part_hits = first_hits & (part[first] == number)
                 counts = in_part[number, rows]

@@ -10,14 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 import torch
-from tabulate import tabulate
 from torch import Tensor
 
 from coldstart.errors import InputError
 from coldstart.evaluation.exposure import Exposure, exposure
+from coldstart.evaluation.lists import ListFigures, mean_figures
 from coldstart.evaluation.metrics import MAP_K, K, Scored, means, relevant_by_part
 from coldstart.evaluation.tasks import Task
-from coldstart.factors.sparsity import factors_to_spare
 from coldstart.files import StrPath, write_json
 from coldstart.tables.table import write_table
 
@@ -34,7 +33,8 @@ class Row(NamedTuple):
     The field names are the keys of a row in results.json and the columns of results.csv; k and
     map_k stand beside the rows. Low and high are the ends of the bootstrap's 95 % interval over
     users. Head, middle and tail, or cold and warm, count only this part of the candidates as
-    relevant; coverage, gini and new_share describe the users' first 20.
+    relevant; coverage, gini and new_share describe the users' first 20, and so do the last five,
+    see `ListFigures`.
     """
 
     method: str
@@ -62,6 +62,11 @@ class Row(NamedTuple):
     coverage: float | None = None
     gini: float | None = None
     new_share: float | None = None
+    novelty: float | None = None
+    popularity: float | None = None
+    diversity: float | None = None
+    miscalibration: float | None = None
+    serendipity: float | None = None
 
 
 def _headers(k: int, map_k: int) -> dict[str, str]:
@@ -76,7 +81,8 @@ def _headers(k: int, map_k: int) -> dict[str, str]:
             for part in parts:
                 headers[f"{name}_{part}"] = f"{figures[name]} {part}"
     more = {"coverage": f"coverage@{k}", "gini": f"Gini@{k}", "new_share": f"new@{k}"}
-    return headers | more
+    lists = {name: f"{name}@{k}" for name in ListFigures._fields}
+    return headers | more | lists
 
 
 HEADERS = _headers(K, MAP_K)
@@ -178,6 +184,7 @@ class Line(NamedTuple):
         by_user: [3, U] Recall, NDCG and average precision of each user.
         parts: [P, 2, U] Recall and NDCG within each part of the candidates; NaN: none there.
         exposure: how the users' first k spread over the candidates.
+        lists: [5, U] or [0, U], as in `Scored`.
     """
 
     method: str
@@ -186,6 +193,7 @@ class Line(NamedTuple):
     by_user: Tensor
     parts: Tensor
     exposure: Exposure
+    lists: Tensor
 
     @classmethod
     def of(
@@ -198,7 +206,7 @@ class Line(NamedTuple):
     ) -> Line:
         """From the output of a ranking; `cold` as in `exposure`."""
         spread = exposure(scored.exposure, cold)
-        return cls(method, input, cosine, scored.by_user, scored.parts, spread)
+        return cls(method, input, cosine, scored.by_user, scored.parts, spread, scored.lists)
 
 
 def mean_line(method: str, lines: list[Line]) -> Line:
@@ -214,6 +222,7 @@ def mean_line(method: str, lines: list[Line]) -> Line:
             _mean([line.exposure.gini for line in lines]),
             _mean([line.exposure.new_share for line in lines]),
         ),
+        torch.stack([line.lists for line in lines]).mean(0),
     )
 
 
@@ -254,75 +263,10 @@ def row_of(line: Line, parts: tuple[str, ...]) -> Row:
         for part, values in zip(parts, of_parts, strict=True)
         for figure, value in zip(("recall", "ndcg"), values, strict=True)
     }
-    others: dict[str, Any] = {**inside, **line.exposure._asdict()}
+    of_lists = mean_figures(line.lists)._asdict()
+    others: dict[str, Any] = {**inside, **line.exposure._asdict(), **of_lists}
     of_users = [value if value == value else None for value in means(line.by_user)]
     return Row(line.method, line.input, line.cosine, *of_users, **others)
-
-
-MAIN = ("method", "input", "cosine", "recall", "ndcg", "map")
-"""Columns of the first table."""
-
-PARTS = ("ndcg_head", "ndcg_middle", "ndcg_tail", "ndcg_cold", "ndcg_warm")
-
-SPREAD = ("method", "input", *PARTS, "new_share", "coverage", "gini")
-"""Columns of the second table."""
-
-RANKED_BY = {
-    "ensemble": "dot product, cold ones so that equal scores say the same",
-    "unit": "cosine",
-    "typical": "dot product, cold ones of a typical length",
-    "own": "dot product",
-}
-"""`lengths` of mixed candidates → what ranks them, in words."""
-
-
-def table(rows: list[Row], form: str = "github") -> str:
-    """The rows as a Markdown table, without columns that are empty throughout.
-
-    Of the intervals, NDCG's; results.json has the others too.
-    """
-    columns = _filled(rows, MAIN)
-    headers = [HEADERS[name] for name in columns]
-    cells = [[getattr(row, name) for name in columns] for row in rows]
-    if any(row.ndcg_low is not None for row in rows):
-        after_ndcg = columns.index("ndcg") + 1
-        headers.insert(after_ndcg, "95 %")
-        for row, cells_of_row in zip(rows, cells, strict=True):
-            cells_of_row.insert(after_ndcg, f"{row.ndcg_low:.3f}–{row.ndcg_high:.3f}")
-    return tabulate(cells, headers=headers, tablefmt=form, floatfmt=".3f", missingval="–")
-
-
-def spread_table(rows: list[Row], form: str = "github") -> str:
-    """A second table: by parts of the candidates, and who is recommended at all."""
-    columns = _filled(rows, SPREAD)
-    cells = [[getattr(row, name) for name in columns] for row in rows]
-    headers = [HEADERS[name] for name in columns]
-    return tabulate(cells, headers=headers, tablefmt=form, floatfmt=".3f", missingval="–")
-
-
-def _filled(rows: list[Row], names: Sequence[str]) -> list[str]:
-    """The columns that are not empty throughout."""
-    return [name for name in names if any(getattr(row, name) is not None for row in rows)]
-
-
-def caption(about: dict[str, Any]) -> str:
-    """The text under the first table: what its figures must be read with."""
-    left_out = f"{about['users_without_relevant']:,} without one"
-    if about["users_without_training_listens"]:
-        left_out += f" and {about['users_without_training_listens']:,} without training listens"
-    tracks = f"{about.get('cold_candidates', about['candidates']):,} cold candidates"
-    if "warm_candidates" in about:
-        tracks += f" among {about['warm_candidates']:,} warm ones, by {RANKED_BY[about['lengths']]}"
-    if about["tracks_nothing_known"]:
-        tracks += f" ({about['tracks_nothing_known']:,} have none of the model's inputs)"
-    return (
-        f"{_notes(about)}{_comparison(about['beside_the_best_rival'])}"
-        f"{tracks}; {about['users']:,} users with a relevant one "
-        f"({left_out} are not averaged);\n"
-        f"cosine distance over the {about['tracks_with_vector']:,} candidates that were played, to "
-        f"{about['yardstick']};\n"
-        f"{about['protocol']}; shuffled: mean of {REPEATS} draws; seed {about['seed']}"
-    )
 
 
 def chance_of(rows: Sequence[Row]) -> dict[str, float]:
@@ -330,55 +274,3 @@ def chance_of(rows: Sequence[Row]) -> dict[str, float]:
     floor = next((row for row in rows if row.method == "random"), None)
     figures = {name: getattr(floor, name, None) for name in ("recall", "ndcg", "map")}
     return {name: value for name, value in figures.items() if value and value >= CHANCE}
-
-
-def _notes(about: Mapping[str, Any]) -> str:
-    """What makes the figures say little, a line each."""
-    notes = []
-    if chance := about.get("chance"):
-        figures = " and ".join(f"{HEADERS[name]} {value:.3f}" for name, value in chance.items())
-        notes.append(
-            f"chance alone, a random order, has {figures} with these {about['candidates']:,} "
-            "candidates: such figures say little; test on more tracks"
-        )
-    factors = about.get("factors", {})
-    if "tracks_factorised" in factors:
-        users = factors["users"] - factors.get("users_without_training_listens", 0)
-        notes.append(factors_to_spare(factors["tracks_factorised"], users, factors["factors"]))
-    return "".join(f"note: {note}\n" for note in notes if note)
-
-
-def _comparison(beside: dict[str, Any] | None) -> str:
-    """The model beside the best rival, in a line of its own; empty without users."""
-    if beside is None:
-        return ""
-    chance = f", p = {beside['p']:.2g} by flipping signs" if "p" in beside else ""
-    return (
-        f"{HEADERS[beside['figure']]} beside {beside['rival']}: {beside['mean']:+.3f}, "
-        f"95 % {beside['low']:+.3f} to {beside['high']:+.3f} (bootstrap over users, paired"
-        f"{chance}; this split and seed alone)\n"
-    )
-
-
-def spread_caption(about: dict[str, Any]) -> str:
-    """The text under the second table."""
-    parts = about["parts"]
-    text = ", ".join(
-        f"{name} {part['candidates']:,} candidates ({part['users']:,} users)"
-        for name, part in parts.items()
-    )
-    if "head" in parts:
-        text += ": the most played third of the candidates' listens, the next, the last"
-    else:
-        text += "; a user's own training listens are left out of the ranking"
-    new = f"new: share of cold ones among users' first {K}; " if "warm" in parts else ""
-    if numbers := about.get("ensemble"):
-        new = (
-            f"{numbers['ahead']:.2f} of a known track's plays are taken to be still to come: "
-            f"scores of new tracks × {numbers['length']:.2f} {numbers['offset']:+.2f};\n{new}"
-        )
-    return (
-        f"{text};\n{new}"
-        f"coverage: share of the candidates among some user's first {K}; Gini: 0 if all are there "
-        f"equally often"
-    )

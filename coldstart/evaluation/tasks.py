@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -13,7 +14,8 @@ from torch.nn import functional as F
 
 from coldstart.errors import InputError, one_of
 from coldstart.evaluation.exposure import THIRDS, thirds
-from coldstart.evaluation.metrics import Scored, score_parts
+from coldstart.evaluation.lists import ListTraits, list_traits
+from coldstart.evaluation.metrics import K, Scored, score_parts
 from coldstart.factors.factors import Factors
 from coldstart.ranking import Scores, dot_scores
 
@@ -49,6 +51,7 @@ class Task(NamedTuple):
         part: [N] int64: which of the named parts each candidate belongs to.
         parts: names of the parts.
         warm: of the N candidates, those after the cold ones; None: all N are cold.
+        traits: what lists are measured by beside their accuracy; None: they aren't.
     """
 
     users: Tensor
@@ -58,18 +61,27 @@ class Task(NamedTuple):
     part: Tensor
     parts: tuple[str, ...]
     warm: Warm | None = None
+    traits: ListTraits | None = None
 
     def sample(self, users: int) -> Task:
-        """At most this many of the users, evenly spaced: enough to choose a rival's λ."""
+        """At most this many of the users, evenly spaced: enough to choose a rival's λ. Their lists
+        aren't measured.
+        """
         rows = evenly_spaced(len(self.users), users)
         if len(rows) == len(self.users):
-            return self
+            return self._replace(traits=None)
         return self._replace(
+            traits=None,
             users=self.users[rows],
             relevant=self.relevant[rows],
             user_ids=[self.user_ids[row] for row in rows],
             warm=self.warm and self.warm._replace(listens=self.warm.listens[rows]),
         )
+
+    @property
+    def cold(self) -> int:
+        """How many of the candidates, the first ones, are cold."""
+        return self.counts.get("cold_candidates", self.relevant.shape[1])
 
     @property
     def rankable(self) -> Tensor:
@@ -100,7 +112,9 @@ class Task(NamedTuple):
         """
         parts = (self.part, len(self.parts))
         if self.warm is None:
-            return score_parts(scores, self.relevant, permutations, *parts, seed=seed)
+            return score_parts(
+                scores, self.relevant, permutations, *parts, seed=seed, traits=self.traits
+            )
         warm = torch.arange(len(permutations[0]), self.relevant.shape[1])  # they keep their places
         return score_parts(
             masked(scores, self.warm.listens),
@@ -109,6 +123,7 @@ class Task(NamedTuple):
             *parts,
             seed=seed,
             rankable=self.rankable,
+            traits=self.traits,
         )
 
     def _scores(self, cold: Tensor) -> Scores:
@@ -118,6 +133,32 @@ class Task(NamedTuple):
         if self.warm.length is not None:
             cold = F.normalize(cold, dim=1) * self.warm.length
         return dot_scores(self.users, torch.cat([cold, self.warm.vectors]))
+
+
+def with_traits(
+    task: Task, factors: Factors, cold: list[str], genres: Mapping[str, Sequence[str]]
+) -> Task:
+    """The task, with what its lists are measured by beside their accuracy.
+
+    Args:
+        task: as `ranking_task` or `mixed_task` gives it.
+        factors: from which it was made.
+        cold: ids of its cold candidates.
+        genres: track id → names, of the whole dataset.
+    """
+    candidates, ids = factors.rows(cold), cold
+    if task.warm is not None:
+        warm = np.flatnonzero(~factors.folded)
+        candidates = np.concatenate([candidates, warm])
+        ids = [*cold, *(factors.track_ids[row] for row in warm)]
+    users = user_rows(factors, task)
+    return task._replace(traits=list_traits(factors, candidates, ids, users, genres, K))
+
+
+def user_rows(factors: Factors, task: Task) -> NDArray[np.int64]:
+    """Rows of a task's users among all users of the log."""
+    at = {user: row for row, user in enumerate(factors.user_ids)}
+    return np.array([at[user] for user in task.user_ids], dtype=np.int64)
 
 
 def evenly_spaced(count: int, most: int) -> NDArray[np.int64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -221,7 +222,13 @@ def _model(factors: int, regularization: float, iterations: int, seed: int):  # 
 
 def _one_blas_thread():  # type: ignore[no-untyped-def]
     """`implicit` runs its own threads; BLAS threads inside them only slow them down."""
-    import implicit.cpu.als  # noqa: F401  # only a library that is loaded can be limited
-    from threadpoolctl import threadpool_limits
+    return _blas().limit(limits=1, user_api="blas")
 
-    return threadpool_limits(1, "blas")
+
+@functools.cache
+def _blas():  # type: ignore[no-untyped-def]
+    """The libraries that can be limited: looking for them takes longer than a small solution."""
+    import implicit.cpu.als  # noqa: F401  # only a library that is loaded can be limited
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()

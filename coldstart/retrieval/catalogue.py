@@ -14,7 +14,7 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 from torch.nn import functional as F
 
-from coldstart.data.datamodule import ColdStartData
+from coldstart.data.track_data import TrackData
 from coldstart.errors import InputError
 from coldstart.factors.factors import Factors
 from coldstart.model.ensemble import Ensemble
@@ -211,7 +211,7 @@ class Catalogue:
 
 def catalogue_of(
     model: Net,
-    data: ColdStartData,
+    data: TrackData,
     predictions: Predictions,
     factors: Factors | None,
     ensemble: Ensemble | None = None,

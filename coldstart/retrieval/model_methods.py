@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from coldstart.data.datamodule import ColdStartData
+from coldstart.data.track_data import TrackData
 from coldstart.errors import InputError, one_of
 from coldstart.factors.factors import Factors
 from coldstart.files import StrPath
@@ -147,9 +147,9 @@ def recommend(
 
 def _open(
     model: Net, shards: Shards | StrPath, factors: Factors | StrPath | None = None
-) -> ColdStartData:
+) -> TrackData:
     """A dataset that this model can read, set up with the model's readers."""
-    data = ColdStartData(str(shards.folder if isinstance(shards, Shards) else shards), None)
+    data = TrackData(str(shards.folder if isinstance(shards, Shards) else shards), None)
     if factors is not None:
         data.factors = factors if isinstance(factors, Factors) else Factors.load(factors)
     model.check(data.info, data.has)

@@ -9,7 +9,8 @@ from typing import Any
 from tabulate import tabulate
 
 from coldstart.errors import InputError
-from coldstart.evaluation.results import Results, Row, caption, read_results, results_of, table
+from coldstart.evaluation.results import Results, Row, read_results, results_of
+from coldstart.evaluation.tables import caption, table
 from coldstart.files import StrPath
 from coldstart.model.checkpoint import weights_id
 from coldstart.model.net import Net

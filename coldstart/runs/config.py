@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import codecs
+import copy
 import difflib
+import functools
 import re
 from collections.abc import Sequence
 from locale import getpreferredencoding as system_encoding
@@ -149,9 +151,15 @@ def read_config(folder: StrPath) -> dict[str, Any]:
     path = Path(folder) / "config.yaml"
     if unusable(path) == MISSING:
         raise InputError(f"{folder}: not a run (config.yaml is missing)")
-    config: dict[str, Any] = yaml_in(_with_todays_paths(text_in(path)), path)
+    config: dict[str, Any] = copy.deepcopy(_parsed(text_in(path), str(path)))
     must_have_form(config, CONFIG, path, "mend it, or copy the run again")
     return config
+
+
+@functools.lru_cache(maxsize=8)
+def _parsed(text: str, place: str) -> Any:
+    """What a run's config says: a verb asks for it many times, and parsing takes long."""
+    return yaml_in(_with_todays_paths(text), place)
 
 
 def set_flag(config: dict[str, Any], flag: str, value: Any) -> None:

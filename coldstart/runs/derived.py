@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from coldstart.data.batch import Batch
-from coldstart.data.datamodule import ColdStartData
+from coldstart.data.track_data import TrackData
 from coldstart.errors import InputError
 from coldstart.files import StrPath
 from coldstart.model.checkpoint import best_checkpoint, weights_id
@@ -67,7 +67,7 @@ class SourceNet(NamedTuple):
     """
 
     model: Net
-    data: ColdStartData
+    data: TrackData
 
 
 def derived_modalities(dataset: Shards) -> list[str]:
@@ -143,7 +143,7 @@ def open_source_net(run: StrPath, dataset: Shards) -> SourceNet:
     own = {"folds": None, "fold": None, "test_tracks": None, "workers": 0}
     factors = data_places(run)["factors"] if needs_factors else None
     config = read_config(run)["data"] | own | {"shards": dataset.place, "factors": factors}
-    data = ColdStartData(**config)
+    data = TrackData(**config)
     model.check(data.info, data.has)
     data.lend(model.lend())
     return SourceNet(model, data)
@@ -226,7 +226,7 @@ def _places_of(
     return places
 
 
-def _batches(data: ColdStartData, place: tuple[str, int], ids: Sequence[str]) -> Iterator[Batch]:
+def _batches(data: TrackData, place: tuple[str, int], ids: Sequence[str]) -> Iterator[Batch]:
     """Batches of some tracks of one shard; of a track that has several copies, that one."""
     pipeline = data.pipeline(only=ids, in_use=True)
     pieces = pipeline.pieces(pipeline.samples(place))

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from filelock import FileLock
 
-from coldstart.data.datamodule import ColdStartData
+from coldstart.data.track_data import TrackData
 from coldstart.errors import InputError
 from coldstart.files import cache_folder, fingerprint, is_writable, is_write_refused, write_json
 from coldstart.forms.content import (
@@ -102,7 +102,7 @@ def predict_tracks(run: Run, only: Collection[str] | None = None) -> Predictions
     return predict_batches(run.model.to(device), run.data.batches(IN_USE, only=only))
 
 
-def made_from(model: Net, data: ColdStartData) -> State:
+def made_from(model: Net, data: TrackData) -> State:
     """What a model's predictions for a dataset depend on.
 
     Returns:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from coldstart.data.datamodule import ColdStartData
+from coldstart.data.track_data import TrackData
 from coldstart.factors.factors import Factors
 from coldstart.files import (
     StrPath,
@@ -37,7 +37,7 @@ class Run(NamedTuple):
 
     folder: Path
     model: Net
-    data: ColdStartData
+    data: TrackData
     own_shards: bool
     places: dict[str, str | None]
 
@@ -54,7 +54,7 @@ def open_run(folder: StrPath, shards: str | None = None, factors: str | None = N
     must_be_named(folder, needed, named, "--{}")
     places = {key: None if key in lost else path for key, path in data_places(folder).items()}
     config = read_config(folder)["data"] | places | named
-    model, data = load(best_checkpoint(folder), Net), ColdStartData(**config)
+    model, data = load(best_checkpoint(folder), Net), TrackData(**config)
     model.check(data.info, data.has)
     data.lend(model.lend())
     own = remember_own(folder, model.facts, named)

@@ -212,8 +212,6 @@ def run_job(job: Job) -> Outcome:
     """Run a job; everything that it prints or logs goes into its log file."""
     start, failure = time.perf_counter(), ""
     job.folder.parent.mkdir(parents=True, exist_ok=True)
-    import coldstart.training.lightning_cli  # noqa: F401  Lightning's loggers must exist to be redirected
-
     with _output_to(Path(f"{job.folder}.log")), shown():
         try:
             job.run()
@@ -232,21 +230,24 @@ def run_job(job: Job) -> Outcome:
 @contextlib.contextmanager
 def _output_to(path: Path) -> Iterator[None]:
     """Send prints, progress bars and Lightning's messages to a file."""
-    handlers = [
+    with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+        before = {handler: handler.stream for handler in _lightning_handlers()}
+        try:
+            with contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
+                for handler in before:
+                    handler.setStream(file)
+                yield
+        finally:
+            # If the job itself has imported Lightning, the handlers made then write to the file.
+            for handler in _lightning_handlers():
+                handler.setStream(before.get(handler, sys.stderr))
+
+
+def _lightning_handlers() -> list[logging.StreamHandler[Any]]:
+    """What shows Lightning's messages; none before it is imported, which takes seconds."""
+    return [
         handler
         for name in ("lightning.pytorch", "lightning.fabric")
         for handler in logging.getLogger(name).handlers
         if isinstance(handler, logging.StreamHandler)
     ]
-    with (
-        path.open("a", encoding="utf-8", errors="backslashreplace") as file,
-        contextlib.redirect_stdout(file),
-        contextlib.redirect_stderr(file),
-    ):
-        streams = [handler.setStream(file) for handler in handlers]
-        try:
-            yield
-        finally:
-            for handler, stream in zip(handlers, streams, strict=True):
-                if stream is not None:
-                    handler.setStream(stream)

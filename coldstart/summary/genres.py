@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from coldstart.sample import malformed
+from coldstart.shards.genres import genre_lists
 from coldstart.shards.reading import Shards
 
 OTHERS, UNKNOWN = "other genres", "no genre known"
@@ -15,29 +14,10 @@ OTHERS, UNKNOWN = "other genres", "no genre known"
 def genres_of(shards: Shards) -> dict[str, str]:
     """Track id → the most frequent of its genres, of tracks in use that have any.
 
-    From the track table, or, of datasets that don't keep it there, from the modality.
-
     Raises:
         InputError: a list of genres is damaged.
     """
-    named: dict[str, list[str]] = {}
-    for track in shards.tracks_in_use():
-        genres = track.get("genres")
-        if isinstance(genres, list) and genres:
-            named[track["track_id"]] = list(map(str, genres))
-    field = "genres.json"
-    if named or field not in shards.modalities.get("genres", {}).get("fields", {}):
-        return _one_each(named)
-    for split in shards.split_names:
-        for shard in range(len(shards.shard_sizes(split))):
-            for sample in shards.samples(split, shard, [field]):
-                track = sample["track_id"]
-                if field in sample and shards.is_in_use(track, split, shard):
-                    genres = json.loads(sample[field])
-                    if not isinstance(genres, list):
-                        raise malformed(sample, field, "not a JSON list of names")
-                    named.update({track: list(map(str, genres))} if genres else {})
-    return _one_each(named)
+    return _one_each(genre_lists(shards))
 
 
 def _one_each(named: Mapping[str, list[str]]) -> dict[str, str]:

@@ -13,7 +13,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from coldstart.errors import InputError
-from coldstart.evaluation.results import RANKED_BY, Results, Row, read_results
+from coldstart.evaluation.results import Results, Row, read_results
+from coldstart.evaluation.tables import RANKED_BY
 from coldstart.evaluation.warm_up import WarmUpRow
 from coldstart.files import StrPath
 from coldstart.forms.content import (

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from coldstart.evaluation.evaluate import OURS, PATCHES, PREDICTED
-from coldstart.evaluation.results import RANKED_BY, Results, Row
+from coldstart.evaluation.results import Results, Row
+from coldstart.evaluation.tables import RANKED_BY
 from coldstart.reporting.charts import Dot, DotRow, Role, dot_heights, dot_plot
 from coldstart.reporting.page import (
     DataTable,

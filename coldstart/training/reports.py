@@ -19,7 +19,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from coldstart.data.batch import Batch
 from coldstart.encoders.base import WholeTrack
 from coldstart.errors import InputError
-from coldstart.evaluation import evaluate, results
+from coldstart.evaluation import evaluate, results, tables
 from coldstart.evaluation.metrics import means
 from coldstart.evaluation.rivals.by_factors import RIVAL_USERS
 from coldstart.evaluation.tasks import Lengths, Task, TestCandidates, ranking_task
@@ -261,8 +261,9 @@ class TestReport(Callback):
         for logger in trainer.loggers:
             logger.log_metrics(ours)
         self.text = (
-            f"{results.table(rows)}\n{results.caption(about)}\n\n"
-            f"{results.spread_table(rows)}\n{results.spread_caption(about)}"
+            f"{tables.table(rows)}\n{tables.caption(about)}\n\n"
+            f"{tables.spread_table(rows)}\n{tables.spread_caption(about)}\n\n"
+            f"{tables.lists_table(rows)}\n{tables.lists_caption()}"
         )
         beside = f"{self.name}.csv and {results.by_user_name(self.name)}"
         log.info(f"wrote {root / self.name}.json, {beside}")

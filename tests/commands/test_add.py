@@ -189,7 +189,9 @@ def test_training_and_tests_never_see_new_tracks(label: Label) -> None:
 
 
 def _seen(label: Label) -> dict[str, list[str]]:
-    data = open_run(label.run).data
+    run = open_run(label.run)
+    data = cs.ColdStartData(str(label.shards), run.places["factors"])
+    data.lend(run.model.lend())
     loaders = {"val": data.val_dataloader(), "test": data.test_dataloader()}
     seen = {name: [t for b in loader for t in b.track_ids] for name, loader in loaders.items()}
     seen["train"] = sorted(track for batch in data.train_dataloader() for track in batch.track_ids)

@@ -61,7 +61,12 @@ def uneven(tiny_world: World, tmp_path_factory: pytest.TempPathFactory) -> Uneve
     root = tmp_path_factory.mktemp("uneven")
     catalogue = tiny_world.catalogue
     mgp = {"mgp": str(catalogue / "mgp.parquet")}
-    options: dict[str, Any] = {"attributes": mgp, "sample_rate": 8000, "shard_size": 5}
+    options: dict[str, Any] = {
+        "attributes": mgp,
+        "sample_rate": 8000,
+        "shard_size": 5,
+        "workers": 1,
+    }
     made = shard(
         catalogue / "tracks.parquet", out=root / "shards", splits=tiny_world.splits, **options
     )

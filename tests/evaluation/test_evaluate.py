@@ -13,7 +13,8 @@ from coldstart.encoders.attributes import MGP
 from coldstart.errors import InputError
 from coldstart.evaluation.evaluate import evaluate
 from coldstart.evaluation.metrics import rank_and_score
-from coldstart.evaluation.results import caption, spread_caption, spread_table, write_results
+from coldstart.evaluation.results import write_results
+from coldstart.evaluation.tables import caption, spread_caption, spread_table
 from coldstart.evaluation.tasks import ranking_task
 from coldstart.factors.factors import Factors
 from coldstart.model.predictions import Predictions

@@ -14,13 +14,12 @@ from coldstart.evaluation.results import (
     HEADERS,
     Line,
     Row,
-    caption,
     chance_of,
     read_results,
     row_of,
-    table,
     write_results,
 )
+from coldstart.evaluation.tables import caption, table
 
 
 def test_results_are_written_with_everything_they_must_be_read_with(tmp_path: Path) -> None:
@@ -64,7 +63,13 @@ def test_the_columns_are_the_rows_fields() -> None:
 
 def test_figures_of_nobody_are_none_and_fit_into_json() -> None:
     nobody = Line(
-        "ridge", "mgp", None, torch.zeros(3, 0), torch.zeros(2, 2, 0), Exposure(None, None)
+        "ridge",
+        "mgp",
+        None,
+        torch.zeros(3, 0),
+        torch.zeros(2, 2, 0),
+        Exposure(None, None),
+        torch.zeros(5, 0),
     )
     row = row_of(nobody, ("cold", "warm"))
     assert (row.recall, row.ndcg, row.map, row.ndcg_cold) == (None, None, None, None)

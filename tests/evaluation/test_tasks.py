@@ -18,7 +18,7 @@ from coldstart.encoders.attributes import MGP
 from coldstart.errors import InputError
 from coldstart.evaluation.evaluate import evaluate
 from coldstart.evaluation.metrics import expected_at_random, expected_of_users
-from coldstart.evaluation.results import caption, spread_caption, spread_table
+from coldstart.evaluation.tables import caption, spread_caption, spread_table
 from coldstart.evaluation.tasks import Lengths, mixed_task, ranking_task
 from coldstart.factors.factors import Factors
 from coldstart.model.predictions import Predictions

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from coldstart.evaluation.metrics import Scored, means
 from coldstart.evaluation.rivals.features import features
-from coldstart.evaluation.tasks import Task, ranking_task
+from coldstart.evaluation.tasks import Task, ranking_task, user_rows
 from coldstart.factors.factors import Factors
 from coldstart.model.predictions import Predictions
 from coldstart.ranking import Scores, dot_scores
@@ -98,7 +98,7 @@ def problem_of(
     train, val, test = content
     warm = np.flatnonzero(~factors.folded)
     task = ranking_task(factors, val.track_ids).sample(users)
-    rows = rows_of(factors, task)
+    rows = user_rows(factors, task)
 
     def quality(users: Matrix, items: Matrix) -> float:
         scores = matrix_scores(users[rows], items)
@@ -120,14 +120,8 @@ def space_scored(task: Task, factors: Factors, space: ListenerSpace, seed: int =
     if task.warm is not None:
         both: Any = (space.test, space.warm)
         items = torch.cat(both) if isinstance(items, Tensor) else vstack(both, "csr")
-    scores = matrix_scores(space.users[rows_of(factors, task)], items)
+    scores = matrix_scores(space.users[user_rows(factors, task)], items)
     return task.scored_by(scores, [torch.arange(cold)], seed)[0]
-
-
-def rows_of(factors: Factors, task: Task) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """Rows of a task's users among all users of the log."""
-    at = {user: row for row, user in enumerate(factors.user_ids)}
-    return np.array([at[user] for user in task.user_ids], dtype=np.int64)
 
 
 def profile(problem: Problem, seed: int = 0) -> ListenerSpace:

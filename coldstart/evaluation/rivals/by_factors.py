@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from coldstart.data.batch import Batch
-from coldstart.data.datamodule import ColdStartData
+from coldstart.data.track_data import TrackData
 from coldstart.evaluation.metrics import means
 from coldstart.evaluation.rivals import features
 from coldstart.evaluation.tasks import ranking_task
@@ -55,7 +55,7 @@ ContentBySplit = tuple[Predictions, Predictions, Predictions]
 """Content [·, F] of the training, the validation and the test tracks."""
 
 
-def contents(data: ColdStartData, describe_content: Callable[[Batch], Tensor]) -> ContentBySplit:
+def contents(data: TrackData, describe_content: Callable[[Batch], Tensor]) -> ContentBySplit:
     """Read all content once; tracks that have none are left out."""
     train, val, test = (
         by_track(data.batches([split], only=only, alone=True), describe_content)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from coldstart.data.datamodule import ColdStartData
+from coldstart.data.track_data import TrackData
 from coldstart.evaluation.exposure import Exposure, expected_exposure
 from coldstart.evaluation.metrics import (
     K,
@@ -39,6 +39,7 @@ def mixed_floor_lines(task: Task, factors: Factors) -> list[Line]:
         expected_at_random(relevant, counts).float(),
         torch.where(by_part[:, None] > 0, parts, torch.nan).float(),
         Exposure(_expected_coverage(task, counts), None),
+        _drawn_lists(task, torch.zeros(task.relevant.shape[1])),
     )
     explicit = factors.about["algorithm"] == "explicit"  # then by how many users rated a track
     popularity = factors.listens.getnnz(axis=0) if explicit else factors.plays
@@ -50,6 +51,25 @@ def mixed_floor_lines(task: Task, factors: Factors) -> list[Line]:
     )
     (scored,) = by_popularity.scored(cold, [torch.arange(len(cold))])
     return [random, Line.of("popularity", "plays", None, scored, len(cold))]
+
+
+def _drawn_lists(task: Task, level: Tensor, seed: int = 0) -> Tensor:
+    """What a list of each user is like where equals stand in an order drawn for each; see `Scored`.
+
+    Args:
+        task: whose candidates are ranked.
+        level: [N], the same for every user; the higher comes first.
+        seed: of the orders.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    place = level.unique(return_inverse=True)[1].double()
+
+    def scores(rows: slice) -> Tensor:
+        users = len(range(*rows.indices(len(task.users))))
+        drawn = torch.rand(users, len(place), dtype=torch.float64, generator=generator)
+        return torch.as_tensor(place + drawn)
+
+    return task.scored_by(scores, [torch.arange(task.cold)], seed)[0].lists
 
 
 def _expected_coverage(task: Task, counts: Tensor) -> float | None:
@@ -68,9 +88,7 @@ def _expected_coverage(task: Task, counts: Tensor) -> float | None:
     return float(1 - in_no_list.mean())
 
 
-def floor_lines(
-    task: Task, factors: Factors, candidates: list[str], data: ColdStartData
-) -> list[Line]:
+def floor_lines(task: Task, factors: Factors, candidates: list[str], data: TrackData) -> list[Line]:
     """Random order, and the artist's popularity with equals in random order; both exact."""
     tracks = data.shards.all_tracks()
     artist = {track["track_id"]: track.get("artist_id") for track in tracks}
@@ -91,6 +109,7 @@ def floor_lines(
             expected_of_users(level, task.relevant).float(),
             expected_parts(level, task.relevant, task.part, len(task.parts)),
             expected_exposure(level, len(task.users), K),
+            _drawn_lists(task, level),
         )
 
     return [

@@ -14,6 +14,7 @@ import torch
 from coldstart.errors import InputError
 from coldstart.evaluation import uncertainty
 from coldstart.evaluation.evaluate import OURS
+from coldstart.evaluation.lists import ListFigures
 from coldstart.evaluation.results import Results, Row, read_results
 from coldstart.runs.first_stage import first_stage_of
 from coldstart.studies.jobs import FitJob, FunctionJob
@@ -24,6 +25,7 @@ PARTS = tuple(
     name
     for name in Row._fields
     if name.rpartition("_")[2] in ("head", "middle", "tail", "cold", "warm", "coverage", "gini")
+    or name in ListFigures._fields
 )
 """Figures of parts of the candidates, and of who is recommended."""
 

@@ -34,11 +34,18 @@ from coldstart.evaluation.rivals.by_factors import (
 )
 from coldstart.evaluation.rivals.floors import floor_lines, mixed_floor_lines
 from coldstart.evaluation.rivals.packages import OTHERS
-from coldstart.evaluation.tasks import Task, TestCandidates, mixed_task, ranking_task
+from coldstart.evaluation.tasks import (
+    Task,
+    TestCandidates,
+    mixed_task,
+    ranking_task,
+    with_traits,
+)
 from coldstart.factors.factors import Factors
 from coldstart.model.ensemble import Audience
 from coldstart.model.net import Net
 from coldstart.model.predictions import Predictions
+from coldstart.shards.genres import genre_lists
 from coldstart.targets.track_factors import TrackFactors
 
 
@@ -112,8 +119,15 @@ class RivalSetting:
     def task(self, factors: Factors) -> Task:
         """The task with these factors' vectors of users."""
         if self.mixed:
-            return mixed_task(factors, self.candidates, "ensemble")
-        return ranking_task(factors, self.candidates)
+            task = mixed_task(factors, self.candidates, "ensemble")
+        else:
+            task = ranking_task(factors, self.candidates)
+        return with_traits(task, factors, self.candidates, self.genres)
+
+    @cached_property
+    def genres(self) -> dict[str, list[str]]:
+        """The genres that the dataset names of its tracks."""
+        return genre_lists(self.data.shards)
 
     @property
     def cold(self) -> int | None:

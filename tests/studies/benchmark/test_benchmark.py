@@ -137,7 +137,8 @@ def test_another_plan_in_the_same_folder_is_refused(
 
 
 def test_a_killed_benchmark_goes_on(made: Tables, tmp_path: Path) -> None:
-    plan, out = made.write(models={}, content="mgp.yaml", rivals=["random", "profile"]), tmp_path
+    about = {"content": "mgp.yaml", "rivals": ["random", "profile"], "seeds": [0]}
+    plan, out = made.write(models={}, **about), tmp_path
     command = [sys.executable, "-m", "coldstart", "benchmark", plan, f"--out={out}"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     first = out / "s0" / "data" / "job.json"

@@ -1,0 +1,153 @@
+"""Results for people: Markdown tables, and the text beneath them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tabulate import tabulate
+
+from coldstart.evaluation.lists import ListFigures
+from coldstart.evaluation.metrics import K
+from coldstart.evaluation.results import HEADERS, REPEATS, Row
+from coldstart.factors.sparsity import factors_to_spare
+
+MAIN = ("method", "input", "cosine", "recall", "ndcg", "map")
+"""Columns of the first table."""
+
+PARTS = ("ndcg_head", "ndcg_middle", "ndcg_tail", "ndcg_cold", "ndcg_warm")
+
+SPREAD = ("method", "input", *PARTS, "new_share", "coverage", "gini")
+"""Columns of the second table."""
+
+LISTS = ("method", "input", *ListFigures._fields)
+"""Columns of the third table."""
+
+RANKED_BY = {
+    "ensemble": "dot product, cold ones so that equal scores say the same",
+    "unit": "cosine",
+    "typical": "dot product, cold ones of a typical length",
+    "own": "dot product",
+}
+"""`lengths` of mixed candidates → what ranks them, in words."""
+
+
+def table(rows: list[Row], form: str = "github") -> str:
+    """The rows as a Markdown table, without columns that are empty throughout.
+
+    Of the intervals, NDCG's; results.json has the others too.
+    """
+    columns = _filled(rows, MAIN)
+    headers = [HEADERS[name] for name in columns]
+    cells = [[getattr(row, name) for name in columns] for row in rows]
+    if any(row.ndcg_low is not None for row in rows):
+        after_ndcg = columns.index("ndcg") + 1
+        headers.insert(after_ndcg, "95 %")
+        for row, cells_of_row in zip(rows, cells, strict=True):
+            cells_of_row.insert(after_ndcg, f"{row.ndcg_low:.3f}–{row.ndcg_high:.3f}")
+    return tabulate(cells, headers=headers, tablefmt=form, floatfmt=".3f", missingval="–")
+
+
+def spread_table(rows: list[Row], form: str = "github") -> str:
+    """A second table: by parts of the candidates, and who is recommended at all."""
+    return _table(rows, SPREAD, form)
+
+
+def lists_table(rows: list[Row], form: str = "github") -> str:
+    """A third table: what a user's list is like, beside its accuracy."""
+    return _table(rows, LISTS, form)
+
+
+def _table(rows: list[Row], names: Sequence[str], form: str) -> str:
+    columns = _filled(rows, names)
+    cells = [[getattr(row, name) for name in columns] for row in rows]
+    headers = [HEADERS[name] for name in columns]
+    return tabulate(cells, headers=headers, tablefmt=form, floatfmt=".3f", missingval="–")
+
+
+def _filled(rows: list[Row], names: Sequence[str]) -> list[str]:
+    """The columns that are not empty throughout."""
+    return [name for name in names if any(getattr(row, name) is not None for row in rows)]
+
+
+def caption(about: dict[str, Any]) -> str:
+    """The text under the first table: what its figures must be read with."""
+    left_out = f"{about['users_without_relevant']:,} without one"
+    if about["users_without_training_listens"]:
+        left_out += f" and {about['users_without_training_listens']:,} without training listens"
+    tracks = f"{about.get('cold_candidates', about['candidates']):,} cold candidates"
+    if "warm_candidates" in about:
+        tracks += f" among {about['warm_candidates']:,} warm ones, by {RANKED_BY[about['lengths']]}"
+    if about["tracks_nothing_known"]:
+        tracks += f" ({about['tracks_nothing_known']:,} have none of the model's inputs)"
+    return (
+        f"{_notes(about)}{_comparison(about['beside_the_best_rival'])}"
+        f"{tracks}; {about['users']:,} users with a relevant one "
+        f"({left_out} are not averaged);\n"
+        f"cosine distance over the {about['tracks_with_vector']:,} candidates that were played, to "
+        f"{about['yardstick']};\n"
+        f"{about['protocol']}; shuffled: mean of {REPEATS} draws; seed {about['seed']}"
+    )
+
+
+def _notes(about: Mapping[str, Any]) -> str:
+    """What makes the figures say little, a line each."""
+    notes = []
+    if chance := about.get("chance"):
+        figures = " and ".join(f"{HEADERS[name]} {value:.3f}" for name, value in chance.items())
+        notes.append(
+            f"chance alone, a random order, has {figures} with these {about['candidates']:,} "
+            "candidates: such figures say little; test on more tracks"
+        )
+    factors = about.get("factors", {})
+    if "tracks_factorised" in factors:
+        users = factors["users"] - factors.get("users_without_training_listens", 0)
+        notes.append(factors_to_spare(factors["tracks_factorised"], users, factors["factors"]))
+    return "".join(f"note: {note}\n" for note in notes if note)
+
+
+def _comparison(beside: dict[str, Any] | None) -> str:
+    """The model beside the best rival, in a line of its own; empty without users."""
+    if beside is None:
+        return ""
+    chance = f", p = {beside['p']:.2g} by flipping signs" if "p" in beside else ""
+    return (
+        f"{HEADERS[beside['figure']]} beside {beside['rival']}: {beside['mean']:+.3f}, "
+        f"95 % {beside['low']:+.3f} to {beside['high']:+.3f} (bootstrap over users, paired"
+        f"{chance}; this split and seed alone)\n"
+    )
+
+
+def spread_caption(about: dict[str, Any]) -> str:
+    """The text under the second table."""
+    parts = about["parts"]
+    text = ", ".join(
+        f"{name} {part['candidates']:,} candidates ({part['users']:,} users)"
+        for name, part in parts.items()
+    )
+    if "head" in parts:
+        text += ": the most played third of the candidates' listens, the next, the last"
+    else:
+        text += "; a user's own training listens are left out of the ranking"
+    new = f"new: share of cold ones among users' first {K}; " if "warm" in parts else ""
+    if numbers := about.get("ensemble"):
+        new = (
+            f"{numbers['ahead']:.2f} of a known track's plays are taken to be still to come: "
+            f"scores of new tracks × {numbers['length']:.2f} {numbers['offset']:+.2f};\n{new}"
+        )
+    return (
+        f"{text};\n{new}"
+        f"coverage: share of the candidates among some user's first {K}; Gini: 0 if all are there "
+        f"equally often"
+    )
+
+
+def lists_caption() -> str:
+    """The text under the third table."""
+    return (
+        f"means over users' first {K}; novelty: bits of surprise of a track, by the share of "
+        "listeners who played it; popularity: its listeners,\nas a multiple of the candidates' "
+        "mean; diversity: cosine distance between the genres of two tracks; miscalibration: bits "
+        "that the list's genres are away\nfrom the user's, 0 is best; serendipity: share that is "
+        f"relevant and not among the {K} most played candidates"
+    )
