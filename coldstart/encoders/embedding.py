@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -29,6 +30,7 @@ class Embedding(Encoder):
         hidden: Sequence[int] = (),
         dropout: float = 0.5,
         normalize: bool = True,
+        standardize: bool = False,
     ) -> None:
         """The vectors themselves, or dense layers over them.
 
@@ -37,10 +39,13 @@ class Embedding(Encoder):
             hidden: widths of dense layers; none by default: fusion gets the vectors.
             dropout: share of units dropped after each layer while training.
             normalize: scale each vector to length 1 first.
+            standardize: before that, give each dimension a mean of 0 and a spread of 1 over the
+                training tracks, where dimensions have units of their own, such as MFCC's.
         """
         super().__init__()
         self.fields = (f"{modality}.npy",)
         self.hidden, self.dropout, self.normalize = tuple(hidden), dropout, normalize
+        self.standardize = standardize
 
     def has_layers(self) -> bool:
         """Unless `hidden` is empty."""
@@ -51,6 +56,10 @@ class Embedding(Encoder):
         self.width = len(info["mean"])
         self.dim = self.hidden[-1] if self.hidden else self.width
         self.net = dense((self.width, *self.hidden), self.dropout)
+        if self.standardize:
+            spread = torch.tensor(info["std"], dtype=torch.float32)
+            self.register_buffer("mean", torch.tensor(info["mean"], dtype=torch.float32))
+            self.register_buffer("spread", torch.where(spread > 0, spread, 1.0))
 
     def check(self, info: Mapping[str, Any], built_from: Mapping[str, Any]) -> None:
         """The vectors must come from the same source: the axes of two nets differ in meaning."""
@@ -65,7 +74,9 @@ class Embedding(Encoder):
         return VectorReader(self.fields[0], self.width)
 
     def describe(self, values: Tensor) -> Tensor:
-        """The vectors, scaled to length 1 if they are normalised. [B, width] → [B, width]."""
+        """The vectors, standardised and scaled to length 1 if they are. [B, width] → [B, width]."""
+        if self.standardize:
+            values = (values - self.get_buffer("mean")) / self.get_buffer("spread")
         return F.normalize(values, dim=1) if self.normalize else values
 
     def encode(self, values: Tensor) -> Tensor:

@@ -65,13 +65,22 @@ def load_weights(training_set: str, wheel: StrPath | None = None) -> Weights:
     """
     if wheel is not None:
         _check(Path(wheel))
-    path = cache_folder() / "extractors" / "musicnn" / f"{training_set}.safetensors"
+    path = _place(training_set)
     if not path.is_file():
         path.parent.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.parent.with_suffix(".lock")):
             if not path.is_file():
                 _convert(path.parent, wheel)
     return _read(path, training_set)
+
+
+def has_weights(training_set: str) -> bool:
+    """Whether they are in the cache, so that nothing has to be fetched."""
+    return _place(training_set).is_file()
+
+
+def _place(training_set: str) -> Path:
+    return cache_folder() / "extractors" / "musicnn" / f"{training_set}.safetensors"
 
 
 def _read(path: Path, training_set: str) -> Weights:

@@ -21,6 +21,7 @@ from coldstart.retrieval.everybody import blocks
 from coldstart.retrieval.hearing import Decode, hear
 from coldstart.retrieval.index import TrackIndex
 from coldstart.retrieval.index_file import current_index, has_index
+from coldstart.retrieval.listeners import TrackListener, track_listeners
 from coldstart.retrieval.picks import Mix
 from coldstart.retrieval.query import Query, Recommendation, Vector, answer
 from coldstart.retrieval.selection import Candidates, ListPlan, Selection, select
@@ -258,6 +259,23 @@ class Recommender:
         """
         plan = self.plan(**options)
         return self._answer(query.place(self.catalogue, vector), plan, why)
+
+    def listeners(
+        self,
+        track: str,
+        *,
+        k: int = 10,
+        candidates: Candidates | Collection[str] = "cold",
+        exclude: Collection[str] = (),
+        where: str | None = None,
+    ) -> list[TrackListener]:
+        """Whom a track suits: the listeners in whose list of the candidates it stands highest.
+
+        Raises:
+            InputError: an unknown track, no factors, or choices that leave nothing.
+        """
+        among = self.select(candidates, exclude, where)
+        return track_listeners(self.catalogue, track, among, k)
 
     def for_users(
         self,

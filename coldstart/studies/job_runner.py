@@ -212,7 +212,7 @@ def run_job(job: Job) -> Outcome:
     """Run a job; everything that it prints or logs goes into its log file."""
     start, failure = time.perf_counter(), ""
     job.folder.parent.mkdir(parents=True, exist_ok=True)
-    with _output_to(Path(f"{job.folder}.log")), shown():
+    with output_to(Path(f"{job.folder}.log")), shown():
         try:
             job.run()
         except InputError as error:
@@ -228,7 +228,7 @@ def run_job(job: Job) -> Outcome:
 
 
 @contextlib.contextmanager
-def _output_to(path: Path) -> Iterator[None]:
+def output_to(path: Path) -> Iterator[None]:
     """Send prints, progress bars and Lightning's messages to a file."""
     with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
         before = {handler: handler.stream for handler in _lightning_handlers()}
