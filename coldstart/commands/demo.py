@@ -214,13 +214,11 @@ def _table(results: Mapping[str, Results]) -> list[Row]:
     if beside := about["beside_the_best_rival"]:
         interval = f"{beside['mean']:+.3f} ({beside['low']:+.3f} to {beside['high']:+.3f}, 95 %)"
         print(f"\nBeside {_short(beside['rival'])} the first row has {interval}: by bootstrap over")
+        print("listeners, paired. No choice was made by these tracks. Invented tastes are linear")
         print(
-            "listeners, paired. No choice was made by these tracks. Invented tastes are linear in"
+            "in what a track is like, which suits ridge; on real listens (Last.fm) the same recipe"
         )
-        print(
-            "what a track is like, which suits ridge; on real listens (Last.fm) the same recipe is"
-        )
-        print("0.013 ahead of it.")
+        print("is 0.013 ahead of it.")
     return [row for result in results.values() for row in result.rows]
 
 
