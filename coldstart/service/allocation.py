@@ -8,8 +8,8 @@ import sys
 
 SETTINGS = {
     # GNU's names for malloc: its default is 8 heaps for each core, and threads that come and go
-    # leave holes in all of them. With one, memory stayed the same over an hour of changes, where
-    # it had grown by 5 MB a minute; Python's lock leaves little for which threads would wait.
+    # leave holes in all of them. With one, memory stayed the same over half an hour of changes,
+    # where it had grown by 5 MB a minute; Python's lock leaves little for which threads would wait.
     "MALLOC_ARENA_MAX": (-8, 1),
     # Larger blocks are taken from the system and given back one by one. By default this limit
     # rises to the size of what was freed, and then arrays are cut from heaps as well.
