@@ -1,6 +1,9 @@
 """Are a track's nearest neighbours of its genre? For each built-in extractor, on real sound.
 
-python -m benchmarks.genres tracks.csv --out runs/genres [--wheel FILE]
+python -m benchmarks.genres tracks.csv --out runs/genres [--wheel FILE] [--run RUN ...]
+
+Runs that hear are asked where they place each file. The tables are printed, and written to
+`out`/genres.md.
 
 The table has columns `audio`, `artist` and `genres`. Vectors are compared by cosine, as they are,
 and standardised dimension by dimension. Each track is left out once. Nearest: the share of tracks
@@ -10,7 +13,8 @@ count in neither.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +26,8 @@ from tabulate import tabulate
 from coldstart.commands.extract import extract
 from coldstart.errors import InputError
 from coldstart.extractors.musicnn_weights import HASHES
+from coldstart.retrieval.hearing import hear
+from coldstart.runs.run import open_run
 from coldstart.tables.tracks import read_tracks
 
 Matrix = NDArray[np.floating[Any]]
@@ -83,36 +89,55 @@ def figures(of_genre: Shares, of_artist: Shares) -> list[str]:
     return [f"{value:.2f}" for value in pairs]
 
 
+def heard_by_run(run: str, table: pl.DataFrame, folder: Path) -> pl.DataFrame:
+    """Where a run places each file: track_id, vector; files that can't be used are left out."""
+    opened, rows = open_run(run), list[dict[str, Any]]()
+    for track, file in table.select("track_id", "audio").iter_rows():
+        try:
+            rows.append({"track_id": track, "vector": hear(opened, folder / file).tolist()})
+        except InputError as error:
+            print(f"{run}: {error}")
+    return pl.DataFrame(rows)
+
+
+def heard_by_extractor(
+    name: str, settings: dict[str, str], tracks: Path, folder: Path
+) -> pl.DataFrame:
+    """What an extractor hears in each file: track_id, vector."""
+    audio = [str(tracks)]
+    extract(name, audio=audio, out=folder, settings=settings, skip_broken=True)
+    return pl.read_parquet(folder / "vectors.parquet")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("tracks", type=Path)
     parser.add_argument("--out", type=Path, default=Path("runs/genres"))
     parser.add_argument("--wheel")
+    parser.add_argument("--run", action="append", default=[])
     arguments = parser.parse_args()
-    methods: dict[str, tuple[str, dict[str, str]]] = {"MFCC": ("MFCC", {})}
+    table, tracks, out = read_tracks(arguments.tracks), arguments.tracks, arguments.out
+    methods: dict[str, Callable[[], pl.DataFrame]] = {
+        "MFCC": partial(heard_by_extractor, "MFCC", {}, tracks, out / "MFCC")
+    }
     for data in HASHES:
         for layer in LAYERS:
             settings = {"training_set": data, "layer": layer}
             if arguments.wheel:
                 settings["wheel"] = arguments.wheel
-            methods[f"MusiCNN {data} {layer}"] = ("MusiCNN", settings)
-    table = read_tracks(arguments.tracks)
+            name = f"MusiCNN {data} {layer}"
+            folder = out / name.replace(" ", "_")
+            methods[name] = partial(heard_by_extractor, "MusiCNN", settings, tracks, folder)
+    for run in arguments.run:
+        methods[f"run {Path(run).name}"] = partial(heard_by_run, run, table, tracks.parent)
     rows = list[list[str]]()
-    listed = dict[str, list[str]]()
-    for method, (name, settings) in methods.items():
-        folder = arguments.out / method.replace(" ", "_")
+    listed = dict[str, dict[str, str]]()
+    for method, listen in methods.items():
         try:
-            extract(
-                name,
-                audio=[str(arguments.tracks)],
-                out=folder,
-                settings=settings,
-                skip_broken=True,
-            )
+            heard = listen().join(table, on="track_id", how="left")
         except InputError as error:
             print(f"{method}: {error}")
             continue
-        heard = pl.read_parquet(folder / "vectors.parquet").join(table, on="track_id", how="left")
         vectors = np.array(heard["vector"].to_list(), np.float64)
         genres, artists = [names[0] for names in heard["genres"]], heard["artist"].to_list()
         titles = heard["title"].to_list()
@@ -121,17 +146,24 @@ def main() -> None:
             cosine = cosines(vectors, scaling == "standardised")
             both = shares(cosine, genres), shares(cosine, artists)
             rows.append([method, str(vectors.shape[1]), scaling, *figures(*both)])
-        listed[method] = [titles[number] for number in cosine.argmax(1)]
+        nearest = (own[number] for number in cosine.argmax(1))
+        listed[method] = dict(zip(own, nearest, strict=True))
     random = chance(genres), chance(artists)
     rows.append(["chance", "", "", *figures(*random)])
     counts = f"{random[0].tracks} of them have another of their genre, {random[1].tracks}"
-    print(f"\n{len(own)} tracks; {counts} another of their artist\n")
     headers = ["extractor", "width", "vectors", "genre: nearest", "genre: precision"]
     headers += ["artist: nearest", "artist: precision"]
-    print(tabulate(rows, headers, tablefmt="github", disable_numparse=True))
-    print("\nThe nearest track, by standardised vectors\n")
-    columns = zip(own, *listed.values(), strict=True)
-    print(tabulate(columns, ["track (genre)", *listed], tablefmt="github"))
+    names = list(dict.fromkeys(name for each in listed.values() for name in each))
+    columns = [[name, *(each.get(name, "") for each in listed.values())] for name in names]
+    text = [
+        f"{len(own)} tracks; {counts} another of their artist",
+        tabulate(rows, headers, tablefmt="github", disable_numparse=True),
+        "The nearest track, by standardised vectors",
+        tabulate(columns, ["track (genre)", *listed], tablefmt="github"),
+    ]
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "genres.md").write_text("\n\n".join(text) + "\n", encoding="utf-8")
+    print("\n" + "\n\n".join(text))
 
 
 if __name__ == "__main__":

@@ -215,10 +215,8 @@ def _table(results: Mapping[str, Results]) -> list[Row]:
         interval = f"{beside['mean']:+.3f} ({beside['low']:+.3f} to {beside['high']:+.3f}, 95 %)"
         print(f"\nBeside {_short(beside['rival'])} the first row has {interval}: by bootstrap over")
         print("listeners, paired. No choice was made by these tracks. Invented tastes are linear")
-        print(
-            "in what a track is like, which suits ridge; on real listens (Last.fm) the same recipe"
-        )
-        print("is 0.013 ahead of it.")
+        print("in what a track is like, which suits linear rivals; on real listens (Last.fm) the")
+        print("same recipe is 0.013 ahead of the best one.")
     return [row for result in results.values() for row in result.rows]
 
 
