@@ -46,6 +46,10 @@ class UnknownIdError(InputError):
     """There is no track, or no listener, of an id."""
 
 
+class TakenIdError(InputError):
+    """An id that is to be new is in use already."""
+
+
 class Preempted(SystemExit):
     """A SIGTERM was received, and everything that is needed to resume has been saved.
 

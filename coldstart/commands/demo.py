@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from coldstart.retrieval.recommender import Recommender
 
 
-class Size(NamedTuple):
+class CatalogueSize(NamedTuple):
     """Of a catalogue."""
 
     tracks: int
     users: int
 
 
-SIZES = {False: Size(3000, 1500), True: Size(600, 600)}
+SIZES = {False: CatalogueSize(3000, 1500), True: CatalogueSize(600, 600)}
 """Without sound, and with it, which takes longer."""
 
 RECIPE: dict[str, Any] = {"factors": 256, "shrinkage": 0.15, "axes": "scores"}
@@ -101,7 +101,7 @@ def demo(
     from coldstart.evaluation.results import read_results
 
     root, began = writable(out), time.perf_counter()
-    size = Size(tracks or SIZES[sound].tracks, users or SIZES[sound].users)
+    size = CatalogueSize(tracks or SIZES[sound].tracks, users or SIZES[sound].users)
     print(f"An invented catalogue: {size.tracks:,} tracks, {size.users:,} listeners, seed {seed}.")
     print("A tenth of the tracks are new: their content is known, and none of their plays.\n")
     runs = _runs(root, size, seed, sound)
@@ -124,7 +124,7 @@ def demo(
     return summary
 
 
-def _runs(root: Path, size: Size, seed: int, sound: bool) -> dict[str, Path]:
+def _runs(root: Path, size: CatalogueSize, seed: int, sound: bool) -> dict[str, Path]:
     """Make all there is to make; name of a row → its run."""
     from coldstart.datasets.synthetic import make_catalogue
     from coldstart.extractors.musicnn_weights import has_weights
@@ -173,8 +173,7 @@ def _fit(config: str, run: Path, settings: Mapping[str, Any]) -> None:
 @contextmanager
 def _quietly(root: Path, what: str) -> Iterator[None]:
     """Do a step; what it says goes to demo.log. One line on stderr says that it was done."""
-    from coldstart.reporting.log import shown
-    from coldstart.studies.job_runner import output_to
+    from coldstart.reporting.log import output_to, shown
 
     began, back = time.perf_counter(), ""
     if sys.stderr.isatty():

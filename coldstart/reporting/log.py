@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
 
 from coldstart.errors import without_passwords
 
@@ -40,3 +42,29 @@ def shown() -> Iterator[None]:
     finally:
         logger.removeHandler(handler)
         logger.setLevel(before)
+
+
+@contextmanager
+def output_to(path: Path) -> Iterator[None]:
+    """Send prints, progress bars and Lightning's messages to a file."""
+    with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+        before = {handler: handler.stream for handler in _lightning_handlers()}
+        try:
+            with redirect_stdout(file), redirect_stderr(file):
+                for handler in before:
+                    handler.setStream(file)
+                yield
+        finally:
+            # If the job itself has imported Lightning, the handlers made then write to the file.
+            for handler in _lightning_handlers():
+                handler.setStream(before.get(handler, sys.stderr))
+
+
+def _lightning_handlers() -> list[logging.StreamHandler[Any]]:
+    """What shows Lightning's messages; none before it is imported, which takes seconds."""
+    return [
+        handler
+        for name in ("lightning.pytorch", "lightning.fabric")
+        for handler in logging.getLogger(name).handlers
+        if isinstance(handler, logging.StreamHandler)
+    ]

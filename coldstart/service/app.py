@@ -23,7 +23,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 
-from coldstart.errors import InputError, UnknownIdError
+from coldstart.errors import InputError, TakenIdError, UnknownIdError
 from coldstart.retrieval.query import Recommendation, row_of
 from coldstart.retrieval.recommender import Recommender
 from coldstart.retrieval.unseen import UnseenTrack, fields_of
@@ -377,7 +377,8 @@ def _answer_errors(app: FastAPI, service: Service) -> None:
 
     @app.exception_handler(InputError)
     async def wrong_input(_: Request, error: InputError) -> Response:
-        return problem(404 if isinstance(error, UnknownIdError) else 422, told(str(error)))
+        statuses = {UnknownIdError: 404, TakenIdError: 409}
+        return problem(statuses.get(type(error), 422), told(str(error)))
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> Response:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from coldstart.errors import Broken, InputError
+from coldstart.errors import Broken, InputError, TakenIdError
 from coldstart.files import fingerprint, write_json
 from coldstart.shards.build import write_sound_report
 from coldstart.shards.format import Place, place_of
@@ -196,7 +196,7 @@ def _must_be_new(
         first = next(track for track in ids if track in known)
         hidden = len(known & dataset.removed)
         note = f" ({hidden:,} of them withdrawn: `remove --undo` brings back)" if hidden else ""
-        raise InputError(
+        raise TakenIdError(
             f"{dataset.folder}: {len(known):,} of the {len(ids):,} tracks are in this dataset "
             f"already, such as {first!r}{note}. Leave them out; or, if what is recommended is to "
             "be as here from now on, pass --replace"

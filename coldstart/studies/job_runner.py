@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from coldstart.errors import InputError, Preempted
 from coldstart.processes import OwnContext, OwnProcess
-from coldstart.reporting.log import shown
+from coldstart.reporting.log import output_to, shown
 from coldstart.sigterm import saving
 from coldstart.studies.jobs import Job
 
@@ -225,29 +225,3 @@ def run_job(job: Job) -> Outcome:
             if "wandb" in sys.modules:  # Lightning leaves the run open; the next job has its own
                 sys.modules["wandb"].finish()
     return Outcome(failure, time.perf_counter() - start)
-
-
-@contextlib.contextmanager
-def output_to(path: Path) -> Iterator[None]:
-    """Send prints, progress bars and Lightning's messages to a file."""
-    with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
-        before = {handler: handler.stream for handler in _lightning_handlers()}
-        try:
-            with contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
-                for handler in before:
-                    handler.setStream(file)
-                yield
-        finally:
-            # If the job itself has imported Lightning, the handlers made then write to the file.
-            for handler in _lightning_handlers():
-                handler.setStream(before.get(handler, sys.stderr))
-
-
-def _lightning_handlers() -> list[logging.StreamHandler[Any]]:
-    """What shows Lightning's messages; none before it is imported, which takes seconds."""
-    return [
-        handler
-        for name in ("lightning.pytorch", "lightning.fabric")
-        for handler in logging.getLogger(name).handlers
-        if isinstance(handler, logging.StreamHandler)
-    ]

@@ -161,7 +161,9 @@ def listens_of(place: Place) -> str:
 
 def demo(place: Place) -> tuple[list[str], Callable[[int], bool]]:
     out = place.root / "demo"
-    return [f"--out={out}", "--tracks=300", "--users=40"], there(out, "catalogue/audio/*.flac")
+    return [f"--out={out}", "--sound=true", "--tracks=300", "--users=40"], there(
+        out, "catalogue/audio/*.flac"
+    )
 
 
 def factorize(place: Place) -> tuple[list[str], Callable[[int], bool]]:
