@@ -79,7 +79,7 @@ def demo(
     seed: int = 0,
     sound: bool = False,
 ) -> dict[str, Any]:
-    """Run the whole path on an invented catalogue: about two minutes on two cores.
+    """Run the whole path on an invented catalogue: about half a minute on two cores.
 
     Writes a catalogue with a known truth, splits, factors, shards, and a run into `out`; prints how
     well new tracks are ranked beside floors and rivals, who would hear three of them and why, and
