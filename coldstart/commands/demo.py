@@ -38,8 +38,6 @@ SIZES = {False: CatalogueSize(3000, 1500), True: CatalogueSize(600, 600)}
 RECIPE: dict[str, Any] = {"factors": 256, "shrinkage": 0.15, "axes": "scores"}
 """What the recommended recipes are made for."""
 
-KERNEL = "kernel.yaml"
-
 NET = {
     "model.encoders.audio.net": "statistics",
     "model.encoders.audio.patch_seconds": 10,
@@ -149,14 +147,16 @@ def _runs(root: Path, size: CatalogueSize, seed: int, sound: bool) -> dict[str, 
             _fit(config, root / name, {**data, **settings})
         return root / name
 
-    runs = {"attributes and genres": fitted("kernel", KERNEL, {})}
-    heard: dict[str, dict[str, Any]] = {"mfcc": {"model.encoders": MFCC}, "musicnn": {}}
+    runs = {"attributes and genres": fitted("kernel", "kernel.yaml", {})}
     if sound:
-        for extractor in ("MFCC", *(["MusiCNN"] if has_weights("MTT") else [])):
+        heard: dict[str, dict[str, Any]] = {"MFCC": {"model.encoders": MFCC}}
+        if has_weights("MTT"):
+            heard["MusiCNN"] = {}
+        for extractor, settings in heard.items():
             name = extractor.lower()
             with _quietly(root, f"hear the tracks: {extractor}"):
                 shard(tracks, out=shards, extract=extractor, modalities=[], seed=seed)
-            runs[f"sound ({extractor}) and genres"] = fitted(name, "listened.yaml", heard[name])
+            runs[f"sound ({extractor}) and genres"] = fitted(name, "listened.yaml", settings)
         runs["sound (a net of its own)"] = fitted("net", "audio.yaml", NET)
     return runs
 
@@ -192,15 +192,20 @@ def _table(results: Mapping[str, Results]) -> list[Row]:
     from tabulate import tabulate
 
     from coldstart.evaluation.evaluate import OURS
+    from coldstart.evaluation.results import plain_method
+    from coldstart.summary.methods import role_of
 
     first = next(iter(results.values()))
     k, chance = first.about["k"], [row for row in first.rows if row.input in ("–", "artist")]
     shown: list[tuple[str, str, Row]] = []
     for name, result in results.items():
         own = next(row for row in result.rows if row.method == OURS)
-        rivals = [row for row in result.rows if _is_rival(row)]
+        rivals = [row for row in result.rows if role_of(row.method) == "rival"]
         best = max(rivals, key=lambda row: row.ndcg or 0.0)
-        shown += [("coldstart", name, own), (f"best rival: {_short(best.method)}", name, best)]
+        shown += [
+            ("coldstart", name, own),
+            (f"best rival: {plain_method(best.method)}", name, best),
+        ]
     shown += [(row.method, "", row) for row in chance]
     cells = [
         [method, reads, row.ndcg, f"{row.ndcg_low:.3f}–{row.ndcg_high:.3f}", row.recall]
@@ -212,25 +217,12 @@ def _table(results: Mapping[str, Results]) -> list[Row]:
     print(tabulate(cells, headers=headers, tablefmt="simple", floatfmt=".3f"))
     if beside := about["beside_the_best_rival"]:
         interval = f"{beside['mean']:+.3f} ({beside['low']:+.3f} to {beside['high']:+.3f}, 95 %)"
-        print(f"\nBeside {_short(beside['rival'])} the first row has {interval}: by bootstrap over")
+        rival = plain_method(beside["rival"])
+        print(f"\nBeside {rival} the first row has {interval}: by bootstrap over")
         print("listeners, paired. No choice was made by these tracks. Invented tastes are linear")
         print("in what a track is like, which suits linear rivals; on real listens (Last.fm) the")
         print("same recipe is 0.013 ahead of the best one.")
     return [row for result in results.values() for row in result.rows]
-
-
-def _is_rival(row: Row) -> bool:
-    """Whether a row is of another method that reads the content."""
-    return row.input not in ("–", "artist") and not row.method.startswith(("coldstart", "shuffled"))
-
-
-def _short(method: str) -> str:
-    """Without what it has chosen.
-
-    >>> _short("ridge (λ = 10)")
-    'ridge'
-    """
-    return method.partition(" (")[0]
 
 
 def _new_tracks(run: Path) -> None:

@@ -53,6 +53,7 @@ class ListTraits(NamedTuple):
         plays: [N] listeners, as a multiple of their mean.
         popular: [N] bool: the k most played ones.
         genres: [N, G] sparse: a track's shares of its genres, which sum to 1, or nothing.
+        directions: [N, G] sparse: the same, of length 1.
         tastes: [U, G] sparse: the mean of these over a user's training listens.
     """
 
@@ -60,6 +61,7 @@ class ListTraits(NamedTuple):
     plays: _Array
     popular: NDArray[np.bool_]
     genres: csr_matrix
+    directions: csr_matrix
     tastes: csr_matrix
 
     def figures(self, first: Tensor, hits: Tensor, shown: Tensor, rows: slice) -> Tensor:
@@ -86,7 +88,7 @@ class ListTraits(NamedTuple):
             (there.ravel().astype(np.float64), places.ravel(), ends),
             shape=(len(places), len(self.plays)),
         )
-        diversity = _diversity(member, self.genres)
+        diversity = _diversity(member, self.directions)
         missed = _divergence(self.tastes[rows], _shares(member @ self.genres))
         figures = np.stack([novelty, popularity, diversity, missed, serendipity])
         return torch.from_numpy(figures.astype(np.float32))
@@ -118,13 +120,15 @@ def list_traits(
     training = np.flatnonzero(~factors.folded)
     of_training = _genre_shares([factors.track_ids[row] for row in training], genres, column)
     listens = factors.listens[users][:, training].astype(bool).astype(np.float64)
+    of_candidates = _genre_shares(candidate_ids, genres, column)
     popular = np.zeros(len(listeners), dtype=bool)
     popular[np.argsort(-listeners, kind="stable")[:k]] = True
     return ListTraits(
         surprise=-np.log2(np.maximum(listeners, 1) / max(everybody, 1)),
         plays=listeners / (listeners.mean() or 1.0) if len(listeners) else listeners,
         popular=popular,
-        genres=_genre_shares(candidate_ids, genres, column),
+        genres=of_candidates,
+        directions=_directions(of_candidates),
         tastes=_shares(csr_matrix(listens @ of_training)),
     )
 
@@ -151,13 +155,17 @@ def _shares(counts: csr_matrix) -> csr_matrix:
     return csr_matrix(diags(np.divide(1, sums, where=sums > 0, out=np.zeros(len(sums)))) @ counts)
 
 
-def _diversity(member: csr_matrix, genres: csr_matrix) -> _Array:
+def _directions(shares: csr_matrix) -> csr_matrix:
+    """Each row divided by its length, if that isn't 0."""
+    lengths = np.sqrt(np.asarray(shares.multiply(shares).sum(1)).ravel())
+    factors = np.divide(1, lengths, where=lengths > 0, out=np.zeros(len(lengths)))
+    return csr_matrix(diags(factors) @ shares)
+
+
+def _diversity(member: csr_matrix, directions: csr_matrix) -> _Array:
     """Mean cosine distance between two tracks of each list [B, N] whose genres are known."""
-    squares = np.asarray(genres.multiply(genres).sum(1)).ravel()
-    known = squares > 0
-    units = diags(np.divide(1, np.sqrt(squares), where=known, out=np.zeros(len(squares)))) @ genres
-    total = csr_matrix(member @ units)
-    count = member @ known.astype(np.float64)
+    total = csr_matrix(member @ directions)
+    count = member @ (np.diff(directions.indptr) > 0).astype(np.float64)
     alike = np.asarray(total.multiply(total).sum(1)).ravel() - count
     with np.errstate(invalid="ignore", divide="ignore"):
         distance: _Array = np.where(count > 1, 1 - alike / (count * (count - 1)), np.nan)

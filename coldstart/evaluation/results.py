@@ -241,13 +241,22 @@ def part_counts(task: Task) -> dict[str, dict[str, int]]:
     }
 
 
+def plain_method(method: str) -> str:
+    """A method without the settings that a rival has chosen.
+
+    >>> plain_method("ridge (λ = 10)")
+    'ridge'
+    """
+    return method.split(" (")[0]
+
+
 def by_user_table(lines: list[Line], user_ids: list[str]) -> pl.DataFrame:
     """See `Evaluation`."""
     return pl.concat(
         pl.DataFrame(
             {
                 "user_id": pl.Series(user_ids, dtype=pl.String),
-                "method": pl.Series([line.method.split(" (")[0]] * len(user_ids), dtype=pl.String),
+                "method": pl.Series([plain_method(line.method)] * len(user_ids), dtype=pl.String),
                 **dict(zip(("recall", "ndcg", "map"), line.by_user.float().numpy(), strict=True)),
             }
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from coldstart.evaluation.results import Row
+from coldstart.evaluation.results import Row, plain_method
 from coldstart.reporting.charts import Dot, DotRow, dot_plot
 from coldstart.reporting.page import (
     DataTable,
@@ -54,7 +54,7 @@ class Lead(NamedTuple):
     @property
     def name(self) -> str:
         """The rival without its settings."""
-        return self.rival.split(" (")[0]
+        return plain_method(self.rival)
 
     def headline(self) -> str:
         """What it comes to, with no more certainty than there is.

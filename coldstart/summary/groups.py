@@ -17,6 +17,7 @@ from torch import Tensor
 from coldstart.errors import InputError
 from coldstart.evaluation import uncertainty
 from coldstart.evaluation.metrics import K, expected_parts, relevant_by_part
+from coldstart.evaluation.results import plain_method
 from coldstart.evaluation.tasks import Task, ranking_task
 from coldstart.reporting.charts import Dot, DotRow, dot_heights, dot_plot
 from coldstart.reporting.page import (
@@ -178,7 +179,7 @@ def tiers(material: Material, ranking: GroupRanking) -> Section | None:
         for row in rows:
             if row.method == name:
                 of_parts = {part: getattr(row, f"ndcg_{part}") for part in ranking.task.parts}
-                short = name.split(" (")[0]
+                short = plain_method(name)
                 rivals = {part: (short, v) for part, v in of_parts.items() if v is not None}
     intro = (
         "Test tracks in the order of their listeners: the most played, up to a third of all plays, "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from coldstart.evaluation.evaluate import OURS, PATCHES, PREDICTED
-from coldstart.evaluation.results import Results, Row
+from coldstart.evaluation.results import Results, Row, plain_method
 from coldstart.evaluation.tables import RANKED_BY
 from coldstart.reporting.charts import Dot, DotRow, Role, dot_heights, dot_plot
 from coldstart.reporting.page import (
@@ -97,7 +97,7 @@ def _picture(about: dict[str, object], rows: list[Row], name: str) -> Picture:
     cells: list[list[TableCell]] = [
         [
             row.method,
-            MEANING.get(_short(row.method), ""),
+            MEANING.get(plain_method(row.method), ""),
             row.input,
             row.ndcg,
             f"{number(row.ndcg_low)} to {number(row.ndcg_high)}",
@@ -128,13 +128,4 @@ def label_of(method: str) -> str:
     >>> label_of("coldstart"), label_of("ridge (λ = 10)")
     ('this model', 'ridge')
     """
-    return SERIES["ours"] if method == OURS else _short(method)
-
-
-def _short(method: str) -> str:
-    """Without a rival's settings.
-
-    >>> _short("ridge (λ = 10)")
-    'ridge'
-    """
-    return method.split(" (")[0]
+    return SERIES["ours"] if method == OURS else plain_method(method)

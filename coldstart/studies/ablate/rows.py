@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from coldstart.evaluation.evaluate import OURS, PATCHES
+from coldstart.evaluation.results import plain_method
 from coldstart.studies.jobs import FitJob
 
 
@@ -140,7 +141,7 @@ def run_rows(job: FitJob, suffix: str) -> list[RunRow]:
     """The rows of one test of a run."""
     rows = []
     for result in job.results(suffix).rows:
-        method = result.method.split(" (")[0]  # a rival's settings are in brackets
+        method = plain_method(result.method)
         source = job.about["input"] if result.input not in ("–", "artist") else result.input
         # What isn't ours was not trained in stages: it is the same beside each variant.
         ours = method in (OURS, PATCHES)
