@@ -236,8 +236,19 @@ def _before_a_stop(hook: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return quiet
 
 
+def _until_hung_up(hook: Callable[..., Any]) -> Callable[..., Any]:
+    """A worker lends its tensors from a thread, which fails where a parent has just been ended."""
+
+    def quiet(kind: type[BaseException], *rest: Any) -> None:
+        if not issubclass(kind, EOFError | ConnectionError):
+            hook(kind, *rest)
+
+    return quiet
+
+
 def _as_worker() -> None:
     """In a forked process, such as a loader's worker: its parent gets SIGINT, and ends it."""
+    sys.excepthook = _until_hung_up(sys.excepthook)
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -362,3 +362,31 @@ def test_c_code_that_does_not_come_back_is_ended(number: signal.Signals, tmp_pat
     started, since = Started(process, tmp_path / "said.txt"), time.monotonic()
     stopped = stop(started, number, lambda pid: heeds(pid) and time.monotonic() > since + 2)
     check("plugins", number, stopped, tmp_path)
+
+
+HASTY = """
+import multiprocessing, socket, sys, time
+from multiprocessing import resource_sharer
+from coldstart.sigterm import heed
+heed()
+def lend(pipe):
+    pipe.send(resource_sharer.DupFd(1)._id[0])
+    pipe.recv()
+    sys.excepthook(ValueError, ValueError("a fault"), None)
+context = multiprocessing.get_context("fork")
+ours, theirs = context.Pipe()
+worker = context.Process(target=lend, args=(theirs,))
+worker.start()
+address = ours.recv()
+with socket.socket(socket.AF_UNIX) as parent:
+    parent.connect(address)
+time.sleep(0.5)
+ours.send(None)
+worker.join()
+"""
+
+
+def test_a_worker_whose_parent_hangs_up_is_silent_and_its_own_faults_are_told() -> None:
+    """A loader's worker lends a batch by a thread, which the parent may leave in the middle."""
+    done = subprocess.run([sys.executable, "-c", HASTY], capture_output=True, text=True)
+    assert done.stderr == "ValueError: a fault\n"
