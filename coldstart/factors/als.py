@@ -31,25 +31,38 @@ class Axes(NamedTuple):
 
 
 def implicit_als(
-    confidence: csr_matrix, *, factors: int, regularization: float, iterations: int, seed: int
+    confidence: csr_matrix,
+    *,
+    factors: int,
+    regularization: float,
+    iterations: int,
+    seed: int,
+    shown: bool = False,
 ) -> tuple[Array, Array]:
     """Confidence-weighted ALS by the `implicit` library (Hu, Koren, Volinsky, ICDM 2008).
 
     Args:
         confidence: [users, tracks], c_ui > 0 where the user played the track; elsewhere c = 1
             with preference 0.
+        shown: whether to show progress.
 
     Returns:
         Track vectors [tracks, K] and user vectors [users, K], float32.
     """
     with _one_blas_thread():
         model = _model(factors, regularization, iterations, seed)
-        model.fit(confidence.tocsr(), show_progress=True)
+        model.fit(confidence.tocsr(), show_progress=shown)
     return model.item_factors, model.user_factors
 
 
 def explicit_als(
-    ratings: csr_matrix, *, factors: int, regularization: float, iterations: int, seed: int
+    ratings: csr_matrix,
+    *,
+    factors: int,
+    regularization: float,
+    iterations: int,
+    seed: int,
+    shown: bool = False,
 ) -> tuple[Array, Array]:
     """Minimise Σ (r_ui − q_iᵀp_u)² + λ(‖q_i‖² + ‖p_u‖²) over the observed pairs (u, i), by ALS.
 
@@ -57,6 +70,7 @@ def explicit_als(
 
     Args:
         ratings: [users, tracks] sparse; what isn't stored is not observed.
+        shown: whether to show progress.
 
     Returns:
         Track vectors [tracks, K] and user vectors [users, K], float32.
@@ -64,7 +78,7 @@ def explicit_als(
     by_user, by_track = ratings.tocsr(), ratings.T.tocsr()
     start = np.random.default_rng(seed).normal(0, factors**-0.5, (by_track.shape[0], factors))
     tracks = start.astype(np.float32)
-    for _ in tqdm(range(iterations), desc="explicit ALS", unit="iteration"):
+    for _ in tqdm(range(iterations), desc="explicit ALS", unit="iteration", disable=not shown):
         users = _solve_explicit(by_user, tracks, regularization)
         tracks = _solve_explicit(by_track, users, regularization)
     return tracks, users

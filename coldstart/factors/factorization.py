@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -86,6 +88,20 @@ class Solution(NamedTuple):
     axes: Axes | None
 
 
+class Vectors(NamedTuple):
+    """What a factorisation gives.
+
+    Attributes:
+        tracks: [N, K] float32.
+        users: [U, K] float32.
+        regularization: λ as it was used.
+    """
+
+    tracks: NDArray[np.float32]
+    users: NDArray[np.float32]
+    regularization: float
+
+
 def solve(listens: Listens, settings: FactorizationSettings) -> Solution:
     """Factorise the warm tracks, then fold in the others."""
     matrix, warm = listens.matrix, listens.warm
@@ -94,33 +110,59 @@ def solve(listens: Listens, settings: FactorizationSettings) -> Solution:
     # is another random start. There is nothing to know them by, so their vector is zero.
     active = np.diff(matrix[:, :warm].indptr) > 0
     users = np.zeros((len(active), settings.factors), dtype=np.float32)
+    known = factorize_matrix(matrix[active, :warm], settings, shown=True)
+    users[active] = known.users
+    held_out = matrix[:, warm:]
+    strength = confidence_of(held_out, settings) if settings.algorithm == "implicit" else held_out
+    with _understood(known.regularization, settings.factors):
+        folded = fold_in(strength.T.tocsr(), users, known.regularization, settings.algorithm)
+    tracks = np.concatenate([known.tracks, folded])
+    axes = score_axes(users[active]) if settings.axes == "scores" else None
+    if axes:
+        tracks, users = turned(tracks, axes.tracks), turned(users, axes.users)
+    return Solution(tracks, users, active, known.regularization, axes)
+
+
+def factorize_matrix(
+    matrix: csr_matrix, settings: FactorizationSettings, shown: bool = False
+) -> Vectors:
+    """Factorise plays or ratings, in the axes of the factorisation.
+
+    Args:
+        matrix: [U, N], no empty row.
+        settings: `axes` doesn't count here.
+        shown: whether to show progress.
+    """
     strength, regularization = matrix, settings.regularization
     if settings.algorithm == "implicit":
         strength = confidence_of(matrix, settings)
         if settings.shrinkage:
-            regularization = settings.shrinkage * noise_level(strength[active, :warm])
+            regularization = settings.shrinkage * noise_level(strength)
     als = implicit_als if settings.algorithm == "implicit" else explicit_als
-    try:
-        factorised, users[active] = als(
-            strength[active, :warm],
+    with _understood(regularization, settings.factors):
+        tracks, users = als(
+            strength,
             factors=settings.factors,
             regularization=regularization,
             iterations=settings.iterations,
             seed=settings.seed,
+            shown=shown,
         )
-        folded = fold_in(strength[:, warm:].T.tocsr(), users, regularization, settings.algorithm)
+    return Vectors(tracks, users, regularization)
+
+
+@contextmanager
+def _understood(regularization: float, factors: int) -> Iterator[None]:
+    """What the library says of plays that don't determine the vectors is an InputError."""
+    try:
+        yield
     except ValueError as error:  # of LAPACK, through the library
         if "posv" not in str(error):
             raise
         raise InputError(
             f"with regularization {regularization:g} the listens don't determine "
-            f"{settings.factors} factors; raise --regularization, or take fewer --factors"
+            f"{factors} factors; raise --regularization, or take fewer --factors"
         ) from error
-    tracks = np.concatenate([factorised, folded])
-    axes = score_axes(users[active]) if settings.axes == "scores" else None
-    if axes:
-        tracks, users = turned(tracks, axes.tracks), turned(users, axes.users)
-    return Solution(tracks, users, active, regularization, axes)
 
 
 def confidence_of(plays: csr_matrix, settings: FactorizationSettings) -> csr_matrix:

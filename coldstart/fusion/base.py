@@ -21,12 +21,36 @@ class Solvable(NamedTuple):
         group: [B] int64: tracks with the same number reveal too much of each other, such as those
             of one artist where the tracks to be predicted are of other artists. To leave a track
             out, leave its group out.
+        track_ids: B ids, to ask for `InnerFolds`; empty where there are none.
     """
 
     encoded: Mapping[str, Tensor]
     present: Mapping[str, Tensor]
     vectors: Tensor
     group: Tensor
+    track_ids: Sequence[str] = ()
+
+
+class InnerFold(NamedTuple):
+    """A cold start among the training tracks: some are hidden, the others factorised without them.
+
+    Settings that are chosen by it have not seen a validation or test track, and what was hidden has
+    no part in the vectors that it is ranked by.
+
+    Attributes:
+        hidden: [n] bool: which of the n tracks.
+        vectors: [n, K] of the others; zeros where hidden. In axes of their own.
+        quality: predicted vectors of the hidden tracks, [hidden, K], in their order → how well they
+            are ranked for those who have played some of them: mean NDCG, 0 to 1.
+    """
+
+    hidden: Tensor
+    vectors: Tensor
+    quality: Callable[[Tensor], float]
+
+
+InnerFolds = Callable[[Sequence[str], Tensor], Sequence[InnerFold]]
+"""Training tracks' ids and their groups [n] → inner folds of these; none if there are too few."""
 
 
 class FusionHead(Component):
@@ -35,10 +59,13 @@ class FusionHead(Component):
     Attributes:
         interface: version of this interface that the head was written for.
         closed_form: true if it is solved instead of trained; then it implements `solve`.
+        chooses: true if its `solve` takes `InnerFolds` as a second argument, to choose settings by;
+            None where nobody's plays are known.
     """
 
     interface: ClassVar[int]
     closed_form: ClassVar[bool] = False
+    chooses: ClassVar[bool] = False
 
     def build(self, dims: Mapping[str, int], out: int) -> None:
         """Make the layers.

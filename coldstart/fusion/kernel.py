@@ -4,47 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
 from coldstart.errors import InputError, one_of
-from coldstart.fusion.base import FusionHead, Solvable
-from coldstart.fusion.ridge import ridge
+from coldstart.fusion.base import FusionHead, InnerFolds, Solvable
+from coldstart.fusion.choice import Fitness, Judge, by_error, by_ranking
+from coldstart.fusion.kernels import KERNELS, scale_of
 
 WEIGHTS = (0.25, 0.5, 1.0, 2.0)
 """Weights of a modality to choose from, relative to the best one; it may also be left out."""
 
-PENALTIES = tuple(round(10.0 ** (power / 2), 3) for power in range(-4, 3))
+PENALTIES = tuple(round(10.0 ** (power / 2), 3) for power in range(-4, 5))
 
-WEIGHT_TRACKS = 1500
-"""Tracks on which weights are chosen: each candidate costs an eigendecomposition of this size."""
+CHOICE_TRACKS = 2000
+"""Tracks on which weights, kernel and penalty are chosen: each candidate costs eigendecompositions
+of about this size."""
 
-PENALTY_TRACKS = 4096
-"""Tracks on which the penalty is chosen: one eigendecomposition of this size."""
-
-
-def laplace(features: Tensor, centres: Tensor, scale: Tensor) -> Tensor:
-    """exp(−distance · scale), for nonlinear relations. [B, F], [N, F] → [B, N], 1 if equal."""
-    return torch.exp(-torch.cdist(features, centres) * scale)
-
-
-def quadratic(features: Tensor, centres: Tensor, scale: Tensor) -> Tensor:
-    """(1 + product · scale)² / 4: linear relations, and products of two features. → [B, N]."""
-    return (1 + features @ centres.T * scale).square() / 4
-
-
-KERNELS = {"laplace": laplace, "quadratic": quadratic}
+Choice = Literal["auto", "laplace", "quadratic", "linear"]
 
 
 class Kernel(FusionHead):
-    """Kernel ridge regression from content to vectors, with a Laplace or a quadratic kernel.
+    """Kernel ridge regression from content to vectors, with the kernel that suits the data.
 
     Each modality's vectors are centred and scaled to the same mean length, then weighted; a track
-    that lacks a modality is placed at its mean. Weights and penalty are those that predict training
-    tracks best when these are left out, each with its group (in closed form, on a random sample of
-    a few thousand); no validation track is used.
+    that lacks a modality is placed at its mean. Weights, kernel and penalty are those with which
+    training tracks are ranked best by their content alone, when these are hidden from a
+    factorisation of their own (of a random sample of tracks); without plays, those that predict
+    left-out vectors best. No validation track is used.
     It is exact for up to `landmarks` training tracks. Of more tracks, a random sample of that size
     gives the kernel's centres, and all tracks are used to solve for its coefficients (Nyström;
     Williams & Seeger, NIPS 2000).
@@ -55,6 +44,7 @@ class Kernel(FusionHead):
 
     interface = 1
     closed_form: ClassVar[bool] = True
+    chooses: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -62,7 +52,7 @@ class Kernel(FusionHead):
         width: float = 4.0,
         penalties: Sequence[float] = PENALTIES,
         weights: Sequence[float] = WEIGHTS,
-        kernel: Literal["laplace", "quadratic"] = "laplace",
+        kernel: Choice = "auto",
         seed: int = 0,
     ) -> None:
         """Settings of the solution.
@@ -76,7 +66,7 @@ class Kernel(FusionHead):
             weights: to choose from for each modality, relative to the best one; it may also be
                 left out.
             kernel: `laplace` for nonlinear relations; `quadratic` for linear ones and products of
-                two features, where tastes are nearly linear in the content.
+                two features; `linear`; `auto`: the one of these that ranks best.
             seed: of the random choice of landmarks.
         """
         super().__init__()
@@ -84,10 +74,10 @@ class Kernel(FusionHead):
             raise InputError("Kernel: landmarks is at least 2, width and penalties are above 0")
         if min(weights, default=1.0) <= 0:
             raise InputError("Kernel: weights are above 0")
-        one_of("Kernel: kernel", kernel, tuple(KERNELS))
+        one_of("Kernel: kernel", kernel, get_args(Choice))
         self.landmarks, self.width, self.seed = landmarks, width, seed
         self.penalties, self.weights = tuple(penalties), tuple(weights)
-        self.kernel = kernel
+        self.kernels = tuple(KERNELS) if kernel == "auto" else (kernel,)
 
     def build(self, dims: Mapping[str, int], out: int) -> None:
         """Register the buffers, which are filled by `solve` or from a checkpoint."""
@@ -101,6 +91,7 @@ class Kernel(FusionHead):
         self.register_buffer("bias", torch.zeros(out))
         self.register_buffer("weight", torch.ones(len(dims)))
         self.register_buffer("penalty", torch.zeros(()))
+        self.register_buffer("number", torch.tensor(tuple(KERNELS).index(self.kernels[0])))
         self.dims = dict(dims)
 
     def forward(self, encoded: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
@@ -109,11 +100,19 @@ class Kernel(FusionHead):
         kernel = self._kernel(self._features(encoded, present), get("centres"))
         return kernel @ get("coefficients") + get("bias")
 
-    def solve(self, rows: Callable[[], Iterable[Solvable]]) -> str:
-        """Choose weights and penalty, and solve for the coefficients.
+    @property
+    def kernel(self) -> str:
+        """The name of the kernel that was chosen."""
+        return tuple(KERNELS)[int(self.get_buffer("number"))]
+
+    def solve(
+        self, rows: Callable[[], Iterable[Solvable]], inner_folds: InnerFolds | None = None
+    ) -> str:
+        """Choose weights, kernel and penalty, and solve for the coefficients.
 
         Args:
             rows: each call begins a pass over the training tracks.
+            inner_folds: to choose by ranking; None: by squared error.
 
         Returns:
             The choice, in a line.
@@ -127,23 +126,20 @@ class Kernel(FusionHead):
         self._set("bias", tracks.vectors.mean(0))
         targets = (tracks.vectors - tracks.vectors.mean(0)).double()
         self._standardise(tracks)
-        self._choose_weights(tracks, targets)
-        centres = self._scale(tracks.values, tracks.present)
-        if not self._set_kernel_scale(centres):
-            raise InputError(
-                f"Kernel: {', '.join(self.names)} say the same of all training tracks, so there is "
-                "nothing to learn from"
-            )
-        self._set("centres", centres)
-        part = slice(PENALTY_TRACKS)
-        best = ridge(
-            self._kernel_matrix(centres[part]), targets[part], self.penalties, tracks.group[part]
-        )
+        some = tracks.first(CHOICE_TRACKS)
+        folds = inner_folds(some.track_ids, some.group) if inner_folds else ()
+        judge = by_error(targets[:CHOICE_TRACKS], some.group, self.penalties)
+        if folds:
+            judge = by_ranking(folds, self.penalties)
+        self._choose_weights(some, judge)
+        best = self._choose_kernel(some, judge)
         self._set("penalty", best.penalty)
-        coefficients = best.coefficients
+        centres = self._scale(tracks.values, tracks.present)
+        self._set_kernel_scale(centres)
+        self._set("centres", centres)
         if total > len(centres):
             coefficients = self._nystrom_coefficients(rows(), centres, best.penalty)
-        elif len(centres) > len(coefficients):
+        else:
             matrix = self._kernel_matrix(centres)
             matrix.diagonal().add_(best.penalty)
             coefficients = torch.cholesky_solve(targets, torch.linalg.cholesky(matrix))
@@ -152,9 +148,10 @@ class Kernel(FusionHead):
             f"{name} × {value:g}"
             for name, value in zip(self.names, self.get_buffer("weight").tolist(), strict=True)
         )
+        what = "NDCG of hidden tracks" if folds else "explained of left-out tracks"
         return (
             f"{self.kernel} kernel of {len(centres):,} of {total:,} training tracks: {weights}; "
-            f"λ = {best.penalty:g}; error when left out {best.error:.3f} of the variance"
+            f"λ = {best.penalty:g}; {what} {best.quality:.3f} (of a sample, to choose by)"
         )
 
     def _standardise(self, tracks: _Tracks) -> None:
@@ -166,41 +163,53 @@ class Kernel(FusionHead):
             self.get_buffer("mean")[columns] = mean.to(self.get_buffer("mean"))
             self.get_buffer("scale")[columns] = 1 / float(spread) if spread > 0 else 0.0
 
-    def _choose_weights(self, tracks: _Tracks, targets: Tensor) -> None:
+    def _choose_weights(self, tracks: _Tracks, judge: Judge) -> None:
         """The best modality alone, then each other one with the weight that helps most, if any."""
         if len(self.names) == 1:
             return
-        part, part_targets = tracks.first(WEIGHT_TRACKS), targets[:WEIGHT_TRACKS]
         single = [
-            _Candidate(weights, self._error(weights, part, part_targets))
+            _Candidate(weights, self._fitness(weights, tracks, judge))
             for weights in torch.eye(len(self.names))
         ]
-        single.sort(key=lambda candidate: candidate.error)
+        single.sort(key=lambda candidate: -candidate.fitness.quality)
         best = single[0]
         for other in single[1:]:
             candidates = [best]
             for factor in self.weights:
                 weights = best.weights + factor * other.weights
-                candidates.append(_Candidate(weights, self._error(weights, part, part_targets)))
-            best = min(candidates, key=lambda candidate: candidate.error)
+                candidates.append(_Candidate(weights, self._fitness(weights, tracks, judge)))
+            best = max(candidates, key=lambda candidate: candidate.fitness.quality)
         self.get_buffer("weight").copy_(best.weights)
 
-    def _error(self, weights: Tensor, tracks: _Tracks, targets: Tensor) -> float:
-        """The error of left-out tracks with these weights of the modalities, which it sets."""
+    def _choose_kernel(self, tracks: _Tracks, judge: Judge) -> Fitness:
+        """Set the kernel that is fittest with the weights that are set."""
+        numbers = [tuple(KERNELS).index(name) for name in self.kernels]
+        found = {}
+        for number in numbers:
+            self.get_buffer("number").fill_(number)
+            found[number] = self._fitness(self.get_buffer("weight").clone(), tracks, judge)
+        best = max(found, key=lambda number: found[number].quality)
+        if found[best].quality == float("-inf"):
+            raise InputError(
+                f"Kernel: {', '.join(self.names)} say the same of all training tracks, so there is "
+                "nothing to learn from"
+            )
+        self.get_buffer("number").fill_(best)
+        return found[best]
+
+    def _fitness(self, weights: Tensor, tracks: _Tracks, judge: Judge) -> Fitness:
+        """How fit these weights of the modalities are, which it sets, with the kernel that is."""
         self.get_buffer("weight").copy_(weights)
         features = self._scale(tracks.values, tracks.present)
         if not self._set_kernel_scale(features):  # these modalities are equal for all tracks
-            return float("inf")
-        return ridge(self._kernel_matrix(features), targets, self.penalties, tracks.group).error
+            return Fitness(float("-inf"), max(self.penalties))
+        return judge(self._kernel_matrix(features))
 
     def _set_kernel_scale(self, features: Tensor) -> bool:
-        """Set the kernel's scale from the distances between tracks; false if these are all 0."""
-        distance = _typical_distance(features)
-        typical = self.width * distance
-        if self.kernel == "quadratic":
-            typical = float(features.double().square().sum(1).mean())
-        self._set("kernel_scale", 1 / typical if distance else 0.0)
-        return bool(distance)
+        """Set the kernel's scale from the tracks' content; false if that is the same for all."""
+        scale = scale_of(self.kernel, features.double(), self.width)
+        self._set("kernel_scale", scale)
+        return bool(scale)
 
     def _nystrom_coefficients(
         self, rows: Iterable[Solvable], centres: Tensor, penalty: float
@@ -210,7 +219,7 @@ class Kernel(FusionHead):
         # The normal equations: matrix @ coefficients = right_side.
         matrix = penalty * own
         right_side = torch.zeros(len(centres), len(self.get_buffer("bias"))).to(own)
-        for encoded, present, vectors, _ in rows:
+        for encoded, present, vectors, *_ in rows:
             kernel = self._kernel(self._features(encoded, present), centres).double()
             matrix += kernel.T @ kernel
             right_side += kernel.T @ (vectors - self.get_buffer("bias")).double()
@@ -222,19 +231,20 @@ class Kernel(FusionHead):
     def _sample_tracks(self, rows: Iterable[Solvable]) -> tuple[_Tracks, int]:
         """At most `landmarks` tracks, chosen uniformly at random; and the number of all tracks."""
         generator = torch.Generator().manual_seed(self.seed)
-        nothing = torch.empty(0)
-        tracks, keys, total = _Tracks(nothing, {}, nothing, nothing), nothing, 0
-        for encoded, present, vectors, group in rows:
+        parts: list[_Tracks] = []
+        keys, total = torch.empty(0), 0
+        for encoded, present, vectors, group, track_ids in rows:
             values = torch.cat([encoded[name] for name in self.names], dim=1)
             masks = {name: present[name] for name in self.names}
-            batch = _Tracks(values, masks, vectors, group)
-            tracks = tracks.extended(batch) if total else batch
+            parts.append(_Tracks(values, masks, vectors, group, list(track_ids)))
             keys = torch.cat([keys, torch.rand(len(vectors), generator=generator)])
             total += len(vectors)
-            if len(keys) > self.landmarks:
-                lowest = keys.argsort()[: self.landmarks]
-                tracks, keys = tracks.at(lowest.to(vectors.device)), keys[lowest]
-        return tracks.at(keys.argsort().to(tracks.vectors.device)), total
+            if len(keys) > 2 * self.landmarks:
+                parts, keys = [_lowest(parts, keys, self.landmarks)], keys.sort().values
+                keys = keys[: self.landmarks]
+        if not parts:
+            raise InputError("Kernel: no training track has a vector to fit on")
+        return _lowest(parts, keys, self.landmarks), total
 
     def _features(self, encoded: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
         """[B, F], centred, scaled and weighted; 0 where a track lacks a modality."""
@@ -272,52 +282,52 @@ class Kernel(FusionHead):
         self.register_buffer(name, torch.as_tensor(value).to(buffer))
 
     def _load_from_state_dict(
-        self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
-        """Make as many centres as the checkpoint has."""
+        """Make as many centres as the checkpoint has; one of before names no kernel: the first."""
         for name in ("centres", "coefficients"):
             value = state_dict.get(prefix + name)
             if value is not None:
                 buffer = self.get_buffer(name)
                 self.register_buffer(name, buffer.new_zeros(len(value), *buffer.shape[1:]))
+        state_dict.setdefault(f"{prefix}number", self.get_buffer("number"))
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
 class _Candidate(NamedTuple):
-    """Weights of the modalities [M], and the error of left-out tracks with them."""
+    """Weights of the modalities [M], and how fit they are."""
 
     weights: Tensor
-    error: float
+    fitness: Fitness
 
 
 class _Tracks(NamedTuple):
-    """Tracks: values [N, F], modality → [N] bool, vectors [N, K], group [N]."""
+    """Tracks: values [N, F], modality → [N] bool, vectors [N, K], group [N]; N ids, or none."""
 
     values: Tensor
     present: dict[str, Tensor]
     vectors: Tensor
     group: Tensor
+    track_ids: list[str]
 
     def at(self, rows: Tensor) -> _Tracks:
         """The tracks of these rows, in this order."""
         present = {name: mask[rows] for name, mask in self.present.items()}
-        return _Tracks(self.values[rows], present, self.vectors[rows], self.group[rows])
-
-    def extended(self, more: _Tracks) -> _Tracks:
-        """These tracks, then others."""
-        return _Tracks(
-            values=torch.cat([self.values, more.values]),
-            present={n: torch.cat([mask, more.present[n]]) for n, mask in self.present.items()},
-            vectors=torch.cat([self.vectors, more.vectors]),
-            group=torch.cat([self.group, more.group]),
-        )
+        ids = [self.track_ids[row] for row in rows.tolist()] if self.track_ids else []
+        return _Tracks(self.values[rows], present, self.vectors[rows], self.group[rows], ids)
 
     def first(self, count: int) -> _Tracks:
         """The first tracks, at most `count`."""
         return self.at(torch.arange(min(count, len(self.vectors)), device=self.vectors.device))
 
 
-def _typical_distance(features: Tensor) -> float:
-    """The median distance; the mean if the median is 0 because most tracks are equal."""
-    distances = torch.pdist(features[:WEIGHT_TRACKS].double())
-    return float(distances.median()) or float(distances.mean())
+def _lowest(parts: Sequence[_Tracks], keys: Tensor, count: int) -> _Tracks:
+    """The tracks with the lowest keys, in their order, at most `count`."""
+    every = _Tracks(
+        values=torch.cat([part.values for part in parts]),
+        present={n: torch.cat([part.present[n] for part in parts]) for n in parts[0].present},
+        vectors=torch.cat([part.vectors for part in parts]),
+        group=torch.cat([part.group for part in parts]),
+        track_ids=[track for part in parts for track in part.track_ids],
+    )
+    return every.at(keys.argsort()[:count].to(every.vectors.device))

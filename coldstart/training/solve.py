@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from torch import Tensor
 
 from coldstart.data.datamodule import ColdStartData
 from coldstart.errors import InputError
-from coldstart.fusion.base import Solvable
+from coldstart.fusion.base import InnerFold, Solvable
 from coldstart.model.net import Net
 from coldstart.targets.base import Target
+from coldstart.targets.track_factors import FACTORS
+from coldstart.training.inner_folds import inner_folds
 
 
 def must_be_fixed(model: Net) -> None:
@@ -72,11 +76,18 @@ def solve(model: Net, data: ColdStartData) -> None:
                 present={name: modality.present for name, modality in batch.inputs.items()},
                 vectors=model.target.aim(batch.target.values),
                 group=torch.tensor([group[t] for t in batch.track_ids], device=model.device),
+                track_ids=batch.track_ids,
             )
+
+    def folds(track_ids: Sequence[str], group: Tensor) -> list[InnerFold]:
+        return inner_folds(data.known_factors(), track_ids, group)
+
+    known = model.target.fields[0] == FACTORS and data.factors is not None
 
     training = model.training
     model.eval()
     with torch.no_grad():
-        report = model.fusion.solve(rows)
+        head: Any = model.fusion  # one that chooses takes a second argument
+        report = head.solve(rows, folds if known else None) if head.chooses else head.solve(rows)
     model.train(training)
     rank_zero_info(report)
