@@ -12,7 +12,7 @@ import platform
 import signal
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple, get_origin, get_type_hints
 
@@ -20,7 +20,8 @@ from coldstart import sigterm
 from coldstart.argument_text import LiteralText, as_python, gathered, in_brackets, joined_flags
 from coldstart.errors import InputError, Preempted, Stopped
 from coldstart.files import is_disk_full, is_write_refused
-from coldstart.reporting.log import shown
+from coldstart.reporting.log import HOW_MUCH, VERBOSITY, Verbosity, shown, verbosity
+from coldstart.reporting.progress import is_watched
 from coldstart.reporting.terminal import write_plainly
 from coldstart.runs.config import find_configs
 from coldstart.training.flags import Verb, help_text
@@ -37,6 +38,7 @@ class Entry(NamedTuple):
         repeated: flags that may be given several times.
         many: the argument that takes all that are no flags, such as `ids`.
         kept: what is said when a signal has stopped it: what is there, and how to go on.
+        bars: whether it shows progress.
     """
 
     module: str
@@ -46,6 +48,7 @@ class Entry(NamedTuple):
     repeated: tuple[str, ...] = ()
     many: str = ""
     kept: str = "what was finished is kept; to go on, give the same command again"
+    bars: bool = True
 
 
 WHOLE = "nothing is half-written; to begin again, give the same command"
@@ -114,7 +117,9 @@ VERBS = {
     "index": Entry(
         "commands.index", "index", "approximate search, for a run of very many tracks", kept=WHOLE
     ),
-    "serve": Entry("commands.serve", "serve", "answers over HTTP, and a page to search and listen"),
+    "serve": Entry(
+        "commands.serve", "serve", "answers over HTTP, and a page to search and listen", bars=False
+    ),
     "ablate": Entry(
         "studies.ablate.ablate", "ablate", "subsets of modalities, several seeds → one table"
     ),
@@ -148,6 +153,9 @@ VERBS = {
 }
 LIGHTNING_VERBS: tuple[Verb, ...] = ("fit", "validate", "test", "predict")
 
+SHOWS: dict[str, Verbosity] = {"--quiet": "quiet", "--verbose": "verbose"}
+"""Flags of every verb."""
+
 
 def usage() -> str:
     """What `coldstart --help` prints."""
@@ -156,6 +164,8 @@ def usage() -> str:
         [
             "usage: coldstart VERB [ARGUMENTS]     coldstart VERB --help",
             "       coldstart --version [--verbose]",
+            "",
+            HOW_MUCH,
             "",
             "Recommend music that nobody has heard yet: from a track's content to its place in",
             "collaborative-filtering space.",
@@ -181,7 +191,7 @@ def main(args: Sequence[str] | None = None) -> int:
         sigterm.heed()
     write_plainly()
     try:
-        with sigterm.stoppable(), shown():
+        with sigterm.stoppable():
             status = _run(list(sys.argv[1:] if args is None else args))
             sys.stdout.flush()
     except BrokenPipeError:  # whoever read our output, such as `head`, has seen enough
@@ -195,11 +205,12 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _run(args: list[str]) -> int:
+    args, chosen = [arg for arg in args if arg not in SHOWS], [arg for arg in args if arg in SHOWS]
     if not args or args[0] in ("-h", "--help", "help"):
         print(usage())
         return 0
     if args[0] == "--version":
-        print("\n".join(_versions() if "--verbose" in args else _versions()[:1]))
+        print("\n".join(_versions() if "--verbose" in chosen else _versions()[:1]))
         return 0
     verb, rest = args[0], args[1:]
     if verb not in VERBS:
@@ -211,7 +222,7 @@ def _run(args: list[str]) -> int:
     try:
         rest = joined_flags(rest, VERBS[verb].repeated)
         _must_be_given_once(rest)
-        with sigterm.stoppable():
+        with sigterm.stoppable(), _terminal(verb, chosen):
             _call(verb, rest)
     except InputError as error:
         print(f"coldstart {verb}: {error}", file=sys.stderr)
@@ -230,6 +241,30 @@ def _run(args: list[str]) -> int:
         sigterm.say(sigterm.sentence(signal.SIGINT))
         return 130
     return 0
+
+
+@contextlib.contextmanager
+def _terminal(verb: str, chosen: Sequence[str]) -> Iterator[None]:
+    """What a verb shows beside its results; processes that it starts show as much."""
+    if len(set(chosen)) > 1:
+        raise InputError("--quiet and --verbose ask for less and for more; leave one of them out")
+    wanted = SHOWS[chosen[0]] if chosen else verbosity()
+    variables: dict[str, str] = {VERBOSITY: wanted}
+    if wanted == "quiet":
+        variables["WANDB_SILENT"] = "true"
+    if wanted == "quiet" or (wanted == "normal" and not is_watched(sys.stderr)):
+        variables["TQDM_DISABLE"] = "1"  # bars of other packages, which read it as they are loaded
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        with shown(verb, bars=VERBS[verb].bars):
+            yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _versions() -> list[str]:
@@ -321,7 +356,7 @@ def _call_with_arguments(verb: str, args: list[str]) -> None:
         literal = texts.protected(
             find_configs(python), parameters, positionals=not VERBS[verb].several
         )
-        auto_cli(components, args=literal, prog=f"coldstart {verb}")
+        auto_cli(components, args=literal, prog=f"coldstart {verb}", epilog=HOW_MUCH)
 
 
 def _call_with_fit_flags(verb: str, function: Callable[..., Any], args: list[str]) -> None:
@@ -343,6 +378,6 @@ def _call_with_fit_flags(verb: str, function: Callable[..., Any], args: list[str
             raise InputError(f"--{name}: needs a value, as any flag of fit that is given here")
         overrides[name] = value
     about = (function.__doc__ or "").partition("Args:")[0]
-    parser = ArgumentParser(prog=f"coldstart {verb}", description=about)
+    parser = ArgumentParser(prog=f"coldstart {verb}", description=about, epilog=HOW_MUCH)
     parser.add_function_arguments(function, as_group=False, skip={"overrides"})
     function(**parser.parse_args(own_args).as_dict(), overrides=overrides)

@@ -4,8 +4,8 @@ tracks that nobody has played.
 
 from __future__ import annotations
 
+import logging
 import shutil
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +23,8 @@ from coldstart.files import StrPath, writable, write_json
 if TYPE_CHECKING:
     from coldstart.evaluation.results import Results, Row
     from coldstart.retrieval.recommender import Recommender
+
+log = logging.getLogger(__name__)
 
 
 class CatalogueSize(NamedTuple):
@@ -174,17 +176,15 @@ def _fit(config: str, run: Path, settings: Mapping[str, Any]) -> None:
 def _quietly(root: Path, what: str) -> Iterator[None]:
     """Do a step; what it says goes to demo.log. One line on stderr says that it was done."""
     from coldstart.reporting.log import output_to, shown
+    from coldstart.reporting.progress import Progress
 
-    began, back = time.perf_counter(), ""
-    if sys.stderr.isatty():
-        back = "\r"
-        print(f"  {what} …", end="", file=sys.stderr, flush=True)
+    began = time.perf_counter()
     root.mkdir(parents=True, exist_ok=True)
-    with output_to(root / "demo.log"), shown():
+    with Progress(what), output_to(root / "demo.log"), shown():
         print(f"── {what}")
         yield
     seconds = time.perf_counter() - began
-    print(f"{back}{seconds:4.0f} s  {what}  ", file=sys.stderr, flush=True)
+    log.info(f"{seconds:4.0f} s  {what}")
 
 
 def _table(results: Mapping[str, Results]) -> list[Row]:

@@ -143,10 +143,10 @@ def _complete(
 
     if stored is not None:
         lacking = stored.tracks.lacking
-        stored.tracks.add(lacking, progress=True)
+        stored.tracks.add(lacking)
         return stored, len(lacking)
     start = time.perf_counter()
-    built = build_index(recommender.catalogue, kind, progress=True)
+    built = build_index(recommender.catalogue, kind)
     return StoredIndex(built, time.perf_counter() - start, []), len(recommender.catalogue)
 
 

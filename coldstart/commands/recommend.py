@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from coldstart.retrieval.batch import ListFile
     from coldstart.retrieval.query import Recommendation
     from coldstart.retrieval.recommender import Recommender
+
+log = logging.getLogger(__name__)
 
 TABLES = (".csv", ".tsv", ".parquet", ".txt", ".gz", ".jsonl", ".ndjson")
 """Endings of files of ids."""
@@ -170,13 +172,13 @@ def recommend(
     if like is not None:
         rows = recommender.similar(like, why=why, **choices)
         if not isinstance(like, str) and len(set(like)) > 1:
-            print(f"near the mean direction of {len(set(like)):,} tracks", file=sys.stderr)
+            log.info(f"near the mean direction of {len(set(like)):,} tracks")
     elif user is not None:
         rows = recommender.for_user(user, why=why, **choices)
     elif liked is not None:
         ids = _liked(liked)
         rows = recommender.for_liked(ids, why=why, **choices)
-        print(f"for a listener who likes {len(set(ids)):,} tracks, folded in", file=sys.stderr)
+        log.info(f"for a listener who likes {len(set(ids)):,} tracks, folded in")
     else:
         assert audio is not None
         rows = recommender.for_audio(audio, why=why, **choices)
@@ -264,11 +266,10 @@ def _note_strange(rows: list[Recommendation], run: Path) -> None:
     """A similarity from stored predictions is explained by the run, which may differ."""
     scores = [(r.similarity, r.why.score) for r in rows if r.why and r.why.by != "plays"]
     if any(abs(shown - explained) > 1e-3 for shown, explained in scores):
-        print(
+        log.warning(
             f"note: {run / 'predictions'} was made with other settings than the run's own; "
             "what is printed below adds up to the similarity with the run's own. Run coldstart "
-            f"predict --run {run} to make both agree",
-            file=sys.stderr,
+            f"predict --run {run} to make both agree"
         )
 
 

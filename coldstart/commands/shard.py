@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from coldstart.errors import Broken, InputError, check_seed
 from coldstart.files import StrPath, writable
+from coldstart.reporting.progress import Progress
 
 if TYPE_CHECKING:
     from coldstart.extractors.base import Extractor
     from coldstart.shards.reading import Shards
     from coldstart.shards.sources import Source
-
-CONFIGS = {
-    ("mgp", "genres"): "mgp_genres",
-    ("musicnn", "genres"): "listened",
-    ("mgp",): "mgp",
-    ("cqt",): "audio_cqt",
-    ("audio",): "audio",
-    ("genres",): "genres",
-}
-"""Modalities → the shipped config to begin with, the quickest first."""
 
 
 def shard(
@@ -135,8 +126,11 @@ def shard(
         "files": files or {},
     }
     files_with_columns = [*tables["attributes"].values(), *tables["embeddings"].values()]
-    choice = column_choice(drop_columns, keep_columns, files_with_columns, of_others)
-    sources = sources_of(table, Path(tracks), modalities, tables, audio, broken, choice, of_others)
+    with Progress("reading what belongs to the tracks"):
+        choice = column_choice(drop_columns, keep_columns, files_with_columns, of_others)
+        sources = sources_of(
+            table, Path(tracks), modalities, tables, audio, broken, choice, of_others
+        )
     if hearing is not None and (twice := sources.keys() & modality_names(hearing).values()):
         raise InputError(f"--extract {extract}: there are two sources for '{min(twice)}'")
     shard_size = shard_size or min(256, max(16, len(table) // 64))
@@ -153,7 +147,7 @@ def shard(
     if skipped := write_broken(out / "broken.csv", broken):
         print(skipped)
     print(f"wrote {out}")
-    config = _config_for(dataset.modalities.keys())
+    config = _config_for(dataset.modalities)
     print(f"next: coldstart fit --config {config}.yaml --data.shards {out} --data.factors factors")
     return dataset
 
@@ -226,9 +220,12 @@ def _write_modalities(
     return dataset
 
 
-def _config_for(modalities: Collection[str]) -> str:
-    """The shipped config to begin with."""
-    for names, config in CONFIGS.items():
-        if set(names) <= set(modalities):
-            return config
-    return "YOURS"
+def _config_for(modalities: Mapping[str, Mapping[str, Any]]) -> str:
+    """The shipped config to begin with: of sound alone, nets; of anything else, the recipe.
+
+    >>> _config_for({"audio": {}, "genres": {"vocabulary": ["jazz"]}}), _config_for({"audio": {}})
+    ('default', 'audio')
+    """
+    if modalities.keys() - {"audio"} - {n for n, f in modalities.items() if "transform" in f}:
+        return "default"
+    return "audio_cqt" if "cqt" in modalities else "audio"

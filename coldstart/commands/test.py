@@ -44,7 +44,7 @@ def main(args: Sequence[str]) -> None:
     # Ours alone: the config may name another one, which writes files of its own.
     (report,) = (callback for callback in done.callbacks if isinstance(callback, TestReport))
     if report.text:  # on rank 0
-        print(f"\n{report.text}")  # a progress bar may have left its line open
+        print(report.text)
     if report.next_step:
         print(f"next: {report.next_step}")
     if done.flags.drop_each:

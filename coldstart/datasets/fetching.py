@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from filelock import FileLock
-from tqdm import tqdm
 
 from coldstart.errors import InputError
 from coldstart.files import file_hash, write_json
 from coldstart.forms.content import json_in, must_have_form, record, text
+from coldstart.reporting.progress import Progress
 
 log = logging.getLogger(__name__)
 
@@ -189,12 +189,10 @@ def _resume_hint(part: Path) -> str:
 
 
 def _copy(answer: Any, file: BinaryIO, name: str, start: int, total: int | None) -> None:
-    with tqdm(
-        desc=name, initial=start, total=total, unit="B", unit_scale=True, disable=None
-    ) as progress:
+    with Progress(name, total, "bytes", done=start) as display:
         while block := answer.read(BLOCK):
             file.write(block)
-            progress.update(len(block))
+            display.add(len(block))
 
 
 def _open(address: str, headers: dict[str, str] | None = None) -> Any:

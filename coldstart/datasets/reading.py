@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from tqdm import tqdm
 
 from coldstart.datasets.originals import About, Original
 from coldstart.datasets.summary import Summary
 from coldstart.errors import Broken, Fault, InputError
 from coldstart.files import StrPath, atomic, made_folder
+from coldstart.reporting.progress import tracked
 from coldstart.tables.column_names import listed
 from coldstart.tables.table import MAX_NUMBER, Checker, write_broken, write_table
 
@@ -148,9 +148,7 @@ def plays_of(original: Original, tracks: pl.DataFrame, broken: Broken) -> Iterat
 
 def _whole_lines(original: Original, size: int) -> Iterator[bytes]:
     rest = b""
-    for block in tqdm(
-        original.blocks(size), desc=original.name, unit="piece", leave=False, disable=None
-    ):
+    for block in tracked(original.blocks(size), f"reading {original.name}", "pieces"):
         cut = block.rfind(b"\n") + 1
         if cut:
             yield (rest + block[:cut]).replace(b"\r\n", b"\n")

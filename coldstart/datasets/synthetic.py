@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -18,7 +17,6 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 from safetensors.numpy import save
-from tqdm import tqdm
 
 from coldstart.datasets.synthetic_audio import SAMPLE_RATE, render_file
 from coldstart.datasets.synthetic_world import (
@@ -38,6 +36,7 @@ from coldstart.errors import InputError
 from coldstart.files import StrPath, atomic, local, write_json
 from coldstart.forms.content import json_in
 from coldstart.processes import OwnContext
+from coldstart.reporting.progress import Progress
 
 LAST_RELEASE = np.datetime64("2025-12-31", "D")
 
@@ -107,15 +106,15 @@ def _render(out: Path, world: World, ids: list[str], seed: int, workers: int) ->
         if not path.exists():
             jobs.append((path, {name: float(row[column]) for column, name in audible}, seed, index))
     existing = len(ids) - len(jobs)
-    with tqdm(None, "rendering", len(ids), initial=existing, unit="track", file=sys.stderr) as bar:
+    with Progress("rendering", len(ids), "tracks", done=existing) as display:
         if min(workers, len(jobs)) < 2:
             for job in jobs:
                 render_file(job)
-                bar.update()
+                display.add()
             return
         with ProcessPoolExecutor(workers, OwnContext()) as pool:
             for _ in pool.map(render_file, jobs, chunksize=4):
-                bar.update()
+                display.add()
 
 
 def make_catalogue(

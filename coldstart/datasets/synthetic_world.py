@@ -6,12 +6,12 @@ constants were chosen to be plausible, not to give a certain result.
 
 from __future__ import annotations
 
-import sys
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
+
+from coldstart.reporting.progress import Progress
 
 
 class Trait(NamedTuple):
@@ -222,19 +222,18 @@ def listens_of(world: World, seed: int) -> tuple[NDArray[np.int32], ...]:
     maximum = tracks // 4
     block = max(1, 2**22 // tracks)  # users at once: bounds the memory
     parts: list[tuple[NDArray[np.int32], ...]] = []
-    bar = tqdm(total=users, desc="listening", unit="user", file=sys.stderr)
-    for first in range(0, users, block):
-        affinities = world.tastes[first : first + block] @ world.traits.T
-        for user, affinity in enumerate(affinities, first):
-            rng = np.random.default_rng([seed, 2, user])
-            count = int(np.clip(median * rng.lognormal(0, 1), 1, maximum))
-            rate = np.exp(affinity + world.log_popularity)
-            time = rng.standard_exponential(tracks) / rate
-            picks = np.sort(np.argpartition(time, count - 1)[:count])
-            liking = affinity[picks] / TASTE
-            plays = np.ceil(np.exp(0.5 + 0.5 * liking + rng.normal(size=count)))
-            columns = np.full(count, user), picks, plays
-            parts.append(tuple(column.astype(np.int32) for column in columns))
-            bar.update()
-    bar.close()
+    with Progress("listening", users, "users") as display:
+        for first in range(0, users, block):
+            affinities = world.tastes[first : first + block] @ world.traits.T
+            for user, affinity in enumerate(affinities, first):
+                rng = np.random.default_rng([seed, 2, user])
+                count = int(np.clip(median * rng.lognormal(0, 1), 1, maximum))
+                rate = np.exp(affinity + world.log_popularity)
+                time = rng.standard_exponential(tracks) / rate
+                picks = np.sort(np.argpartition(time, count - 1)[:count])
+                liking = affinity[picks] / TASTE
+                plays = np.ceil(np.exp(0.5 + 0.5 * liking + rng.normal(size=count)))
+                columns = np.full(count, user), picks, plays
+                parts.append(tuple(column.astype(np.int32) for column in columns))
+                display.add()
     return tuple(np.concatenate(column) for column in zip(*parts, strict=True))

@@ -168,6 +168,12 @@ class MGP(_Attributes):
         """
         super().__init__(hidden, dropout, scale, modality)
 
+    @classmethod
+    def as_is(cls, folder: str, info: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Columns with names that come from a table."""
+        by_people = "names" in info and not _is_machine_made(info)
+        return {"hidden": [], "modality": folder} if by_people else None
+
 
 class MachineListened(_Attributes):
     """The same attributes as a trained listener estimates them from audio (row 7 of the talk)."""
@@ -190,3 +196,13 @@ class MachineListened(_Attributes):
             modality: folder of the shards that a listener has written.
         """
         super().__init__(hidden, dropout, scale, modality)
+
+    @classmethod
+    def as_is(cls, folder: str, info: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Columns with names that listeners or an extractor made."""
+        by_machine = "names" in info and _is_machine_made(info)
+        return {"hidden": [], "modality": folder} if by_machine else None
+
+
+def _is_machine_made(info: Mapping[str, Any]) -> bool:
+    return bool(info.get("made_by") or info.get("runs"))

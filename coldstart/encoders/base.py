@@ -104,6 +104,19 @@ class Encoder(Component):
         """
         return True
 
+    @classmethod
+    def as_is(cls, folder: str, info: Mapping[str, Any]) -> dict[str, Any] | None:
+        """How it would read a dataset's modality without a layer to train; for `default.yaml`.
+
+        Args:
+            folder: of the shards.
+            info: its facts in dataset.json.
+
+        Returns:
+            Arguments of the constructor; None (the default) if it isn't made for this content.
+        """
+        return None
+
     def learn(self, samples: Iterable[Sample]) -> dict[str, Any]:
         """What the layers depend on in the content of the training tracks, such as a vocabulary.
 

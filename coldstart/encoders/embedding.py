@@ -47,6 +47,17 @@ class Embedding(Encoder):
         self.hidden, self.dropout, self.normalize = tuple(hidden), dropout, normalize
         self.standardize = standardize
 
+    @classmethod
+    def as_is(cls, folder: str, info: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Vectors without names; standardised where an extractor's dimensions have own units.
+
+        Not those that a run's nets have made: of training tracks they may be in sample.
+        """
+        if "mean" not in info or "names" in info or info.get("runs"):
+            return None
+        own_units = bool(info.get("own_units"))
+        return {"modality": folder, "standardize": own_units, "normalize": not own_units}
+
     def has_layers(self) -> bool:
         """Unless `hidden` is empty."""
         return bool(self.hidden)

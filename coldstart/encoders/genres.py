@@ -65,6 +65,11 @@ class Genres(Encoder):
             raise InputError(f"hidden: {list(hidden)} are not widths of at least 1")
         self.hidden, self.dropout, self.max_genres = tuple(hidden), dropout, max_genres
 
+    @classmethod
+    def as_is(cls, folder: str, info: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Genres, as multi-hot vectors."""
+        return {"hidden": []} if f"{folder}.json" in cls.fields and "vocabulary" in info else None
+
     def has_layers(self) -> bool:
         """Unless `hidden` is empty."""
         return bool(self.hidden)

@@ -51,6 +51,8 @@ class Extractor(ABC):
         weights: SHA-256 of what was learnt; empty if nothing was.
         settings: what its numbers depend on besides, as JSON holds it.
         places: arguments that only say where weights are fetched from, and aren't needed again.
+        own_units: whether each dimension of its vectors has a unit of its own, so that who reads
+            them standardises them.
         nets: that compute on `device`.
         device: where it hears.
     """
@@ -63,6 +65,7 @@ class Extractor(ABC):
     weights: str = ""
     settings: Mapping[str, Any] = {}
     places: tuple[str, ...] = ()
+    own_units: ClassVar[bool] = False
     nets: tuple[nn.Module, ...] = ()
     device: torch.device = torch.device("cpu")
 

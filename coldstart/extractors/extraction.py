@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import shutil
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -15,7 +14,6 @@ from typing import Any, NamedTuple
 
 import polars as pl
 import torch
-from tqdm import tqdm
 
 from coldstart.audio import report
 from coldstart.audio.sound import AudioError
@@ -24,6 +22,7 @@ from coldstart.extractors.base import Extractor, track_features
 from coldstart.extractors.sound_files import SoundFile, fault_of
 from coldstart.files import StrPath, atomic, fingerprint, reserved, writable, write_json
 from coldstart.processes import one_thread
+from coldstart.reporting.progress import Progress
 
 log = logging.getLogger(__name__)
 
@@ -185,12 +184,12 @@ def _hear_all(
         return [{name: row[name] for name in _TOLD} for row in rows]
 
     total = sum(len(chunk.files) for chunk in rest)
-    with tqdm(total=total, desc="extracting", unit="track", file=sys.stderr) as bar:
+    with Progress("extracting", total, "tracks") as display:
         for chunk, rows in _run(work, rest, workers, stop):
             for remark in report.remarks(rows):
                 log.warning(remark)
             broken.add(_faults(chunk, rows))
-            bar.update(len(rows))
+            display.add(len(rows))
 
 
 def _run(

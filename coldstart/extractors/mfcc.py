@@ -21,6 +21,7 @@ class MFCC(Extractor):
     Nothing is learnt: timbre and its changes, as in Tzanetakis and Cook (2002).
     """
 
+    own_units = True
     rate = 22_050
     window = 128 * _HOP + _FFT
     """Samples; 3 s."""

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
-from tqdm import tqdm
+
+from coldstart.reporting.progress import Progress, tracked
 
 Array = NDArray[np.float32]
 
@@ -51,7 +52,12 @@ def implicit_als(
     """
     with _one_blas_thread():
         model = _model(factors, regularization, iterations, seed)
-        model.fit(confidence.tocsr(), show_progress=shown)
+        plays = confidence.tocsr()
+        if not shown:
+            model.fit(plays, show_progress=False)
+        else:
+            with Progress("implicit ALS", iterations, "iterations") as display:
+                model.fit(plays, show_progress=False, callback=lambda *_: display.add())
     return model.item_factors, model.user_factors
 
 
@@ -78,7 +84,8 @@ def explicit_als(
     by_user, by_track = ratings.tocsr(), ratings.T.tocsr()
     start = np.random.default_rng(seed).normal(0, factors**-0.5, (by_track.shape[0], factors))
     tracks = start.astype(np.float32)
-    for _ in tqdm(range(iterations), desc="explicit ALS", unit="iteration", disable=not shown):
+    steps = range(iterations)
+    for _ in tracked(steps, "explicit ALS", "iterations") if shown else steps:
         users = _solve_explicit(by_user, tracks, regularization)
         tracks = _solve_explicit(by_track, users, regularization)
     return tracks, users

@@ -71,7 +71,7 @@ class Listens(NamedTuple):
 
 
 class Solution(NamedTuple):
-    """Vectors, and what they depend on beside the settings.
+    """FactorPair, and what they depend on beside the settings.
 
     Attributes:
         tracks: [N, K] float32.
@@ -88,7 +88,7 @@ class Solution(NamedTuple):
     axes: Axes | None
 
 
-class Vectors(NamedTuple):
+class FactorPair(NamedTuple):
     """What a factorisation gives.
 
     Attributes:
@@ -125,7 +125,7 @@ def solve(listens: Listens, settings: FactorizationSettings) -> Solution:
 
 def factorize_matrix(
     matrix: csr_matrix, settings: FactorizationSettings, shown: bool = False
-) -> Vectors:
+) -> FactorPair:
     """Factorise plays or ratings, in the axes of the factorisation.
 
     Args:
@@ -148,7 +148,7 @@ def factorize_matrix(
             seed=settings.seed,
             shown=shown,
         )
-    return Vectors(tracks, users, regularization)
+    return FactorPair(tracks, users, regularization)
 
 
 @contextmanager

@@ -23,7 +23,7 @@ CHOICE_TRACKS = 2000
 """Tracks on which weights, kernel and penalty are chosen: each candidate costs eigendecompositions
 of about this size."""
 
-Choice = Literal["auto", "laplace", "quadratic", "linear"]
+KernelName = Literal["auto", "laplace", "quadratic", "linear"]
 
 
 class Kernel(FusionHead):
@@ -52,7 +52,7 @@ class Kernel(FusionHead):
         width: float = 4.0,
         penalties: Sequence[float] = PENALTIES,
         weights: Sequence[float] = WEIGHTS,
-        kernel: Choice = "auto",
+        kernel: KernelName = "auto",
         seed: int = 0,
     ) -> None:
         """Settings of the solution.
@@ -74,7 +74,7 @@ class Kernel(FusionHead):
             raise InputError("Kernel: landmarks is at least 2, width and penalties are above 0")
         if min(weights, default=1.0) <= 0:
             raise InputError("Kernel: weights are above 0")
-        one_of("Kernel: kernel", kernel, get_args(Choice))
+        one_of("Kernel: kernel", kernel, get_args(KernelName))
         self.landmarks, self.width, self.seed = landmarks, width, seed
         self.penalties, self.weights = tuple(penalties), tuple(weights)
         self.kernels = tuple(KERNELS) if kernel == "auto" else (kernel,)

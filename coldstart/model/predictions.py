@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +11,6 @@ import numpy as np
 import polars as pl
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from coldstart.data.batch import Batch
 from coldstart.errors import InputError
@@ -20,6 +18,7 @@ from coldstart.files import StrPath, atomic_folder, write_json
 from coldstart.forms.arrays import ArrayForm, read_arrays, write_arrays
 from coldstart.forms.checksums import check_checksums, write_checksums
 from coldstart.model.net import Net
+from coldstart.reporting.progress import tracked
 from coldstart.tables.stored import read_stored
 from coldstart.tables.table import write_table
 
@@ -221,7 +220,7 @@ def predict_batches(model: Net, batches: Iterable[Batch]) -> Predictions:
     try:
         # Not inference_mode: a net that keeps tables of its own may be trained again afterwards.
         with torch.no_grad():
-            for batch in tqdm(batches, desc="predicting", unit="batch", file=sys.stderr):
+            for batch in tracked(batches, "predicting", "batches"):
                 outputs = model.predict_step(batch.to(model.device))
                 means.add(outputs.track_ids, outputs.values)
     finally:

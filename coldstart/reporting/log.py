@@ -3,42 +3,75 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from coldstart.errors import without_passwords
+from coldstart.reporting import foreign, progress
+
+Verbosity = Literal["quiet", "normal", "verbose"]
+"""What a person wants to see beside results: errors alone; what they can act on; everything."""
+
+_LEFT_OUT: dict[Verbosity, foreign.LeftOut] = {
+    "quiet": "all",
+    "normal": "foreign",
+    "verbose": "none",
+}
+
+HOW_MUCH = "Of every verb: --quiet shows results and errors alone, --verbose all that there is."
+"""What help says of the flags."""
+
+VERBOSITY = "COLDSTART_VERBOSITY"
+"""Variable that holds it, for this process and those that it starts."""
 
 
 class _Stderr(logging.Handler):
     """Writes bare messages to whatever `sys.stderr` is at that moment."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        progress.clear()
         sys.stderr.write(without_passwords(self.format(record)) + "\n")
         sys.stderr.flush()
 
 
-@contextmanager
-def shown() -> Iterator[None]:
-    """Within the block, the log of `coldstart` is shown on stderr, from INFO on.
+def verbosity() -> Verbosity:
+    """What was asked for of this process; `normal` where nobody has said it."""
+    value = os.environ.get(VERBOSITY, "")
+    return next((known for known in get_args(Verbosity) if known == value), "normal")
 
-    A block within such a block changes nothing.
+
+@contextmanager
+def shown(verb: str = "", *, bars: bool = True) -> Iterator[None]:
+    """Within the block, the log of `coldstart` and progress are shown on stderr.
+
+    `verbosity` says how much of it, and of what other packages say. A block within such a block
+    changes nothing.
 
     >>> with shown():
     ...     logging.getLogger("coldstart.shards").isEnabledFor(logging.INFO)
     True
+
+    Args:
+        verb: what is running.
+        bars: whether it shows progress.
     """
     logger, before = logging.getLogger("coldstart"), logging.getLogger("coldstart").level
     if any(isinstance(handler, _Stderr) for handler in logger.handlers):
         yield
         return
-    handler = _Stderr()
+    handler, wanted = _Stderr(), verbosity()
     logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+    logger.setLevel(logging.DEBUG if wanted == "verbose" else logging.INFO)
     try:
-        yield
+        with ExitStack() as stack:
+            stack.enter_context(foreign.hushed(_LEFT_OUT[wanted]))
+            if bars and wanted != "quiet":
+                stack.enter_context(progress.showing(verb))
+            yield
     finally:
         logger.removeHandler(handler)
         logger.setLevel(before)

@@ -6,7 +6,6 @@ import hashlib
 import json
 import logging
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -15,11 +14,11 @@ from typing import NamedTuple, Unpack
 
 import numpy as np
 import polars as pl
-from tqdm import tqdm
 
 from coldstart.errors import InputError
 from coldstart.files import StrPath, atomic, fingerprint, reserved, writable, write_json
 from coldstart.model.predictions import as_array
+from coldstart.reporting.progress import Progress
 from coldstart.retrieval.recommender import ListOptions, Recommender
 from coldstart.retrieval.selection import Selection
 from coldstart.tables.table import write_table
@@ -145,13 +144,13 @@ def _write_parts(
     parts: Path, users: Sequence[str], lists: Callable[[Sequence[str]], Iterator[pl.DataFrame]]
 ) -> None:
     """Write the parts that aren't there yet."""
-    with tqdm(total=len(users), desc="recommending", unit="user", file=sys.stderr) as bar:
+    with Progress("recommending", len(users), "users") as display:
         for number, first in enumerate(range(0, len(users), PART)):
             chunk, path = users[first : first + PART], parts / f"{number:06d}.parquet"
             if not path.is_file():
                 with atomic(path) as temporary:
                     pl.concat(list(lists(chunk))).write_parquet(temporary)
-            bar.update(len(chunk))
+            display.add(len(chunk))
 
 
 def _begin(parts: Path, job: str) -> None:

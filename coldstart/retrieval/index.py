@@ -4,7 +4,6 @@ is found among those that are left.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from typing import Literal
 from weakref import WeakKeyDictionary
@@ -13,10 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from coldstart.errors import one_of
 from coldstart.model.predictions import as_array
+from coldstart.reporting.progress import Progress
 from coldstart.retrieval.catalogue import Catalogue
 from coldstart.retrieval.query import Query, scores_of
 from coldstart.retrieval.selection import ListPlan, Selection
@@ -127,20 +126,14 @@ class TrackIndex:
         indexes = sum(place.index.bytes + place.traces.nbytes for place in self.places.values())
         return indexes + self.rows.nbytes + self.entries.nbytes
 
-    def add(self, rows: NDArray[np.int64], progress: bool = False) -> None:
+    def add(self, rows: NDArray[np.int64]) -> None:
         """Make entries for tracks that have none."""
         parts = list(_blocks(len(rows)))
-        with tqdm(
-            total=len(rows) * len(self.places),
-            desc="indexing",
-            unit="track",
-            file=sys.stderr,
-            disable=None if progress else True,
-        ) as bar:
+        with Progress("indexing", len(rows) * len(self.places), "tracks") as display:
             for name, place in self.places.items():
                 for part in parts:
                     place.add(as_array(_matrix(self.catalogue, name)[torch.from_numpy(rows[part])]))
-                    bar.update(part.stop - part.start)
+                    display.add(part.stop - part.start)
         self.rows = np.concatenate([self.rows, rows])
         self._begin()
 
@@ -215,9 +208,7 @@ def place_names(catalogue: Catalogue) -> list[str]:
     return ["directions", "scoring"] if catalogue.by_length else ["directions"]
 
 
-def build_index(
-    catalogue: Catalogue, kind: IndexKind = "hnsw", *, progress: bool = False
-) -> TrackIndex:
+def build_index(catalogue: Catalogue, kind: IndexKind = "hnsw") -> TrackIndex:
     """Index all tracks of a catalogue.
 
     Entries are added by all cores, whose turns nobody decides: two indexes of the same catalogue
@@ -227,7 +218,6 @@ def build_index(
         catalogue: the tracks.
         kind: `hnsw`: a graph, quick and thorough, with about 400 bytes a track at 128 factors;
             `ivfpq`: compressed, about a tenth of that, and less thorough.
-        progress: show it on a terminal.
 
     Raises:
         InputError: FAISS isn't installed, or there are too few tracks for the kind.
@@ -242,5 +232,5 @@ def build_index(
         index.train(matrix * np.float32(1 / typical))
         places[name] = PlaceIndex(index, 1 / typical, np.zeros((0, TRACES), np.float32))
     built = TrackIndex(catalogue, [], places)
-    built.add(np.arange(len(catalogue)), progress)
+    built.add(np.arange(len(catalogue)))
     return built

@@ -87,6 +87,7 @@ def extractor_sources(
         "extractor": extractor.about(),
         "opened_with": {k: v for k, v in settings.items() if k not in extractor.places},
         "made_by": extractor.identity(),
+        **({"own_units": True} if extractor.own_units else {}),
     }
     return {
         name: sources[name]._replace(

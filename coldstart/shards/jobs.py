@@ -5,19 +5,18 @@ from __future__ import annotations
 import json
 import logging
 import os
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from tqdm import tqdm
 
 from coldstart.audio import report
 from coldstart.errors import Broken, Fault, ItemError
 from coldstart.files import remove_half, write_json
 from coldstart.processes import OwnContext
+from coldstart.reporting.progress import Progress
 from coldstart.shards.format import Place
 from coldstart.shards.sources import Source
 from coldstart.shards.writing import write_tar
@@ -95,11 +94,10 @@ def write_tars(
     all_notes = dict(notes)
     rest = {place: task for place, task in tasks.items() if place not in notes}
     total = sum(len(task.items) for task in rest.values())
-    with tqdm(total=total, desc=f"sharding {name}", unit="track", file=sys.stderr) as bar:
-        for place, note in _run(rest, workers if source.costly else 1):
+    with Progress(f"sharding {name}", total, "tracks") as display:
+        for place, note in _run(rest, workers if source.costly else 1, display):
             broken.add(_faults(source, name, note))
             all_notes[place] = note
-            bar.update(len(rest[place].items))
     return all_notes
 
 
@@ -117,13 +115,15 @@ def _faults(source: Source, name: str, note: Mapping[str, Any]) -> list[Fault]:
     ]
 
 
-def _write_shard(task: TarTask) -> Note:
-    """Write one tar and its note (runs in a worker process)."""
+def _write_shard(task: TarTask, display: Progress | None = None) -> Note:
+    """Write one tar and its note; in a worker process, nobody counts its tracks."""
     broken: list[tuple[str, str]] = []
     rows: list[dict[str, Any]] = []
 
     def members() -> Iterator[tuple[str, dict[str, bytes]]]:
         for track, item in task.items:
+            if display is not None:
+                display.add()
             try:
                 content = task.encode(item)
             except ItemError as error:
@@ -149,19 +149,22 @@ def _write_shard(task: TarTask) -> Note:
     return note
 
 
-def _run(tasks: Mapping[Place, TarTask], workers: int | None) -> Iterator[tuple[Place, Note]]:
+def _run(
+    tasks: Mapping[Place, TarTask], workers: int | None, display: Progress
+) -> Iterator[tuple[Place, Note]]:
     """Run the tasks, in processes if that is worth it, and yield notes as they come."""
     for task in tasks.values():
         for temporary in task.tar.parent.glob(f".{task.tar.stem}.*"):
             remove_half(temporary)
     workers = min(workers or os.cpu_count() or 1, len(tasks))
     if workers <= 1:
-        yield from ((place, _write_shard(task)) for place, task in tasks.items())
+        yield from ((place, _write_shard(task, display)) for place, task in tasks.items())
         return
     with ProcessPoolExecutor(workers, OwnContext(), _begin_worker) as pool:
         futures = {pool.submit(_write_shard, task): place for place, task in tasks.items()}
         try:
             for future in as_completed(futures):
+                display.add(len(tasks[futures[future]].items))
                 yield futures[future], future.result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)

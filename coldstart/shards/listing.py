@@ -58,6 +58,7 @@ DATASET = record(
                     "at": path_text,
                     "what": one_of_these("factors", "embedding", "attributes"),
                     "weights": list_of(text),
+                    "own_units": flag,
                 },
                 others=True,
             )

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
-from tqdm import tqdm
 
 from coldstart.errors import InputError, Preempted
 from coldstart.processes import OwnContext, OwnProcess
 from coldstart.reporting.log import output_to, shown
+from coldstart.reporting.progress import Progress
 from coldstart.sigterm import saving
 from coldstart.studies.jobs import Job
 
@@ -91,12 +91,11 @@ def run_jobs(
     isolated = isolated or min(processes, len(unfinished)) > 1
     outcomes = _run_isolated if isolated else _run_here
     failures: list[str] = []
-    with tqdm(total=len(unfinished), desc="runs", unit="run", file=sys.stderr) as bar:
+    with Progress("running", len(unfinished), "runs") as display:
         for job, outcome in outcomes(unfinished, processes):
             name = " ".join(f"{key.replace('_', ' ')} {value}" for key, value in job.about.items())
-            message = f"{name}: {outcome.failure or 'done'} ({outcome.seconds:,.0f} s)"
-            bar.write(message, file=sys.stderr)
-            bar.update()
+            log.info(f"{name}: {outcome.failure or 'done'} ({outcome.seconds:,.0f} s)")
+            display.add()
             if outcome.failure:
                 failures.append(f"{job.folder}: {outcome.failure}; see {job.folder}.log")
             else:

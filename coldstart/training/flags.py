@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NoReturn
 
 from coldstart.errors import InputError
+from coldstart.reporting.log import HOW_MUCH
 
 Verb = Literal["fit", "validate", "test", "predict"]
 
@@ -172,7 +173,8 @@ def _parser(verb: Verb) -> argparse.ArgumentParser:
         prog=f"coldstart {verb}",
         usage=f"coldstart {verb}{config} [FLAGS] [LIGHTNING'S FLAGS]",
         description=ABOUT[verb],
-        epilog="Lightning's flags, for what a config holds (model, data, trainer, …), follow.",
+        epilog=f"{HOW_MUCH} Lightning's flags, for what a config holds (model, data, trainer, …), "
+        "follow.",
         add_help=False,
         allow_abbrev=False,
     )

@@ -5,9 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import logging
-import os
 import pkgutil
-import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 
 import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelSummary, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger
 
@@ -23,10 +22,14 @@ from coldstart.data.datamodule import ColdStartData
 from coldstart.errors import InputError
 from coldstart.files import atomic, local, reserved
 from coldstart.model.ensemble import EnsembleSettings
+from coldstart.reporting.foreign import hushed
+from coldstart.reporting.log import verbosity
 from coldstart.runs.config import absolute_data, find_configs, read_config
 from coldstart.runs.first_stage import NOTE, first_stage_of, write_first_stage
 from coldstart.runs.places import fitted_in
-from coldstart.training import flags, listeners, live, settings, stages
+from coldstart.training import flags, listeners, live, loggers, settings, stages
+from coldstart.training.fit_content import content_flags
+from coldstart.training.fit_progress import FitProgress
 from coldstart.training.flags import Verb
 from coldstart.training.lightning_module import ColdStart
 from coldstart.training.preparation import (
@@ -69,7 +72,8 @@ def lightning_cli(
     """
     registry.load_all()
     own, rest = flags.parse(verb, args)
-    with _reserved(verb, own, rest), settings.named_in_errors():
+    theirs = nullcontext() if verbosity() == "verbose" else hushed()
+    with _reserved(verb, own, rest), settings.named_in_errors(), theirs:
         return _run(verb, prepare(verb, own, rest, lightning_cli, named), extra)
 
 
@@ -107,16 +111,15 @@ def _reserved(
 
 
 def _run(verb: Verb, prepared: Preparation, extra: Sequence[Callback]) -> FitCLI:
+    configured = find_configs(prepared.args)
+    if verb == "fit":
+        configured += content_flags(configured)
     root = ["--trainer.default_root_dir", str(prepared.folder.absolute())]
     has_root = any(arg.startswith("--trainer.default_root_dir") for arg in prepared.args)
-    # A test's log takes the place of an earlier test's: figures lie in results.json.
-    warnings.filterwarnings("ignore", "Experiment logs directory")
-    # It warns that a program's own arguments go elsewhere: they do, on purpose.
-    warnings.filterwarnings("ignore", "LightningCLI's args parameter")
     return FitCLI(
         ColdStart,
         ColdStartData,
-        args=[verb, *find_configs(prepared.args), *([] if has_root else root)],
+        args=[verb, *loggers.with_place(configured), *([] if has_root else root)],
         parser_class=_Parser,
         save_config_callback=_SaveConfig,
         save_config_kwargs={"overwrite": True},
@@ -145,6 +148,7 @@ class _SaveConfig(SaveConfigCallback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage == "fit" and trainer.is_global_zero:
             config = self.config.clone()
+            loggers.as_saved(config.trainer.logger)
             config["ckpt_path"] = None  # what it was resumed from is no part of the recipe
             # In UTF-8, which `parser.save` doesn't promise.
             with atomic(Path(trainer.default_root_dir) / "config.yaml") as temporary:
@@ -214,18 +218,11 @@ class FitCLI(LightningCLI):
         config.ckpt_path = checkpoint_of(str(self.subcommand), root, config.ckpt_path)
         must_be_safe_to_resume(root)
         absolute_data(config.data)
-        # A run that was moved logs where it lies now.
         before = fitted_in(root) if (Path(root) / "config.yaml").is_file() else None
-        chosen = config.trainer.logger
-        for logger in chosen if isinstance(chosen, list) else [chosen]:
-            if hasattr(logger, "init_args") and logger.init_args.get("save_dir") in (
-                None,
-                ".",
-                before,
-            ):
-                logger.init_args["save_dir"] = root
-        # W&B stages tables outside the run's folder unless it is told otherwise.
-        os.environ.setdefault("WANDB_DATA_DIR", str(Path(root) / "wandb"))
+        loggers.settle(
+            config.trainer.logger,
+            loggers.LogPlace(self.verb, root, before, self._log_version(), self._goes_on),
+        )
         if self.preparation.new_config:
             self._begin(Path(root))
 
@@ -308,13 +305,51 @@ class FitCLI(LightningCLI):
         """Log to CSV files in the run's folder unless another logger was chosen."""
         config = self.config[self.subcommand].trainer
         if config.logger in (None, True):
-            logs, version = Path(config.default_root_dir) / "logs", str(self.subcommand)
-            resumed = self.config[self.subcommand].get("ckpt_path") and self.subcommand == "fit"
-            if resumed and (logs / version).exists():  # the logger would empty the folder
-                version += f"-{sum(1 for _ in logs.glob('fit*')) + 1}"
-            kwargs["logger"] = CSVLogger(config.default_root_dir, "logs", version)
+            kwargs["logger"] = CSVLogger(config.default_root_dir, "logs", self._log_version())
+        kwargs |= self._shown(self._get(self.config_init, "trainer"))
         with settings.of("trainer"):
             return super().instantiate_trainer(**kwargs)
+
+    @property
+    def _goes_on(self) -> bool:
+        """Whether what a fit has logged is continued: by its resumption, or another verb."""
+        return self.verb != "fit" or bool(self.config[self.subcommand].get("ckpt_path"))
+
+    def _log_version(self) -> str:
+        """The verb's folder within `logs`; a CSV logger would empty that of a resumed fit."""
+        logs = Path(self.config[self.subcommand].trainer.default_root_dir) / "logs"
+        if self.verb == "fit" and self._goes_on and (logs / "fit").exists():
+            return f"fit-{sum(1 for _ in logs.glob('fit*')) + 1}"
+        return self.verb
+
+    def _shown(self, chosen: Any) -> dict[str, Any]:
+        """What is shown of a fit: our progress unless another one was chosen, and a summary of the
+        layers if it was asked for. Lightning's own would write both to stdout.
+
+        Args:
+            chosen: the trainer's settings.
+
+        Returns:
+            Those that take their place.
+        """
+        callbacks = chosen.callbacks or []
+        callbacks = list(callbacks) if isinstance(callbacks, list) else [callbacks]
+        wants = {"progress": chosen.enable_progress_bar, "summary": chosen.enable_model_summary}
+        if wants["summary"] is None:
+            wants["summary"] = verbosity() == "verbose"
+        if wants["progress"] is not False and not _has(callbacks, ProgressBar):
+            callbacks.append(FitProgress())
+        if self.verb == "fit":
+            text = self._parser(self.verb).dump(self.config[self.verb], skip_unset=False)
+            every = self.config[self.verb].trainer.log_every_n_steps is None
+            callbacks.append(loggers.RunLog(yaml.safe_load(text), self._goes_on, every))
+        if wants["summary"] and not _has(callbacks, ModelSummary):
+            callbacks.append(ModelSummary())
+        return {"callbacks": callbacks, "enable_model_summary": wants["summary"]}
+
+
+def _has(callbacks: Sequence[Any], kind: type) -> bool:
+    return any(isinstance(callback, kind) for callback in callbacks)
 
 
 def _must_be_plugins(model: Any) -> None:

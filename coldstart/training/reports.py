@@ -31,6 +31,8 @@ from coldstart.targets.attributes import Attributes
 from coldstart.targets.track_factors import TrackFactors, cosine_distance
 from coldstart.training.ensemble import choice_of, measure_warm_up
 from coldstart.training.ensemble import placed as placed_in
+from coldstart.training.fit_progress import figures_now, is_solved
+from coldstart.training.loggers import log_test
 from coldstart.training.ranks import gather, merged, parts_of
 
 log = logging.getLogger(__name__)
@@ -90,6 +92,9 @@ class FitReport(Callback):
                 "validations": self.validations,
             }
             write_json(Path(trainer.default_root_dir) / "fit.json", about)
+            if not is_solved(pl_module):
+                epochs = f"{trainer.current_epoch} epoch{'' if trainer.current_epoch == 1 else 's'}"
+                log.info(f"fitted {epochs}, at the end: {figures_now(trainer)}")
 
 
 class RankingOnValidation(Callback):
@@ -216,6 +221,7 @@ class TestReport(Callback):
                 about = _correlations(model.target, predictions, truth)
                 write_json(path, {**about, "weights": weights_id(model)})
                 self.text = _correlation_text(about)
+                log_test(trainer, self.name, about, self.text)
                 log.info(f"wrote {path}")
             return
         if not trainer.is_global_zero:
@@ -227,6 +233,7 @@ class TestReport(Callback):
             choice = choice_of(self.run, model, data, predictions)
             if self.warm_up:
                 self.text = measure_warm_up(choice, data, predictions, root, self.name)
+                log_test(trainer, self.name, {}, self.text)
                 return
             placed = placed_in(choice, data, predictions, model.target.length)
 
@@ -257,14 +264,13 @@ class TestReport(Callback):
         about["weights"] = weights_id(model)
         about["parameters"] = sum(p.numel() for p in model.parameters())
         results.write_results(root, about, rows, self.name, by_user)
-        ours = {f"test_{key}": v for key, v in rows[0]._asdict().items() if isinstance(v, float)}
-        for logger in trainer.loggers:
-            logger.log_metrics(ours)
         self.text = (
             f"{tables.table(rows)}\n{tables.caption(about)}\n\n"
             f"{tables.spread_table(rows)}\n{tables.spread_caption(about)}\n\n"
             f"{tables.lists_table(rows)}\n{tables.lists_caption()}"
         )
+        table = [row._asdict() for row in rows]
+        log_test(trainer, self.name, table[0], self.text, table)
         beside = f"{self.name}.csv and {results.by_user_name(self.name)}"
         log.info(f"wrote {root / self.name}.json, {beside}")
         if (root / "config.yaml").is_file():  # else a trainer made in Python, and no run

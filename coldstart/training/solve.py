@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 
 from coldstart.data.datamodule import ColdStartData
 from coldstart.errors import InputError
 from coldstart.fusion.base import InnerFold, Solvable
 from coldstart.model.net import Net
+from coldstart.reporting.progress import doing
 from coldstart.targets.base import Target
 from coldstart.targets.track_factors import FACTORS
 from coldstart.training.inner_folds import inner_folds
+
+tell = rank_zero_only(logging.getLogger(__name__).info)
+show = rank_zero_only(doing)
 
 
 def must_be_fixed(model: Net) -> None:
@@ -80,6 +85,7 @@ def solve(model: Net, data: ColdStartData) -> None:
             )
 
     def folds(track_ids: Sequence[str], group: Tensor) -> list[InnerFold]:
+        show(f"solving the fusion head: factorising {len(track_ids):,} tracks to choose by")
         return inner_folds(data.known_factors(), track_ids, group)
 
     known = model.target.fields[0] == FACTORS and data.factors is not None
@@ -90,4 +96,4 @@ def solve(model: Net, data: ColdStartData) -> None:
         head: Any = model.fusion  # one that chooses takes a second argument
         report = head.solve(rows, folds if known else None) if head.chooses else head.solve(rows)
     model.train(training)
-    rank_zero_info(report)
+    tell(report)

@@ -11,6 +11,7 @@ from coldstart.encoders.audio import Audio
 from coldstart.encoders.base import Encoder
 from coldstart.encoders.embedding import Embedding
 from coldstart.encoders.genres import Genres
+from coldstart.encoders.text import Text
 from coldstart.encoders.waveform import Waveform
 from coldstart.shards.writing import npy_bytes
 from coldstart.testing import EncoderContract
@@ -120,6 +121,19 @@ class TestGenres(_Contract):
 
     def encoder(self) -> Encoder:
         return Genres(hidden=(8,))
+
+
+class TestText(EncoderContract):
+    tracks = ({"text.txt": b"rose red rose"}, {"text.txt": "violet, bleu été".encode()})
+    broken = ({"text.txt": b"\xff\xfe"}, {"text.txt": b"rose \xc3"})
+
+    def encoder(self) -> Encoder:
+        return Text(min_tracks=1)
+
+
+class TestTextThroughLayers(TestText):
+    def encoder(self) -> Encoder:
+        return Text(min_tracks=1, hidden=(16, 8))
 
 
 class TestArtist(EncoderContract):

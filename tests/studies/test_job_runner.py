@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from coldstart.errors import InputError
+from coldstart.reporting.log import shown
 from coldstart.studies.job_runner import run_jobs
 from coldstart.studies.jobs import FunctionJob
 
@@ -31,7 +32,8 @@ def job(folder: Path, failure: str = "") -> FunctionJob:
 def test_a_job_s_log_holds_what_it_prints_and_logs(
     isolated: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run_jobs([job(tmp_path / "run")], 1, isolated=isolated)
+    with shown():
+        run_jobs([job(tmp_path / "run")], 1, isolated=isolated)
     lines = (tmp_path / "run.log").read_text().splitlines()
     assert {"printed", "written to stderr", "logged"} <= set(lines)
     assert job(tmp_path / "run").finished

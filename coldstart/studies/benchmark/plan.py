@@ -71,7 +71,8 @@ class Plan(NamedTuple):
         seeds: of split, factorisation and fit alike.
         candidates: cold, or mixed with warm ones.
         factorize: options of the rivals' factorisation, and of models that don't choose their own.
-        content: encoders that describe the content to the rivals.
+        content: encoders that describe the content to the rivals; empty: all that can be read as
+            it is.
         models: by name.
         rivals: names.
     """
@@ -210,10 +211,15 @@ def _rivals(rivals: Any) -> list[str]:
 
 
 def _encoders(configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The encoders of all configs; of two with the same name, the first."""
+    """The encoders of all configs; of two with the same name, the first. Empty where a config names
+    none, and so stands for all content.
+    """
     encoders: dict[str, Any] = {}
     for config in configs:
-        encoders = {**config["model"]["encoders"], **encoders}
+        named = config["model"].get("encoders")
+        if not named:  # such as default.yaml: all content that can be read as it is
+            return {}
+        encoders = {**named, **encoders}
     if not encoders:
         raise InputError(
             "content is missing: without models, name a config whose encoders describe the tracks "

@@ -42,6 +42,7 @@ from coldstart.evaluation.tasks import (
     with_traits,
 )
 from coldstart.factors.factors import Factors
+from coldstart.model.default_encoders import default_encoders
 from coldstart.model.ensemble import Audience
 from coldstart.model.net import Net
 from coldstart.model.predictions import Predictions
@@ -156,13 +157,15 @@ def rivals(
         names: of rivals in a plan.
         shards: folder.
         factors: folders of factorisations of one split; rivals that predict factors try all.
-        content: encoders by name, as in a config, that describe the tracks.
+        content: encoders by name, as in a config, that describe the tracks; empty: those that
+            read all that can be read as it is.
         candidates: cold or mixed.
         seed: of rivals that draw, and of ties.
         out: folder.
     """
     torch.manual_seed(seed)
     data = TrackData(shards=shards, factors=factors[0])
+    content = content or default_encoders(data.shards).encoders
     described = _content(data, content)
     setting = RivalSetting(
         data=data,

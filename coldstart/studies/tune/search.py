@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 import time
 from collections import deque
 from collections.abc import Callable
@@ -11,9 +10,8 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tqdm import tqdm
-
 from coldstart.errors import Preempted
+from coldstart.reporting.progress import Progress
 from coldstart.sigterm import Sigterm, sigterm_handler
 from coldstart.studies.job_runner import Outcome, RunningJob, folder_lock, start_job, stop_jobs
 from coldstart.studies.jobs import Job
@@ -133,14 +131,14 @@ def _run_trials(
     running: dict[int, RunningTrial] = {}
     sigterm = Sigterm()
     with (
-        tqdm(total=trials, initial=ended, desc="trials", unit="trial", file=sys.stderr) as bar,
+        Progress("tuning", trials, "trials", done=ended) as display,
         sigterm_handler(sigterm.receive),
     ):
 
         def end(trial: Trial, job: Job, outcome: Outcome) -> None:
             message = record(search, trial, job.folder, outcome)
-            bar.write(f"trial {trial.number}: {message}", sys.stderr)
-            bar.update()
+            log.info(f"trial {trial.number}: {message}")
+            display.add()
             after_each()
 
         try:
