@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from coldstart.encoders.embedding import Embedding as Embedding
     from coldstart.encoders.genres import Genres as Genres
     from coldstart.encoders.spectrogram import Spectrogram as Spectrogram
+    from coldstart.encoders.text import Text as Text
     from coldstart.encoders.waveform import Waveform as Waveform
     from coldstart.errors import InputError as InputError
     from coldstart.factors.factors import Factors as Factors
@@ -106,6 +107,7 @@ _HOME = {
     "Spectrogram": "encoders.spectrogram",
     "Target": "targets.base",
     "TestReport": "training.reports",
+    "Text": "encoders.text",
     "TrackFactors": "targets.track_factors",
     "UserSoftmax": "targets.user_softmax",
     "Waveform": "encoders.waveform",

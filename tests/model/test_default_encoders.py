@@ -40,16 +40,20 @@ def test_each_modality_that_can_be_read_as_it_is_has_its_encoder(
     tiny_world: World, vectors: str, tmp_path: Path
 ) -> None:
     mgp = str(tiny_world.catalogue / "mgp.parquet")
+    ids = pl.read_parquet(vectors)["track_id"]
+    lyrics = tmp_path / "lyrics.parquet"
+    pl.DataFrame({"track_id": ids, "text": ["love and war"] * len(ids)}).write_parquet(lyrics)
     dataset = made(
         tiny_world,
         tmp_path / "shards",
         attributes={"mgp": mgp, "tags": mgp},
         embeddings={"heard": vectors},
+        texts={"lyrics": str(lyrics)},
     )
     found = default_encoders(dataset)
     assert found.left == ["audio"]
-    kinds = {name: about["class_path"] for name, about in found.encoders.items()}
-    assert kinds == {"genres": "Genres", "heard": "Embedding", "mgp": "MGP", "tags": "MGP"}
+    kinds = [f"{name} {about['class_path']}" for name, about in found.encoders.items()]
+    assert kinds == ["genres Genres", "heard Embedding", "lyrics Text", "mgp MGP", "tags MGP"]
     assert found.encoders["tags"]["init_args"] == {"hidden": [], "modality": "tags"}
     assert found.encoders["heard"]["init_args"]["normalize"]
 

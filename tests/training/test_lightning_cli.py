@@ -38,7 +38,7 @@ def test_checkpoints_hold_nothing_but_tensors_and_plain_values(mgp_genres: Fitte
 BAD_FITS = {
     "a typo in an encoder's name": (
         ["--config", "{typo}"],
-        ["MPG", "Audio, Embedding, Genres, MGP, MachineListened, Spectrogram, Waveform"],
+        ["MPG", "Audio, Embedding, Genres, MGP, MachineListened, Spectrogram, Text, Waveform"],
     ),
     "an option that an encoder doesn't have": (
         ["--config", "mgp.yaml", "--model.encoders.mgp.hiden", "[3]"],
