@@ -12,6 +12,7 @@ from torch import Tensor
 from coldstart.errors import InputError, one_of
 from coldstart.fusion.base import FusionHead, InnerFolds, Solvable
 from coldstart.fusion.choice import Fitness, Judge, by_error, by_ranking
+from coldstart.fusion.conjugate import conjugate_ridge
 from coldstart.fusion.kernels import KERNELS, scale_of
 
 WEIGHTS = (0.25, 0.5, 1.0, 2.0)
@@ -22,6 +23,9 @@ PENALTIES = tuple(round(10.0 ** (power / 2), 3) for power in range(-4, 5))
 CHOICE_TRACKS = 2000
 """Tracks on which weights, kernel and penalty are chosen: each candidate costs eigendecompositions
 of about this size."""
+
+EXACT = 8192
+"""Tracks up to which one matrix is solved: half a minute on one core, 1.8 GB."""
 
 KernelName = Literal["auto", "laplace", "quadratic", "linear"]
 
@@ -34,8 +38,10 @@ class Kernel(FusionHead):
     training tracks are ranked best by their content alone, when these are hidden from a
     factorisation of their own (of a random sample of tracks); without plays, those that predict
     left-out vectors best. No validation track is used.
-    It is exact for up to `landmarks` training tracks. Of more tracks, a random sample of that size
-    gives the kernel's centres, and all tracks are used to solve for its coefficients (Nyström;
+    All training tracks are centres of the Laplace kernel, up to `landmarks` of them: of up to 8,192
+    the solution is exact, of more, conjugate gradients come as near as makes no difference. Beyond
+    `landmarks`, and beyond 8,192 with the smooth kernels, a random sample of that size gives the
+    centres; up to 8,192 of them, all tracks are used to solve for their coefficients (Nyström;
     Williams & Seeger, NIPS 2000).
 
     It needs the content itself: encoders without layers to train (`hidden: []`), and a target in
@@ -48,7 +54,7 @@ class Kernel(FusionHead):
 
     def __init__(
         self,
-        landmarks: int = 8192,
+        landmarks: int = 131_072,
         width: float = 4.0,
         penalties: Sequence[float] = PENALTIES,
         weights: Sequence[float] = WEIGHTS,
@@ -58,9 +64,9 @@ class Kernel(FusionHead):
         """Settings of the solution.
 
         Args:
-            landmarks: maximum number of centres; time grows with their cube, memory with their
-                square (8,192: half a minute on one core, 1.8 GB), and each 6,000 tracks beyond
-                them cost as much again, in time alone.
+            landmarks: maximum number of centres. Beyond 8,192, time grows with their square;
+                memory, and the size of a checkpoint, with their number times the width of the
+                content.
             width: of the Laplace kernel, in median distances between training tracks.
             penalties: λ to choose from, above 0.
             weights: to choose from for each modality, relative to the best one; it may also be
@@ -136,8 +142,15 @@ class Kernel(FusionHead):
         self._set("penalty", best.penalty)
         centres = self._scale(tracks.values, tracks.present)
         self._set_kernel_scale(centres)
+        how = ""
+        if len(centres) > EXACT and self.kernel != "laplace":
+            centres = centres[:EXACT]  # smooth kernels need no more
         self._set("centres", centres)
-        if total > len(centres):
+        if len(centres) > EXACT:
+            solution = conjugate_ridge(self._kernel, centres, targets, best.penalty)
+            how = f"; {solution.iterations} iterations, residual {solution.residual:.3f}"
+            coefficients = solution.coefficients
+        elif total > len(centres):
             coefficients = self._nystrom_coefficients(rows(), centres, best.penalty)
         else:
             matrix = self._kernel_matrix(centres)
@@ -151,7 +164,7 @@ class Kernel(FusionHead):
         what = "NDCG of hidden tracks" if folds else "explained of left-out tracks"
         return (
             f"{self.kernel} kernel of {len(centres):,} of {total:,} training tracks: {weights}; "
-            f"λ = {best.penalty:g}; {what} {best.quality:.3f} (of a sample, to choose by)"
+            f"λ = {best.penalty:g}; {what} {best.quality:.3f} (of a sample, to choose by){how}"
         )
 
     def _standardise(self, tracks: _Tracks) -> None:
