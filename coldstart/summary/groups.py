@@ -52,6 +52,12 @@ ALLOWED_GAP = 0.002
 """Where the mean lies farther than this from the test's, the page says so."""
 
 
+WITHIN = (
+    f" Within a group only its tracks count as relevant. Groups with fewer than {LEAST_USERS} "
+    f"listeners or {LEAST_TRACKS} tracks are named, not drawn."
+)
+
+
 class GroupFigure(NamedTuple):
     """A group's accuracy.
 
@@ -146,17 +152,19 @@ class GroupRanking:
         """The mean over all listeners: the test's own figure."""
         return float(self.task.figures(self.vectors)[1].double().mean())
 
-    def note(self, material: Material) -> Html:
-        """How the figures were made, and whether the test's own agrees."""
+    def note(self, material: Material, within: str = WITHIN) -> Html:
+        """How the figures were made, and whether the test's own agrees.
+
+        Args:
+            material: of the run.
+            within: what a group is.
+        """
         text = (
             f"Ranked again for this page, by the functions of the test: {len(self.track_ids):,} "
             f"test tracks for {len(self.task.user_ids):,} listeners"
         )
         text += f" (at most {MOST_USERS:,}, spread evenly)." if self.sampled else "."
-        text += (
-            f" Within a group only its tracks count as relevant. Groups with fewer than "
-            f"{LEAST_USERS} listeners or {LEAST_TRACKS} tracks are named, not drawn."
-        )
+        text += within
         results = material.results
         stored = results.rows[0].ndcg if results is not None and results.rows else None
         if stored is not None and not self.sampled and abs(stored - self.ndcg) > ALLOWED_GAP:
@@ -186,7 +194,7 @@ def tiers(material: Material, ranking: GroupRanking) -> Section | None:
         "are the head; up to two thirds, the middle; the rest, the tail. Whoever recommends the "
         "popular alone is good at the head, and at nothing else."
     )
-    drawn = _picture(figures, "tiers", "tier", rivals)
+    drawn = group_picture(figures, "tiers", "tier", rivals)
     body = [paragraph(intro), picture(drawn), ranking.note(material)]
     return Section("popularity", "Popular and rare tracks", together(body), [drawn])
 
@@ -222,17 +230,25 @@ def genres(material: Material, ranking: GroupRanking) -> Section | None:
                 paragraph(listed, "note"),
             )
         )
-    drawn = _picture(enough, "genres", "genre", {})
+    drawn = group_picture(enough, "genres", "genre", {})
     body = [paragraph(intro), picture(drawn), *left_out]
     return Section("genres", "Genres", together(body), [drawn])
 
 
-def _picture(
+def group_picture(
     figures: Sequence[GroupFigure], name: str, kind: str, rivals: dict[str, tuple[str, float]]
 ) -> Picture:
-    """A dot plot of groups: the model with its interval, the best rival, and chance."""
+    """A dot plot of groups: the model with its interval, the best rival, and chance.
+
+    Args:
+        figures: of the groups.
+        name: of the picture.
+        kind: what the groups are of.
+        rivals: group's name → the best rival and its mean there.
+    """
     rows, cells = [], []
     drawn = [figure for figure in figures if figure.enough]
+    meaning = "n = listeners" + ("" if kind == "listeners" else " who played any of them")
     for figure in drawn:
         assert figure.ndcg is not None
         dots = [Dot("this model", "ours", figure.ndcg, figure.low, figure.high)]
@@ -241,7 +257,8 @@ def _picture(
             dots.append(Dot(rival[0], "rival", rival[1]))
         if figure.chance is not None:
             dots.append(Dot("chance", "floor", figure.chance))
-        label = f"{figure.name} ({figure.tracks:,} tracks, n = {figure.users:,})"
+        counted = "" if kind == "listeners" else f"{figure.tracks:,} tracks, "
+        label = f"{figure.name} ({counted}n = {figure.users:,})"
         rows.append(DotRow(label, dots))
     headers = [kind, "tracks", "listeners", f"NDCG@{K}", "95 %", "chance"]
     headers += ["best rival"] if rivals else []
@@ -264,8 +281,7 @@ def _picture(
             figure,
             narrow,
             rows,
-            f"NDCG@{K}, 0 to 1, and its 95 % interval{chr(10) if narrow else ' '}"
-            "(n = listeners who played any of them)",
+            f"NDCG@{K}, 0 to 1, and its 95 % interval{chr(10) if narrow else ' '}({meaning})",
         ),
         Size(*dot_heights(len(rows) + 0.6)),
         "Compare each with chance in the same row: it is larger where a listener has more to "

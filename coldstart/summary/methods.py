@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from coldstart.evaluation.evaluate import OURS, PATCHES, PREDICTED
+from coldstart.evaluation.lists import ListFigures
 from coldstart.evaluation.results import Results, Row, plain_method
-from coldstart.evaluation.tables import RANKED_BY
+from coldstart.evaluation.tables import RANKED_BY, lists_caption
 from coldstart.reporting.charts import Dot, DotRow, Role, dot_heights, dot_plot
 from coldstart.reporting.page import (
     DataTable,
     Picture,
     Section,
     TableCell,
+    details,
     number,
     paragraph,
     picture,
+    table,
     together,
 )
 from coldstart.reporting.style import Size
@@ -72,7 +75,24 @@ def _section(results: Results, name: str, title: str) -> Section:
             f" Here {about['cold_candidates']:,} new tracks stand among "
             f"{about['warm_candidates']:,} known ones, ranked by {RANKED_BY[about['lengths']]}."
         )
-    return Section(name, title, together([paragraph(intro), picture(drawn)]), [drawn])
+    body = [paragraph(intro), picture(drawn)]
+    lists = _lists(rows)
+    if lists is not None:
+        said = paragraph(f"{lists_caption().capitalize()}.", "note")
+        body.append(details("What their lists are like", together([table(lists), said])))
+    return Section(name, title, together(body), [drawn])
+
+
+def _lists(rows: list[Row]) -> DataTable | None:
+    """What the methods' lists are like beside their accuracy; None if it wasn't measured."""
+    names = [n for n in ListFigures._fields if any(getattr(row, n) is not None for row in rows)]
+    if not names:
+        return None
+    ranked = sorted(rows, key=lambda row: -(row.ndcg or 0.0))
+    cells: list[list[TableCell]] = [
+        [row.method, *(getattr(row, name) for name in names)] for row in ranked
+    ]
+    return DataTable(["method", *names], cells)
 
 
 def _picture(about: dict[str, object], rows: list[Row], name: str) -> Picture:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from coldstart.errors import InputError
 from coldstart.reporting.page import Page, Section
+from coldstart.summary.activity import activity
 from coldstart.summary.answer import answer
 from coldstart.summary.attributes import attributes
 from coldstart.summary.curves import curves, first_stage_curves
@@ -59,6 +60,11 @@ def _parts(material: Material) -> list[PagePart]:
             lambda: tiers(material, ranking) if ranking else None,
         ),
         ("Accuracy by genre", no_genres, lambda: genres(material, ranking) if ranking else None),
+        (
+            "Light and heavy listeners",
+            why_not or TOO_FEW,
+            lambda: activity(material, ranking) if ranking else None,
+        ),
         ("The warm-up curve", f"`{test} --warm-up` measures it", lambda: warm_up(material)),
         ("New and known tracks in one list", in_list, lambda: mixed_methods(material)),
         ("A map of the space", no_map, lambda: factor_map(material)),

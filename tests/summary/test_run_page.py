@@ -19,7 +19,8 @@ from coldstart.summary.groups import GroupRanking
 from coldstart.summary.material import Material
 from coldstart.summary.run_page import MOST_BYTES, run_page
 
-SECTIONS = ["rivals", "popularity", "warm-up", "map", "long-tail", "tracks", "fit", "origin"]
+SECTIONS = ["rivals", "popularity", "activity", "warm-up", "map", "long-tail", "tracks"]
+SECTIONS += ["fit", "origin"]
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +93,32 @@ def test_groups_are_ranked_as_the_test_did(tested: Path) -> None:
         if figure.low is not None and figure.high is not None and figure.ndcg is not None:
             assert figure.low <= figure.ndcg <= figure.high
     assert "not those of the test" not in ranking.note(material)
+
+
+def test_listeners_by_activity_have_the_test_s_figures(page: Page, tested: Path) -> None:
+    """Groups of one size but for one listener: their weighted mean is that of all."""
+    about, rows = read_results(tested / "results.json")
+    (drawn,) = next(section for section in page.sections if section.name == "activity").pictures
+    light, middle, heavy = drawn.table.rows
+    least = [[int(n) for n in re.findall(r"\d+", str(row[0]))] for row in (light, middle, heavy)]
+    assert sorted(n for pair in least for n in pair) == [n for pair in least for n in pair]
+    users = [int(str(row[2])) for row in (light, middle, heavy)]
+    assert sum(users) == about["users"]
+    assert max(users) - min(users) <= 1
+    method = {row.method.partition(" (")[0]: row for row in rows}
+    rival = method[str(about["beside_the_best_rival"]["rival"]).partition(" (")[0]]
+    random = next(row for row in rows if row.method == "random")
+    for column, row in ((3, rows[0]), (6, rival), (5, random)):
+        values = [float(str(each[column])) for each in (light, middle, heavy)]
+        mean = sum(n * value for n, value in zip(users, values, strict=True)) / sum(users)
+        assert mean == pytest.approx(row.ndcg, abs=0.02 if row is random else 1e-5)
+
+
+def test_what_lists_are_like_is_on_the_page(page: Page, tested: Path) -> None:
+    rows = read_results(tested / "results.json").rows
+    body = str(next(section for section in page.sections if section.name == "rivals").body)
+    assert "What their lists are like" in body
+    assert number(rows[0].novelty) in body
 
 
 def test_small_groups_are_named_and_not_drawn(
