@@ -36,7 +36,12 @@ from coldstart.evaluation.rivals.by_factors import (
     contents,
     factor_problem,
 )
-from coldstart.evaluation.rivals.floors import floor_lines, mixed_floor_lines
+from coldstart.evaluation.rivals.floors import (
+    floor_lines,
+    mixed_floor_lines,
+    plays_of_artists,
+)
+from coldstart.evaluation.strangers import strangers
 from coldstart.evaluation.tasks import (
     Lengths,
     Task,
@@ -168,6 +173,10 @@ def evaluate(
     if rivals:
         lines += rival_lines(task, factors, track_ids, describe_content, data, line, name, seed)
     rows, comparison = _rows_and_comparison(lines, task.parts, seed)
+    unknown = None
+    if not mixed:
+        plays = plays_of_artists(factors, track_ids, data)
+        unknown = strangers(factors, track_ids, predictions.values, plays)
     about = {
         "input": name,
         "k": K,
@@ -184,6 +193,7 @@ def evaluate(
         "seed": seed,
         "beside_the_best_rival": comparison,
         **({"chance": chance} if (chance := chance_of(rows)) else {}),
+        **({"strangers": unknown._asdict()} if unknown else {}),
         "factors": {k: v for k, v in factors.about.items() if k != "mean"},
         "shards": without_passwords(data.shards.place),
     }

@@ -81,12 +81,23 @@ def caption(about: dict[str, Any]) -> str:
     if about["tracks_nothing_known"]:
         tracks += f" ({about['tracks_nothing_known']:,} have none of the model's inputs)"
     return (
-        f"{_notes(about)}{_comparison(about['beside_the_best_rival'])}"
+        f"{_notes(about)}{_comparison(about['beside_the_best_rival'])}{_unknown(about)}"
         f"{tracks}; {about['users']:,} users with a relevant one "
         f"({left_out} are not averaged);\n"
         f"cosine distance over the {about['tracks_with_vector']:,} candidates that were played, to "
         f"{about['yardstick']};\n"
         f"{about['protocol']}; shuffled: mean of {REPEATS} draws; seed {about['seed']}"
+    )
+
+
+def _unknown(about: Mapping[str, Any]) -> str:
+    """What the users without a training listen would get; empty without such users."""
+    if not (found := about.get("strangers")):
+        return ""
+    return (
+        f"{HEADERS['ndcg']} for {found['users']:,} users without training listens, one list for "
+        f"all: the mean listener's {found['ndcg_model']:.3f}, by the artist's popularity "
+        f"{found['ndcg_popularity']:.3f}, random {found['ndcg_random']:.3f}\n"
     )
 
 

@@ -90,16 +90,7 @@ def _expected_coverage(task: Task, counts: Tensor) -> float | None:
 
 def floor_lines(task: Task, factors: Factors, candidates: list[str], data: TrackData) -> list[Line]:
     """Random order, and the artist's popularity with equals in random order; both exact."""
-    tracks = data.shards.all_tracks()
-    artist = {track["track_id"]: track.get("artist_id") for track in tracks}
-    training = factors.rows([t["track_id"] for t in tracks if t["split"] == "train"])
-    # Training tracks alone: where everything was factorised, test tracks have plays, too.
-    rows = [row for row in training if row >= 0 and not factors.folded[row]]
-    plays = artist_popularity(
-        [artist.get(track) for track in candidates],
-        [artist.get(factors.track_ids[row]) for row in rows],
-        factors.plays[rows],
-    )
+    plays = plays_of_artists(factors, candidates, data)
 
     def floor(method: str, input: str, level: Tensor) -> Line:
         return Line(
@@ -116,6 +107,20 @@ def floor_lines(task: Task, factors: Factors, candidates: list[str], data: Track
         floor("random", "–", torch.zeros(len(candidates))),
         floor("artist's popularity", "artist", plays),
     ]
+
+
+def plays_of_artists(factors: Factors, candidates: Sequence[str], data: TrackData) -> Tensor:
+    """[N] the candidates' artists' plays in training."""
+    tracks = data.shards.all_tracks()
+    artist = {track["track_id"]: track.get("artist_id") for track in tracks}
+    training = factors.rows([t["track_id"] for t in tracks if t["split"] == "train"])
+    # Training tracks alone: where everything was factorised, test tracks have plays, too.
+    rows = [row for row in training if row >= 0 and not factors.folded[row]]
+    return artist_popularity(
+        [artist.get(track) for track in candidates],
+        [artist.get(factors.track_ids[row]) for row in rows],
+        factors.plays[rows],
+    )
 
 
 def artist_popularity(
