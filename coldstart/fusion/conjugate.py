@@ -25,7 +25,7 @@ _JITTER = 1e-4
 would make it singular."""
 
 
-class Solution(NamedTuple):
+class RidgeSolution(NamedTuple):
     """What was reached.
 
     Attributes:
@@ -45,7 +45,7 @@ def conjugate_ridge(
     targets: Tensor,
     penalty: float,
     rank: int = RANK,
-) -> Solution:
+) -> RidgeSolution:
     """Solve (K + λ I) C = Y without ever holding K.
 
     By conjugate gradients, for all columns side by side, preconditioned by a Nyström approximation
@@ -77,7 +77,7 @@ def conjugate_ridge(
         improved = precondition(residual)
         before, product = product, _dots(residual, improved)
         direction = improved + _ratio(product, before) * direction
-    return Solution(found, float(residual.norm()) / scale, iteration)
+    return RidgeSolution(found, float(residual.norm()) / scale, iteration)
 
 
 def _preconditioner(

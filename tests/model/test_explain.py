@@ -298,7 +298,7 @@ def test_python_gets_it_too_if_it_asks(run: Path, tiny_world: World) -> None:
 
 
 def test_sound_is_explained_as_a_whole_and_its_windows_by_their_mean(
-    tiny_audio_run: Path, tiny_world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_audio_run: Path, tiny_world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     copy = tmp_path / "run"
     shutil.copytree(tiny_audio_run, copy)
@@ -308,10 +308,10 @@ def test_sound_is_explained_as_a_whole_and_its_windows_by_their_mean(
         (share,) = row.why.modalities
         assert (share.modality, share.base, share.attributes) == ("audio", None, {})
         assert share.value == pytest.approx(row.similarity, abs=1e-4)
-    assert "note:" not in capsys.readouterr().err
+    assert "note:" not in caplog.text
     assert main(["predict", "--run", str(copy), "--model.encoders.audio.trim=0.3"]) == 0
     recommend(run=copy, like=like, k=3, why=True)
-    assert "was made with other settings" in capsys.readouterr().err
+    assert "was made with other settings" in caplog.text
 
 
 HEADS: dict[str, Callable[[], FusionHead]] = {
