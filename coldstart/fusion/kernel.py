@@ -162,10 +162,17 @@ class Kernel(FusionHead):
             for name, value in zip(self.names, self.get_buffer("weight").tolist(), strict=True)
         )
         what = "NDCG of hidden tracks" if folds else "explained of left-out tracks"
+        penalty = f"λ = {best.penalty:g}{self._at_the_end(best.penalty)}"
         return (
             f"{self.kernel} kernel of {len(centres):,} of {total:,} training tracks: {weights}; "
-            f"λ = {best.penalty:g}; {what} {best.quality:.3f} (of a sample, to choose by){how}"
+            f"{penalty}; {what} {best.quality:.3f} (of a sample, to choose by){how}"
         )
+
+    def _at_the_end(self, penalty: float) -> str:
+        """What to know of a choice beyond which nothing was tried."""
+        if len(self.penalties) > 1 and penalty in (min(self.penalties), max(self.penalties)):
+            return ", at the end of those that were tried"
+        return ""
 
     def _standardise(self, tracks: _Tracks) -> None:
         """Set each modality's mean, and the scale that gives its vectors a mean length of 1."""

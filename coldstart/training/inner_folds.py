@@ -25,6 +25,10 @@ USERS = 2000
 ITERATIONS = 8
 """Maximum number of ALS iterations: enough to compare settings."""
 
+ENOUGH, MOST_DRAWS = 1000, 8
+"""Of fewer tracks, folds are drawn so often that as many are hidden in all: a choice by a few dozen
+hidden tracks would be chance."""
+
 FEWEST = 40
 """Tracks, and users, below which a ranking says nothing."""
 
@@ -44,7 +48,8 @@ def inner_folds(
         seed: of the division into folds, and of the factorisations.
 
     Returns:
-        The folds; none where plays are ratings, or tracks or listeners too few.
+        The folds, of several divisions where there are few tracks; none where plays are ratings, or
+        tracks or listeners too few.
     """
     if factors.about["algorithm"] != "implicit" or len(track_ids) < FEWEST:
         return []
@@ -57,8 +62,10 @@ def inner_folds(
     settings = settings_of(factors.about)
     settings = settings._replace(iterations=min(settings.iterations, ITERATIONS), seed=seed)
     _, numbers = np.unique(group.cpu().numpy(), return_inverse=True)
-    fold_of = np.random.default_rng(seed).permutation(numbers.max() + 1) % FOLDS
-    folds = [_inner_fold(plays, fold_of[numbers] == fold, settings) for fold in range(FOLDS)]
+    folds = []
+    for draw in range(min(MOST_DRAWS, -(-ENOUGH // len(track_ids)))):
+        fold_of = np.random.default_rng([seed, draw]).permutation(numbers.max() + 1) % FOLDS
+        folds += [_inner_fold(plays, fold_of[numbers] == fold, settings) for fold in range(FOLDS)]
     return [fold for fold in folds if fold is not None]
 
 
@@ -77,7 +84,7 @@ def _inner_fold(
     vectors[~hidden] = turned(found.tracks, axes.tracks)
     users = torch.from_numpy(turned(found.users, axes.users)[both[active]]).double()
     relevant = torch.from_numpy(wanted[both].toarray() > 0)
-    k = max(1, min(K, relevant.shape[1] // 4))
+    k = min(K, relevant.shape[1])
 
     def quality(predicted: Tensor) -> float:
         best = (users @ predicted.cpu().double().T).topk(k, dim=1).indices

@@ -10,7 +10,7 @@ from scipy.sparse import csr_matrix
 
 from coldstart.commands.factorize import factorize
 from coldstart.factors.factors import Factors
-from coldstart.training.inner_folds import FOLDS, inner_folds
+from coldstart.training.inner_folds import FOLDS, MOST_DRAWS, inner_folds
 
 
 @pytest.fixture(scope="module")
@@ -25,13 +25,14 @@ def training(factors: Factors) -> list[str]:
     return [t for t, folded in zip(factors.track_ids, factors.folded, strict=True) if not folded]
 
 
-def test_each_track_is_hidden_once_and_with_its_group(factors: Factors) -> None:
+def test_each_track_is_hidden_once_in_each_division_and_with_its_group(factors: Factors) -> None:
     ids = training(factors)
     group = torch.arange(len(ids)) // 2
     folds = inner_folds(factors, ids, group)
-    assert len(folds) == FOLDS
+    assert len(folds) == FOLDS * MOST_DRAWS  # for there are few tracks
     hidden = torch.stack([fold.hidden for fold in folds])
-    assert (hidden.sum(0) == 1).all()
+    assert (hidden.view(MOST_DRAWS, FOLDS, -1).sum(1) == 1).all()
+    assert not torch.equal(hidden[:FOLDS], hidden[FOLDS : 2 * FOLDS])
     assert all((h[::2][: len(h) // 2] == h[1::2]).all() for h in hidden)
     assert all(not fold.vectors[fold.hidden].any() for fold in folds)
     assert all(fold.vectors[~fold.hidden].any(1).all() for fold in folds)
