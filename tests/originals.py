@@ -2,6 +2,7 @@
 
 import bz2
 import io
+import json
 import tarfile
 import zipfile
 from collections.abc import Callable, Mapping
@@ -104,6 +105,68 @@ def jamendo() -> dict[str, str]:
         "data/raw.meta.tsv": "\t".join(META_COLUMNS)
         + '\ntrack_0000214\tartist_000014\talbum_000031\tA "quote\tThe Band\tX\t2004-12-28\tu\n'
         + "track_2\tartist_2\talbum_2\tTwo\t\tBand 2\tX\t0000-00-00\tu\n",
+    }
+
+
+def movielens() -> dict[str, str]:
+    """Film 1 has three users who like it, 2 two, 3 one who doesn't, 4 nobody."""
+    files = {
+        "movies.csv": [
+            "movieId,title,genres",
+            '1,"Kettle, The (1995)",Comedy|Drama',
+            '2,"""Quoted"" Film (1899–1901) ",(no genres listed)',
+            "3,No Year,Drama",
+            "4,Unrated (2001),War",
+        ],
+        "ratings.csv": [
+            "userId,movieId,rating,timestamp",
+            *["1,1,4.0,1000000000", "1,2,5.0,1000000001", "2,1,4.5,1000000002"],
+            *["2,2,4.0,1000000003", "2,3,0.5,1000000004", "3,1,5.0,1000000005"],
+        ],
+        "tags.csv": [
+            "userId,movieId,tag,timestamp",
+            *["1,1,quiet,1000000000", '2,1,"slow, but ""good""",1000000000'],
+            *["3,1,quiet,1000000000", "3,2,,1000000000", "1,4,loud,1000000000"],
+        ],
+        "genome-tags.csv": ["tagId,tag", "1,007", '2,"a, b"'],
+        "genome-scores.csv": [
+            "movieId,tagId,relevance",
+            *["1,1,0.025", "1,2,0.5", "2,2,1", "2,1,0.75", "4,1,0.1", "4,2,0.1"],
+        ],
+    }
+    return {f"ml-25m/{name}": "\n".join(lines) + "\n" for name, lines in files.items()}
+
+
+def amazon() -> dict[str, str]:
+    """Products A, B and C were rated; C has no metadata, D no rating."""
+    ratings = [("u1", "A", 5.0), ("u2", "A", 4.0), ("u2", "B", 5.0), ("u2", "A", 5.0)]
+    ratings += [("u3", "B", 2.0), ("u3", "C", 4.0)]
+    times = [1600000000000 + 500 * i for i in range(len(ratings))]
+    reviews = [
+        {"rating": stars, "title": "x", "text": "y\n", "images": [], "asin": f"{product}1"}
+        | {"parent_asin": product, "user_id": user, "timestamp": time, "helpful_vote": 0}
+        for (user, product, stars), time in zip(ratings, times, strict=True)
+    ]
+    products = [
+        {"main_category": "Digital Music", "title": "Tëa", "average_rating": 4.5, "price": None}
+        | {
+            "features": ["warm"],
+            "description": ["Of leaves.", ""],
+            "store": "Ann  Format: MP3 Music",
+        }
+        | {"categories": ["Digital Music", "Pop"], "details": {"a": 1}, "parent_asin": "A"},
+        {"title": "", "features": [], "description": "cold", "store": None, "parent_asin": "B"},
+        {"title": "Unrated", "store": "Bo", "categories": [], "parent_asin": "D"},
+        {"title": "Tea again", "parent_asin": "A"},
+    ]
+    table = [
+        f"{user},{product},{stars},{time}"
+        for (user, product, stars), time in zip(ratings, times, strict=True)
+    ]
+    return {
+        "Digital_Music.csv": "\n".join(["user_id,parent_asin,rating,timestamp", *table]) + "\n",
+        "Digital_Music.jsonl": "".join(json.dumps(review) + "\n" for review in reviews),
+        "meta_Digital_Music.jsonl": "".join(json.dumps(each) + "\n" for each in products),
     }
 
 

@@ -62,7 +62,8 @@ def _print_summary(summary: Summary) -> None:
         print(f"next: coldstart split {tracks} --out {splits}")
     if "listens" in summary.rows:
         listens, factors = summary.path("listens"), summary.out / "factors"
-        print(f"next: coldstart factorize {listens} --splits {splits} --out {factors}")
+        explicit = " --algorithm explicit" if summary.explicit else ""
+        print(f"next: coldstart factorize {listens}{explicit} --splits {splits} --out {factors}")
     modalities = "".join(
         f" --{kind}.{name} {summary.path(name)}" for name, kind in summary.kinds.items() if kind
     )

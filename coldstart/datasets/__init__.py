@@ -15,5 +15,7 @@ LOADERS: dict[str, Callable[..., Summary]] = {
     "msd-a": loaders.msd_a,
     "mtg-jamendo": loaders.mtg_jamendo,
     "fma": loaders.fma,
+    "movielens": loaders.movielens,
+    "amazon-reviews": loaders.amazon_reviews,
 }
 """Name of a data set → the function that makes its tables."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -11,7 +10,7 @@ import polars as pl
 
 from coldstart.datasets.fetching import Remote
 from coldstart.datasets.originals import About, Original, OriginalPaths, Originals, folder_of
-from coldstart.datasets.reading import Rows, Tables, pieces, require
+from coldstart.datasets.reading import Rows, Tables, pieces, quoted, require
 from coldstart.datasets.summary import Summary
 from coldstart.errors import Broken, InputError
 from coldstart.files import StrPath
@@ -100,7 +99,7 @@ def make_tables(
 def _chosen(files: Originals, size: str, broken: Broken) -> pl.DataFrame:
     """The subset's tracks; columns are called `group.name`, as the two lines of the header say."""
     original = files.need("tracks.csv", ZIP)
-    table = _quoted(original, has_header=False)
+    table = quoted(original, has_header=False)
     if len(table) < 3:
         raise InputError(f"{original}: has no header of three lines; {REMEDY}")
     first, second = table.row(0), table.row(1)
@@ -127,19 +126,9 @@ def _chosen(files: Originals, size: str, broken: Broken) -> pl.DataFrame:
 def _genres(files: Originals) -> dict[str, str]:
     """Number → name of a genre."""
     original = files.need("genres.csv", ZIP)
-    table = _quoted(original, has_header=True)
+    table = quoted(original)
     require(original, table.columns, ["genre_id", "title"])
     return dict(table.select("genre_id", "title").iter_rows())
-
-
-def _quoted(original: Original, has_header: bool) -> pl.DataFrame:
-    """Read a CSV as text; its cells may be quoted, and have several lines."""
-    try:
-        return pl.read_csv(io.BytesIO(original.bytes()), has_header=has_header, infer_schema=False)
-    except pl.exceptions.PolarsError as error:
-        # Of several lines, the others are advice to programmers.
-        reason = str(error).strip().partition("\n")[0]
-        raise InputError(f"{original}: not a readable .csv table ({reason}); {REMEDY}") from error
 
 
 def _numbers(

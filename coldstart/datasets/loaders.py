@@ -13,6 +13,49 @@ from coldstart.datasets.summary import Summary
 from coldstart.files import StrPath
 
 
+def amazon_reviews(
+    *,
+    out: StrPath,
+    source: OriginalPaths = None,
+    category: str = "Digital_Music",
+    min_rating: float = 4,
+    ratings: bool = False,
+    min_listeners: int = 1,
+    skip_broken: bool = False,
+) -> Summary:
+    """Amazon Reviews 2023: 33 categories, 571.54 million ratings; titles, features, descriptions.
+
+    Writes listens.parquet, tracks.parquet (a product is a track, its store the artist, its
+    categories the genres) and description.parquet (title, features and description, as a text).
+
+    Args:
+        out: folder for the tables.
+        source: folder with CATEGORY.csv (user_id, parent_asin, rating, timestamp) or CATEGORY.jsonl
+            (the reviews), and meta_CATEGORY.jsonl; without it the .csv and the last are downloaded.
+        category: one of the authors', with underscores.
+        min_rating: from how many of 5 stars on a rating counts as one play.
+        ratings: all ratings as they are, for `factorize --algorithm explicit`.
+        min_listeners: of a product: users who gave it such a rating.
+        skip_broken: leave broken rows out and list them in `<out>/broken.csv`.
+
+    Returns:
+        What was written.
+
+    Raises:
+        InputError: a file or column is missing or damaged, or a row is broken.
+    """
+    from coldstart.datasets.amazon import make_tables
+
+    return make_tables(
+        out=out,
+        source=source,
+        category=category,
+        min_rating=None if ratings else min_rating,
+        min_listeners=min_listeners,
+        skip_broken=skip_broken,
+    )
+
+
 def fma(
     *,
     out: StrPath,
@@ -87,6 +130,49 @@ def hetrec_lastfm(
         binary=binary,
         min_listeners=min_listeners,
         tags=tags,
+        skip_broken=skip_broken,
+    )
+
+
+def movielens(
+    *,
+    out: StrPath,
+    source: OriginalPaths = None,
+    size: Literal["latest-small", "20m", "25m", "32m"] = "25m",
+    min_rating: float = 4,
+    ratings: bool = False,
+    min_listeners: int = 1,
+    skip_broken: bool = False,
+) -> Summary:
+    """MovieLens: up to 200,948 users, 87,585 films, 32,000,204 ratings; genres, tags, tag genome.
+
+    Writes listens.parquet, tracks.parquet (a film is a track, and its own artist), tags.parquet
+    (the tags that users gave, as a text) and, of 20m and 25m, genome.parquet (the relevance of
+    1,128 tags, as attributes). Tags and genome are the users' words: nobody has them of a new film.
+
+    Args:
+        out: folder for the tables.
+        source: the unpacked folder or the .zip; without it the .zip is downloaded.
+        size: which .zip is downloaded; a source may be any of them.
+        min_rating: from how many of 5 stars on a rating counts as one play.
+        ratings: all ratings as they are, for `factorize --algorithm explicit`.
+        min_listeners: of a film: users who gave it such a rating.
+        skip_broken: leave broken rows out and list them in `<out>/broken.csv`.
+
+    Returns:
+        What was written.
+
+    Raises:
+        InputError: a file or column is missing or damaged, or a row is broken.
+    """
+    from coldstart.datasets.movielens import make_tables
+
+    return make_tables(
+        out=out,
+        source=source,
+        size=size,
+        min_rating=None if ratings else min_rating,
+        min_listeners=min_listeners,
         skip_broken=skip_broken,
     )
 

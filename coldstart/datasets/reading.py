@@ -112,7 +112,7 @@ def pieces(
     """
     names: list[str] = [] if header else list(columns)
     before = 0
-    for block in _whole_lines(original, size):
+    for block in whole_lines(original, size):
         while skip and block:
             _, _, block = block.partition(b"\n")
             skip -= 1
@@ -146,7 +146,28 @@ def plays_of(original: Original, tracks: pl.DataFrame, broken: Broken) -> Iterat
         yield rows.rest().join(tracks, on="track_id", how="semi", maintain_order="left")
 
 
-def _whole_lines(original: Original, size: int) -> Iterator[bytes]:
+def quoted(original: Original, has_header: bool = True) -> pl.DataFrame:
+    """Read a whole CSV as text; its cells may be quoted, and have several lines.
+
+    Raises:
+        InputError: it can't be read.
+    """
+    try:
+        return pl.read_csv(io.BytesIO(original.bytes()), has_header=has_header, infer_schema=False)
+    except pl.exceptions.PolarsError as error:
+        # Of several lines, the others are advice to programmers.
+        reason = str(error).strip().partition("\n")[0]
+        raise InputError(
+            f"{original}: not a readable .csv table ({reason}); fetch it again"
+        ) from error
+
+
+def whole_lines(original: Original, size: int = PIECE) -> Iterator[bytes]:
+    """The text in blocks of about `size` bytes, each of whole lines that end in \\n.
+
+    Raises:
+        InputError: a line is longer than any line of text.
+    """
     rest = b""
     for block in tracked(original.blocks(size), f"reading {original.name}", "pieces"):
         cut = block.rfind(b"\n") + 1
@@ -222,12 +243,17 @@ def _table(
 
 
 class Tables:
-    """The tables that a loader writes."""
+    """The tables that a loader writes.
+
+    Attributes:
+        explicit: whether the listens are ratings; a loader says so.
+    """
 
     def __init__(self, out: StrPath, about: About, broken: Broken) -> None:
         self.out, self.about, self.broken = made_folder(out), about, broken
         self.kinds: dict[str, str] = {}
         self.rows: dict[str, int] = {}
+        self.explicit = False
 
     def path(self, name: str) -> Path:
         """Where a table lies."""
@@ -304,7 +330,7 @@ class Tables:
     def summary(self) -> Summary:
         """What was written; the list of broken rows is written now, beside the tables."""
         skipped = write_broken(self.out / "broken.csv", self.broken)
-        return Summary(self.out, self.rows, self.kinds, skipped)
+        return Summary(self.out, self.rows, self.kinds, skipped, self.explicit)
 
 
 def filter_by_listeners(

@@ -12,14 +12,17 @@ class Summary(NamedTuple):
     Attributes:
         out: folder of the tables.
         rows: name of a table → its number of rows.
-        kinds: name of a table → `attributes` or `embeddings`, as `shard` takes it; "" for others.
+        kinds: name of a table → `attributes`, `embeddings` or `texts`, as `shard` takes it; "" for
+            others.
         skipped: a sentence about the broken rows that were left out, or "".
+        explicit: whether the listens are ratings, for `factorize --algorithm explicit`.
     """
 
     out: Path
     rows: dict[str, int]
     kinds: dict[str, str]
     skipped: str
+    explicit: bool = False
 
     def path(self, name: str) -> Path:
         """Where a table lies."""

@@ -45,9 +45,18 @@ def _taste_profile(folder: Path) -> Path:
     return originals.write(folder, files)
 
 
+def _amazon_reviews(folder: Path) -> Path:
+    """The reviews: with the .csv beside them they wouldn't be read."""
+    files = originals.amazon()
+    del files["Digital_Music.csv"]
+    return originals.write(folder, files)
+
+
 SETS = {
+    "amazon-reviews": DataSet(_amazon_reviews, {}),
     "fma": DataSet(lambda folder: originals.write(folder, originals.fma()), {"features": True}),
     "hetrec-lastfm": DataSet(lambda folder: originals.write(folder, originals.hetrec()), {}),
+    "movielens": DataSet(lambda folder: originals.write(folder, originals.movielens()), {}),
     "msd-a": DataSet(originals.msd_a, {"embeddings": ["audio-emb", "sem-bio"]}),
     "mtg-jamendo": DataSet(lambda folder: originals.write(folder, originals.jamendo()), {}),
     "music4all-onion": DataSet(
