@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from coldstart.evaluation.metrics import expected_of_users
-from coldstart.evaluation.tasks import played
+from coldstart.evaluation.tasks import played, training_tracks
 from coldstart.factors.factors import Factors
 
 
@@ -43,7 +43,7 @@ def strangers(
         popularity: [N] of the candidates' artists.
     """
     relevant = played(factors, candidates)
-    known = np.diff(factors.listens[:, ~factors.folded].tocsr().indptr) > 0
+    known = training_tracks(factors) > 0
     rows = np.flatnonzero((np.diff(relevant.indptr) > 0) & ~known)
     if not len(rows) or not known.any():
         return None

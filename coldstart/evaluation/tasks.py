@@ -155,6 +155,11 @@ def with_traits(
     return task._replace(traits=list_traits(factors, candidates, ids, users, genres, K))
 
 
+def training_tracks(factors: Factors) -> NDArray[np.int64]:
+    """[U] how many factorised tracks each user of the log has listened to; 0: no vector."""
+    return np.diff(factors.listens[:, ~factors.folded].tocsr().indptr).astype(np.int64)
+
+
 def user_rows(factors: Factors, task: Task) -> NDArray[np.int64]:
     """Rows of a task's users among all users of the log."""
     at = {user: row for row, user in enumerate(factors.user_ids)}
@@ -260,7 +265,7 @@ def _for_users(
     `relevant` and `warm.listens` have rows for all users of the log.
     """
     has_relevant = np.diff(relevant.indptr) > 0
-    has_vector = np.diff(factors.listens[:, ~factors.folded].tocsr().indptr) > 0
+    has_vector = training_tracks(factors) > 0
     rows = np.flatnonzero(has_relevant & has_vector)
     return Task(
         users=torch.from_numpy(factors.users[rows]),

@@ -71,7 +71,7 @@ class Listens(NamedTuple):
 
 
 class Solution(NamedTuple):
-    """FactorPair, and what they depend on beside the settings.
+    """Vectors, and what they depend on beside the settings.
 
     Attributes:
         tracks: [N, K] float32.

@@ -63,12 +63,13 @@ def by_ranking(folds: Sequence[InnerFold], penalties: Sequence[float]) -> Judge:
         for fold in folds:
             hidden = fold.hidden.nonzero()[:, 0]
             seen = (~fold.hidden).nonzero()[:, 0]
-            vectors = fold.vectors[seen].double()
+            vectors = fold.vectors[seen].to(kernel)
+            mean = vectors.mean(0)
             values, axes = torch.linalg.eigh(kernel[seen][:, seen])
-            aims, towards = axes.T @ (vectors - vectors.mean(0)), kernel[hidden][:, seen] @ axes
+            aims, towards = axes.T @ (vectors - mean), kernel[hidden][:, seen] @ axes
             for i, penalty in enumerate(penalties):
                 predicted = (towards / (values.clamp_min(0) + penalty)) @ aims
-                qualities[i] += fold.quality(predicted + vectors.mean(0)) / len(folds)
+                qualities[i] += fold.quality(predicted + mean) / len(folds)
         best = int(qualities.argmax())
         return Fitness(float(qualities[best]), penalties[best])
 

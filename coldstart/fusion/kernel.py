@@ -137,8 +137,7 @@ class Kernel(FusionHead):
         judge = by_error(targets[:CHOICE_TRACKS], some.group, self.penalties)
         if folds:
             judge = by_ranking(folds, self.penalties)
-        self._choose_weights(some, judge)
-        best = self._choose_kernel(some, judge)
+        best = self._choose_kernel(some, judge, self._choose_weights(some, judge))
         self._set("penalty", best.penalty)
         centres = self._scale(tracks.values, tracks.present)
         self._set_kernel_scale(centres)
@@ -183,10 +182,13 @@ class Kernel(FusionHead):
             self.get_buffer("mean")[columns] = mean.to(self.get_buffer("mean"))
             self.get_buffer("scale")[columns] = 1 / float(spread) if spread > 0 else 0.0
 
-    def _choose_weights(self, tracks: _Tracks, judge: Judge) -> None:
-        """The best modality alone, then each other one with the weight that helps most, if any."""
-        if len(self.names) == 1:
-            return
+    def _choose_weights(self, tracks: _Tracks, judge: Judge) -> Fitness:
+        """Set the best modality alone, then each other one with the weight that helps most, if any.
+
+        Returns:
+            Their fitness with the first kernel, by which they are chosen.
+        """
+        self._take(self.kernels[0])
         single = [
             _Candidate(weights, self._fitness(weights, tracks, judge))
             for weights in torch.eye(len(self.names))
@@ -200,22 +202,26 @@ class Kernel(FusionHead):
                 candidates.append(_Candidate(weights, self._fitness(weights, tracks, judge)))
             best = max(candidates, key=lambda candidate: candidate.fitness.quality)
         self.get_buffer("weight").copy_(best.weights)
+        return best.fitness
 
-    def _choose_kernel(self, tracks: _Tracks, judge: Judge) -> Fitness:
-        """Set the kernel that is fittest with the weights that are set."""
-        numbers = [tuple(KERNELS).index(name) for name in self.kernels]
-        found = {}
-        for number in numbers:
-            self.get_buffer("number").fill_(number)
-            found[number] = self._fitness(self.get_buffer("weight").clone(), tracks, judge)
-        best = max(found, key=lambda number: found[number].quality)
+    def _choose_kernel(self, tracks: _Tracks, judge: Judge, first: Fitness) -> Fitness:
+        """Set the kernel that is fittest with the weights that are set; `first`: the first one."""
+        found = {self.kernels[0]: first}
+        for name in self.kernels[1:]:
+            self._take(name)
+            found[name] = self._fitness(self.get_buffer("weight").clone(), tracks, judge)
+        best = max(found, key=lambda name: found[name].quality)
         if found[best].quality == float("-inf"):
             raise InputError(
                 f"Kernel: {', '.join(self.names)} say the same of all training tracks, so there is "
                 "nothing to learn from"
             )
-        self.get_buffer("number").fill_(best)
+        self._take(best)
         return found[best]
+
+    def _take(self, kernel: str) -> None:
+        """Set the kernel by its name."""
+        self.get_buffer("number").fill_(tuple(KERNELS).index(kernel))
 
     def _fitness(self, weights: Tensor, tracks: _Tracks, judge: Judge) -> Fitness:
         """How fit these weights of the modalities are, which it sets, with the kernel that is."""

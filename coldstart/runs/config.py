@@ -136,6 +136,12 @@ def readable(path: str) -> str:
     return content if content.isascii() else yaml.safe_dump(values, sort_keys=False)
 
 
+def content_of_config(config: str) -> Any:
+    """What a config says, of which there is a YAML file's path, or its text."""
+    is_file = "\n" not in config and Path(config).is_file()
+    return yaml_in(text_in(config) if is_file else config, "config")
+
+
 def _with_todays_paths(text: str) -> str:
     for old, new in MOVED.items():
         text = re.sub(rf"(?<![\w.]){re.escape(old)}(?=\w+\b(?!\.))", new, text)

@@ -10,6 +10,7 @@ from coldstart.errors import InputError
 from coldstart.evaluation import uncertainty
 from coldstart.evaluation.metrics import expected_parts
 from coldstart.evaluation.results import by_user_name, plain_method
+from coldstart.evaluation.tasks import training_tracks, user_rows
 from coldstart.reporting.page import Section, paragraph, picture, together
 from coldstart.summary import groups
 from coldstart.summary.groups import GroupFigure, GroupRanking, group_picture
@@ -24,9 +25,7 @@ def activity(material: Material, ranking: GroupRanking) -> Section | None:
     if recommender is None or len(ranking.task.user_ids) < groups.LEAST_USERS * len(NAMES):
         return None
     factors = recommender.run.data.known_factors()
-    row = {user: i for i, user in enumerate(factors.user_ids)}
-    rows = [row[user] for user in ranking.task.user_ids]
-    known = np.diff(factors.listens[rows][:, ~factors.folded].tocsr().indptr)
+    known = training_tracks(factors)[user_rows(factors, ranking.task)]
     third = np.zeros(len(known), dtype=np.int64)
     third[np.argsort(known, kind="stable")] = np.arange(len(known)) * len(NAMES) // len(known)
 

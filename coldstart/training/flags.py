@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, Literal, NoReturn
 
 from coldstart.errors import InputError
@@ -140,6 +141,20 @@ def parse(verb: Verb, args: Sequence[str]) -> tuple[argparse.Namespace, list[str
         if verbs:
             raise InputError(f"{name} is a flag of {' and '.join(verbs)}, not of {verb}")
     return own, rest
+
+
+def values_of(args: Sequence[str], *flags: str) -> list[str]:
+    """What flags of one meaning are given, as often as they stand on a command line.
+
+    >>> values_of(["--config", "a.yaml", "-c=b.yaml", "--run", "c"], "--config", "-c")
+    ['a.yaml', 'b.yaml']
+    """
+    found = []
+    for arg, following in pairwise([*args, ""]):
+        name, equals, value = arg.partition("=")
+        if name in flags:
+            found.append(value if equals else following)
+    return found
 
 
 def _as_declared(verb: Verb, arg: str) -> str:

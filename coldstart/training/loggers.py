@@ -25,8 +25,8 @@ from lightning.pytorch.loggers import (
 from coldstart.errors import InputError
 from coldstart.files import fingerprint, write_json
 from coldstart.forms.content import json_in, must_have_form, table_of, text
-from coldstart.forms.yaml_text import text_in, yaml_in
 from coldstart.reporting.log import verbosity
+from coldstart.runs.config import content_of_config
 from coldstart.training.flags import FLAGS
 
 log = logging.getLogger(__name__)
@@ -86,8 +86,7 @@ def with_place(args: Sequence[str]) -> list[str]:
 
 def _unplaced_in(config: str) -> str:
     """The class of the only logger in a configuration's file, or its text, if it has no folder."""
-    is_file = "\n" not in config and Path(config).is_file()
-    content = yaml_in(text_in(config) if is_file else config, "config")
+    content = content_of_config(config)
     trainer = content.get("trainer") if isinstance(content, Mapping) else None
     logger = trainer.get("logger") if isinstance(trainer, Mapping) else None
     if isinstance(logger, Mapping):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +18,7 @@ from coldstart.runs.places import KEYS, data_places, lost_places, must_be_named
 from coldstart.runs.run import remember_own
 from coldstart.shards.reading import Shards
 from coldstart.training import stages
-from coldstart.training.flags import Verb
+from coldstart.training.flags import Verb, values_of
 from coldstart.training.prediction_writers import PredictionWriter, WriteVectors
 from coldstart.training.reports import FitReport, TestReport
 from coldstart.training.trust import must_be_known
@@ -293,10 +292,4 @@ def _names_encoders(args: Sequence[str]) -> bool:
 
 def _value(args: Sequence[str], key: str) -> str | None:
     """The last `--data.KEY` of a command line."""
-    value, flag = None, f"--data.{key}"
-    for arg, following in pairwise([*args, ""]):
-        if arg == flag:
-            value = following
-        elif arg.startswith(f"{flag}="):
-            value = arg.partition("=")[2]
-    return value
+    return next(reversed(values_of(args, f"--data.{key}")), None)

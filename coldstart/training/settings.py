@@ -16,7 +16,7 @@ import torch.optim
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from coldstart.errors import InputError, one_line
-from coldstart.forms.yaml_text import text_in, yaml_in
+from coldstart.runs.config import content_of_config
 
 _THEIRS = tuple(
     str(Path(package.__file__).parent)
@@ -115,7 +115,7 @@ def must_exist(config: str, keys: Iterable[str]) -> None:
     coldstart.errors.InputError: config: there is no setting 'model.fuson'; did you mean 'fusion'?
     """
     is_file = "\n" not in config and Path(config).is_file()
-    content = yaml_in(text_in(config) if is_file else config, "config")
+    content = content_of_config(config)
     if not isinstance(content, Mapping):
         return  # the parser says so
     known: dict[str, set[str]] = {}
