@@ -51,7 +51,13 @@ def dataset(folder: Path, tracks: int, shard_size: int) -> Shards:
         folded=np.zeros(tracks, dtype=bool),
         split=np.full(tracks, "train"),
         listens=csr_matrix(np.zeros((1, tracks), dtype=np.float32)),
-        about={"version": VERSION, "factors": 32, "protocol": "benchmark"},
+        about={
+            "version": VERSION,
+            "protocol": "benchmark",
+            "algorithm": "implicit",
+            "factors": 32,
+            "regularization": 0.01,
+        },
     ).save(folder / "factors")
     with contextlib.redirect_stdout(io.StringIO()):  # a benchmark prints its rows alone
         return shard(

@@ -52,7 +52,13 @@ def random_factors(folder: Path, splits: list[str], users: int = 1) -> Path:
         folded=sides != "train",
         split=sides,
         listens=csr_matrix(listens),
-        about={"version": VERSION, "factors": FACTORS, "protocol": "benchmark"},
+        about={
+            "version": VERSION,
+            "protocol": "benchmark",
+            "algorithm": "implicit",
+            "factors": FACTORS,
+            "regularization": 0.01,
+        },
     ).save(folder)
     return folder
 

@@ -36,9 +36,12 @@ class OwnProcess(SpawnProcess):
 
     def start(self) -> None:
         """Start it."""
-        os.environ[_PARENT] = str(os.getpid())
         with _main_hidden(), _without_sigint():
-            super().start()
+            os.environ[_PARENT] = str(os.getpid())
+            try:
+                super().start()
+            finally:
+                del os.environ[_PARENT]  # processes that others start aren't ours
 
 
 class OwnContext(SpawnContext):
@@ -96,7 +99,7 @@ def _begin_tracker() -> None:
 def _follow_parent() -> None:
     """End when the parent has ended, also where that was killed."""
     # Not `getppid()`: a parent that was killed before this line would have another one's place.
-    parent = int(os.environ[_PARENT])
+    parent = int(os.environ.pop(_PARENT))
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -108,7 +111,7 @@ def _follow_parent() -> None:
 
 # A spawned process unpickles `OwnProcess` first, so this module is imported before all that it is
 # to run: a process that is still importing torch follows its parent, too.
-if getattr(current_process(), "_inheriting", False):
+if getattr(current_process(), "_inheriting", False) and _PARENT in os.environ:
     _follow_parent()
     heed(patience=0)
 

@@ -134,13 +134,29 @@ def _load(kind: Kind, point: EntryPoint) -> type[Any]:
 
 
 def load_all() -> None:
-    """Import all parts of models, so that short names work in configs; failures are logged."""
+    """Import all parts of models, so that short names work in configs; those that fail are told."""
     for kind in KIND_OF.values():
-        for name in discover(kind):
-            try:
-                load(kind, name)
-            except InputError as error:
-                log.warning("%s; this plugin is not available", error)
+        usable(kind)
+
+
+def usable(kind: Kind) -> dict[str, type[Any]]:
+    """The plugins of a kind that can be loaded, by name.
+
+    Of the others, a warning names the plugin, its package and the error; once in a process.
+    """
+    plugins: dict[str, type[Any]] = {}
+    for name in discover(kind):
+        try:
+            plugins[name] = load(kind, name)
+        except InputError as error:
+            _warn_of(f"{error}; this plugin is not available")
+    return plugins
+
+
+@functools.cache
+def _warn_of(fault: str) -> None:
+    """A fit asks for the plugins several times."""
+    log.warning(fault)
 
 
 def create(kind: Kind, recipe: Mapping[str, Any]) -> Any:

@@ -11,6 +11,7 @@ Sample = dict[str, Any]
 """`track_id`, `shard`, and the raw bytes of each field that the track has.
 
 Sound may be a `memoryview` of its tar instead of `bytes`, so that only the decoded part is read.
+That of a file in no dataset may be samples (`audio.pcm.Pcm`), where a reader of ours takes them.
 """
 
 

@@ -33,6 +33,38 @@ def test_no_main_guard_is_needed(way: str, tmp_path: Path) -> None:
     assert len(list((tmp_path / "shards").rglob("*.tar"))) > 2
 
 
+NOT_OURS = """
+import multiprocessing
+from coldstart.processes import OwnContext
+
+def grandchild():
+    import time
+    time.sleep(0.6)  # longer than a process of ours waits between two looks for its parent
+
+def child():
+    process = multiprocessing.get_context("spawn").Process(target=grandchild)
+    process.start()
+    process.join()
+    print(process.exitcode)
+
+if __name__ == "__main__":
+    ours = OwnContext().Process(target=print, args=("ours",))
+    ours.start()
+    ours.join()
+    theirs = multiprocessing.get_context("spawn").Process(target=child)
+    theirs.start()
+    theirs.join()
+"""
+
+
+def test_processes_that_others_start_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(NOT_OURS, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert (done.stdout.split(), done.stderr) == (["ours", "0"], "")
+
+
 ORPHANS = """
 import os, signal, sys, time
 from coldstart.processes import OwnContext

@@ -70,6 +70,19 @@ def test_a_broken_plugin_is_listed_with_its_reason_and_the_others_go_on(
         registry.load("encoders", "Poems")
 
 
+def test_the_usable_ones_are_without_the_broken_one_of_which_is_told_once(
+    outsider: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    install(outsider, "versed", "Verses = versed:Verses", "raise OSError('no 100% rhyme')")
+    assert registry.usable("encoders").keys() == registry.discover("encoders").keys() - {"Verses"}
+    assert registry.usable("encoders")["MGP"] is registry.load("encoders", "MGP")
+    (told,) = [line for line in caplog.messages if "Verses" in line]
+    assert told == (
+        "the encoders plugin 'Verses' of versed 1.0 fails to import: OSError('no 100% rhyme'); "
+        "this plugin is not available"
+    )
+
+
 def test_two_packages_that_claim_one_name_are_both_named(
     outsider: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

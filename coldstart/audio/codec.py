@@ -1,4 +1,4 @@
-"""Audio bytes in and out: any file → mono FLAC at one rate, and windows of such a FLAC."""
+"""Audio bytes in and out: any file → mono FLAC at one rate, and windows of such sound."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from coldstart.audio.mono import SAMPLE_RATE, Finding, blocks, encoded
+from coldstart.audio.pcm import Pcm
 from coldstart.audio.sound import AudioError, Samples
 from coldstart.files import StrPath
 
@@ -18,6 +19,7 @@ __all__ = [
     "SAMPLE_RATE",
     "AudioError",
     "Buffer",
+    "Pcm",
     "Samples",
     "blocks",
     "flac_of",
@@ -73,30 +75,39 @@ class _File(io.RawIOBase):
         return self.position
 
 
-def length(flac: Buffer) -> int:
-    """Number of samples in a FLAC; reads its header only, without a decoder.
+def length(sound: Buffer | Pcm) -> int:
+    """Number of samples; of a FLAC only its header is read, without a decoder.
 
     Raises:
         ValueError: not a FLAC.
     """
-    if flac[:4] != b"fLaC" or len(flac) < 26:
+    if isinstance(sound, Pcm):
+        return len(sound)
+    if sound[:4] != b"fLaC" or len(sound) < 26:
         raise ValueError("not a readable FLAC (it doesn't begin like one)")
-    return int.from_bytes(flac[18:26]) & (1 << 36) - 1  # RFC 9639: 36 bits of STREAMINFO
+    return int.from_bytes(sound[18:26]) & (1 << 36) - 1  # RFC 9639: 36 bits of STREAMINFO
 
 
-def window(flac: Buffer, start: int, out: NDArray[np.int16]) -> None:
+def window(sound: Buffer | Pcm, start: int, out: NDArray[np.int16]) -> None:
     """Decode the samples from `start` on into `out`, and nothing else.
 
     A track shorter than the window is repeated until the window is full.
 
     Args:
-        flac: the whole FLAC.
+        sound: the whole FLAC, or samples.
         start: the first sample.
         out: [samples], filled by this function; 2^15 is full scale.
 
     Raises:
         ValueError: not a FLAC, or a damaged one.
     """
+    count = sound.read(start, out) if isinstance(sound, Pcm) else _decoded(sound, start, out)
+    if count < len(out):
+        out[count:] = np.resize(out[:count], len(out) - count)
+
+
+def _decoded(flac: Buffer, start: int, out: NDArray[np.int16]) -> int:
+    """Decode into `out`; gives how many samples there were."""
     try:
         with soundfile.SoundFile(cast(BinaryIO, _File(flac))) as file:
             file.seek(start)
@@ -106,5 +117,4 @@ def window(flac: Buffer, start: int, out: NDArray[np.int16]) -> None:
         raise ValueError(f"not a readable FLAC ({error})") from error
     if not complete:
         raise ValueError("not a readable FLAC (it ends too early)")
-    if count < len(out):
-        out[count:] = np.resize(out[:count], len(out) - count)
+    return count

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from coldstart.audio.codec import flac_of
 from coldstart.audio.mono import Finding
+from coldstart.audio.pcm import Pcm, pcm_of
 from coldstart.audio.spectra import STEPS, TRANSFORMS, Settings, check_settings, spectrogram_of
 from coldstart.errors import InputError, one_of
 from coldstart.files import StrPath
@@ -57,9 +58,24 @@ def content_of(path: StrPath, facts: Mapping[str, Any]) -> bytes:
         AudioError: the file can't be used.
     """
     content, finding = content_and_finding(path, facts)
+    _warn_of(path, finding)
+    return content
+
+
+def samples_of(path: StrPath, facts: Mapping[str, Any]) -> Pcm:
+    """The samples of this file's FLAC in a store with these facts; a FLAC isn't made.
+
+    Raises:
+        AudioError: the file can't be used.
+    """
+    samples, finding = pcm_of(path, facts["sample_rate"])
+    _warn_of(path, finding)
+    return samples
+
+
+def _warn_of(path: StrPath, finding: Finding) -> None:
     if finding.text:
         log.warning(f"{path}: {finding.text}")
-    return content
 
 
 def content_and_finding(path: StrPath, facts: Mapping[str, Any]) -> tuple[bytes, Finding]:

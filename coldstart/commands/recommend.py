@@ -7,15 +7,16 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from coldstart.errors import InputError
+from coldstart.errors import Broken, InputError
 from coldstart.files import StrPath
 from coldstart.reporting.terminal import json_line
 from coldstart.reporting.text import clean
 
 if TYPE_CHECKING:
     from coldstart.retrieval.batch import ListFile
-    from coldstart.retrieval.query import Recommendation
+    from coldstart.retrieval.query import Recommendations
     from coldstart.retrieval.recommender import Recommender
+    from coldstart.retrieval.sound_queries import FileLists
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,9 @@ def recommend(
     why: bool = False,
     json: bool = False,
     overwrite: bool = False,
-) -> list[Recommendation]: ...
+    workers: int | None = None,
+    skip_broken: bool = False,
+) -> Recommendations: ...
 
 
 @overload
@@ -74,14 +77,45 @@ def recommend(
     why: bool = False,
     json: bool = False,
     overwrite: bool = False,
+    workers: int | None = None,
+    skip_broken: bool = False,
 ) -> ListFile: ...
+
+
+@overload
+def recommend(
+    *,
+    run: StrPath,
+    like: None = None,
+    audio: str | list[str],
+    user: None = None,
+    liked: None = None,
+    users: None = None,
+    out: StrPath,
+    k: int = 10,
+    candidates: str = "cold",
+    exclude: str | None = None,
+    where: str | None = None,
+    per_artist: int | None = None,
+    new_share: float | None = None,
+    fallback: Literal["average", "none"] = "average",
+    shards: str | None = None,
+    factors: str | None = None,
+    placement: Literal["ensemble", "either"] | None = None,
+    search: Literal["exact", "index"] | None = None,
+    why: bool = False,
+    json: bool = False,
+    overwrite: bool = False,
+    workers: int | None = None,
+    skip_broken: bool = False,
+) -> FileLists: ...
 
 
 def recommend(
     *,
     run: StrPath,
     like: str | list[str] | None = None,
-    audio: str | None = None,
+    audio: str | list[str] | None = None,
     user: str | None = None,
     liked: str | list[str] | None = None,
     users: str | None = None,
@@ -100,8 +134,10 @@ def recommend(
     why: bool = False,
     json: bool = False,
     overwrite: bool = False,
-) -> list[Recommendation] | ListFile:
-    """Recommend tracks like a track, like a sound file, for a user, or for everybody into a file.
+    workers: int | None = None,
+    skip_broken: bool = False,
+) -> Recommendations | ListFile | FileLists:
+    """Recommend tracks like a track, like sound files, for a user, or for everybody into a file.
 
     A warm track is where its plays put it, a cold one where its content puts it, and, once it is
     played, content and plays together: all in the same space, so they can be compared.
@@ -111,12 +147,13 @@ def recommend(
         like: id of a track in the shards or the factors; several times: near the mean of their
             directions (to continue a playlist).
         audio: a sound file, which need not be in any dataset; the model must have an audio encoder.
+            With `out`, a folder of them, or a track table with a column `audio`; several times.
         user: id of a listener; tracks that they have played are left out.
         liked: id of a track that somebody likes who isn't in the log, several times; or a table
             with a column track_id. They are folded in as a listener who played these.
         users: `all`, or a table with a column user_id: lists for all of them, written to `out`.
-        out: with `users`, the file to write: .parquet, .csv or .jsonl; an interrupted job is
-            continued.
+        out: with `users`, or a folder as `audio`, the file to write: .parquet, .csv or .jsonl; an
+            interrupted job is continued.
         k: how many.
         candidates: `cold`: tracks that the factorisation hasn't seen; `warm`: those it has; `all`;
             or a table with a column track_id.
@@ -138,9 +175,12 @@ def recommend(
             how much its plays.
         json: print JSON, for programs.
         overwrite: replace `out` if it exists.
+        workers: with `out`, sound files that are heard at a time; by default one a core.
+        skip_broken: with `out`, leave sound files out that can't be used, and list them in
+            `out`.broken.csv.
 
     Returns:
-        At most k recommendations, best first; with `users`, what was written.
+        At most k recommendations, best first; with `out`, what was written.
     """
     from coldstart.retrieval.recommender import Recommender
 
@@ -150,10 +190,17 @@ def recommend(
             "name one query: --like TRACK_ID, --audio FILE, --user USER_ID, --liked TRACK_ID, or "
             "--users all|FILE with --out FILE"
         )
-    if (users is None) != (out is None):
+    many = audio if out is not None else None
+    if out is None and users is not None:
         raise InputError("--users and --out belong together: --users all --out recs.parquet")
-    if users is not None and why:
-        raise InputError("--why explains one query's tracks, not --users")
+    if out is not None and users is None and audio is None:
+        raise InputError("--out is for --users, and for --audio FOLDER")
+    if out is None and audio is not None:
+        audio = _one_file(audio)
+    if many is None and (workers is not None or skip_broken):
+        raise InputError("--workers and --skip-broken are for --audio FOLDER with --out FILE")
+    if out is not None and why:
+        raise InputError("--why explains one query's tracks; leave --out out")
     choices: dict[str, Any] = {
         "k": k,
         "candidates": _candidates(candidates),
@@ -166,6 +213,11 @@ def recommend(
     recommender = Recommender(
         run, shards=shards, factors=factors, placement=placement, search=search
     )
+    if many is not None and out is not None:
+        places = [many] if isinstance(many, str) else many
+        return _write_for_files(
+            recommender, places, out, choices, overwrite, json, workers, Broken(skip_broken)
+        )
     if users is not None:
         assert out is not None
         return _write(recommender, users, out, choices, fallback == "average", overwrite, json)
@@ -180,7 +232,7 @@ def recommend(
         rows = recommender.for_liked(ids, why=why, **choices)
         log.info(f"for a listener who likes {len(set(ids)):,} tracks, folded in")
     else:
-        assert audio is not None
+        assert isinstance(audio, str)
         rows = recommender.for_audio(audio, why=why, **choices)
     _note_strange(rows, recommender.run.folder)
     _show(rows, json)
@@ -208,6 +260,7 @@ def _write(
 ) -> ListFile:
     """Lists for many listeners, and a summary."""
     from coldstart.retrieval.batch import recommend_to_file
+    from coldstart.retrieval.query import Recommendations
 
     ids = None if users == "all" else _ids(users, "users", "user_id")
     batch = recommend_to_file(
@@ -222,6 +275,7 @@ def _write(
         f"wrote {batch.path}: {batch.rows:,} recommendations for {batch.users:,} users, from "
         f"{batch.candidates:,} candidates, in {batch.seconds:.1f} s"
     )
+    log.info(f"score: {Recommendations((), recommender.catalogue.by_length).measured()}")
     if batch.average:
         print(
             f"of {batch.average:,} of these users no taste is known: they get what people like on "
@@ -230,6 +284,55 @@ def _write(
     if batch.left_out:
         print(f"{batch.left_out:,} users have none; the reasons are in {batch.left_out_path}")
     return batch
+
+
+def _one_file(audio: str | list[str]) -> str:
+    """The sound file of a single query."""
+    from coldstart.tables.parts import ending_of
+
+    paths = [audio] if isinstance(audio, str) else audio
+    if len(paths) > 1 or Path(paths[0]).is_dir() or ending_of(Path(paths[0])):
+        raise InputError(
+            "a list for each of several sound files is written into a file: name it, "
+            f"--audio {paths[0]} --out recs.parquet"
+        )
+    return paths[0]
+
+
+def _write_for_files(
+    recommender: Recommender,
+    places: list[str],
+    out: StrPath,
+    choices: dict[str, Any],
+    overwrite: bool,
+    json: bool,
+    workers: int | None,
+    broken: Broken,
+) -> FileLists:
+    """A list for each sound file, and a summary."""
+    from coldstart.extractors.sound_files import sound_files
+    from coldstart.retrieval.sound_queries import recommend_for_files
+    from coldstart.tables.table import write_broken
+
+    if workers is not None and workers < 1:
+        raise InputError(f"workers is at least 1, not {workers}")
+    files = sound_files(places, broken)
+    lists = recommend_for_files(
+        recommender, files, out, broken, workers=workers, overwrite=overwrite, **choices
+    )
+    reasons = Path(f"{lists.path}.broken.csv")
+    reasons.unlink(missing_ok=True)  # of an earlier job
+    skipped = write_broken(reasons, broken)
+    if json:
+        print(json_line(lists._asdict() | {"path": str(lists.path)}))
+        return lists
+    print(
+        f"wrote {lists.path}: {lists.rows:,} recommendations for {lists.files:,} sound files, "
+        f"from {lists.candidates:,} candidates, in {lists.seconds:.1f} s"
+    )
+    if skipped:
+        print(skipped)
+    return lists
 
 
 def _candidates(candidates: str) -> str | Collection[str]:
@@ -262,7 +365,7 @@ def _ids(path: str, flag: str, column: str = "track_id") -> list[str]:
     raise InputError(f"--{flag}: {path}: there is no id in it")
 
 
-def _note_strange(rows: list[Recommendation], run: Path) -> None:
+def _note_strange(rows: Recommendations, run: Path) -> None:
     """A similarity from stored predictions is explained by the run, which may differ."""
     scores = [(r.similarity, r.why.score) for r in rows if r.why and r.why.by != "plays"]
     if any(abs(shown - explained) > 1e-3 for shown, explained in scores):
@@ -273,7 +376,7 @@ def _note_strange(rows: list[Recommendation], run: Path) -> None:
         )
 
 
-def _show(rows: list[Recommendation], json: bool) -> None:
+def _show(rows: Recommendations, json: bool) -> None:
     from tabulate import tabulate
 
     if json:
@@ -283,8 +386,11 @@ def _show(rows: list[Recommendation], json: bool) -> None:
         (r.rank, clean(r.title), clean(r.artist), r.plays, r.similarity, clean(r.track_id))
         for r in rows
     ]
-    headers = ["rank", "title", "artist", "plays", "similarity", "track id"]
+    headers = ["rank", "title", "artist", "plays", rows.measure, "track id"]
     lines = tabulate(cells, headers=headers, floatfmt=".3f", disable_numparse=[1, 2, 5]).split("\n")
     print("\n".join(lines[:2]))
     for line, row in zip(lines[2:], rows, strict=True):
         print(line if row.why is None else f"{line}\n      {clean(str(row.why))}")
+    log.info(rows.measured())
+    if any(row.plays and row.by != "plays" for row in rows):
+        log.info("plays: in the whole log; of new tracks the factorisation has seen none of them")

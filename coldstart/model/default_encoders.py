@@ -22,15 +22,16 @@ class DefaultEncoders(NamedTuple):
 
 
 def default_encoders(dataset: Shards) -> DefaultEncoders:
-    """The encoders for `default.yaml`.
+    """The encoders for `default.yaml`. Plugins that can't be loaded are told of, and left out.
 
     Raises:
         InputError: none of them can.
     """
     found: dict[str, dict[str, Any]] = {}
+    plugins = registry.usable("encoders")
     for folder, facts in sorted(dataset.modalities.items()):
-        for name in registry.discover("encoders"):
-            arguments = registry.load("encoders", name).as_is(folder, facts)
+        for name, encoder in plugins.items():
+            arguments = encoder.as_is(folder, facts)
             if arguments is not None:
                 found[folder] = {"class_path": name, "init_args": arguments}
                 break

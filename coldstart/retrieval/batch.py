@@ -81,11 +81,7 @@ def recommend_to_file(
     Raises:
         InputError: the file exists or has another ending, no user is known, choices leave nothing.
     """
-    start, out = time.perf_counter(), writable(out)
-    if out.suffix.lower() not in FORMATS:
-        raise InputError(f"{out}: recommendations are written as {', '.join(FORMATS)}")
-    if out.exists() and not overwrite:
-        raise InputError(f"{out}: exists already; pass --overwrite to replace it")
+    start, out = time.perf_counter(), new_file(out, overwrite)
     catalogue = recommender.catalogue
     ids = catalogue.known_factors().user_ids if users is None else list(dict.fromkeys(users))
     known = [user for user in ids if user in catalogue.user_row]
@@ -93,14 +89,14 @@ def recommend_to_file(
         raise InputError(f"none of the {len(ids):,} users is in the factors")
     selection, k, mix = recommender.plan(**options)
     lists = partial(recommender.for_users, fallback=fallback, **options)
-    job = fingerprint(known, _content(recommender, selection), k, *mix, fallback)
+    job = fingerprint(known, content_of_lists(recommender, selection), k, *mix, fallback)
     parts = out.with_name(f"{out.name}.parts")
     with reserved(parts, f"{out}: another job is writing this file; wait until it ends"):
-        _begin(parts, job)
+        begin_job(parts, job)
         _write_parts(parts, known, lists)
         result = pl.scan_parquet(parts / "*.parquet")
         with atomic(out) as temporary:
-            _sink(result, temporary, out.suffix.lower())
+            sink(result, temporary, out.suffix.lower())
         counts = (
             result.group_by("user_id")
             .agg(rows=pl.len(), average=(pl.col("taste") == "average").any())
@@ -124,7 +120,21 @@ def recommend_to_file(
     )
 
 
-def _content(recommender: Recommender, selection: Selection) -> str:
+def new_file(out: StrPath, overwrite: bool) -> Path:
+    """Where lists are to be written.
+
+    Raises:
+        InputError: it exists, can't be written, or has another ending than `FORMATS`.
+    """
+    out = writable(out)
+    if out.suffix.lower() not in FORMATS:
+        raise InputError(f"{out}: recommendations are written as {', '.join(FORMATS)}")
+    if out.exists() and not overwrite:
+        raise InputError(f"{out}: exists already; pass --overwrite to replace it")
+    return out
+
+
+def content_of_lists(recommender: Recommender, selection: Selection) -> str:
     """A hash of all that lists depend on, beside the users and the choices."""
     catalogue = recommender.catalogue
     content = hashlib.sha256()
@@ -153,7 +163,7 @@ def _write_parts(
             display.add(len(chunk))
 
 
-def _begin(parts: Path, job: str) -> None:
+def begin_job(parts: Path, job: str) -> None:
     """Keep the parts of the same job, delete those of another."""
     note = parts / "job.json"
     try:
@@ -169,7 +179,7 @@ def _begin(parts: Path, job: str) -> None:
     write_json(note, {"job": job})
 
 
-def _sink(table: pl.LazyFrame, path: Path, suffix: str) -> None:
+def sink(table: pl.LazyFrame, path: Path, suffix: str) -> None:
     """Write a table piece by piece."""
     if suffix == ".parquet":
         table.sink_parquet(path)

@@ -7,6 +7,7 @@ listeners and other nets made of that for the dataset, and what the nets of a fi
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from itertools import islice
@@ -17,8 +18,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from coldstart.audio.codec import AudioError
-from coldstart.audio.storage import content_of, field_of
+from coldstart.audio.codec import AudioError, Pcm
+from coldstart.audio.storage import content_of, field_of, samples_of
+from coldstart.encoders.base import Reader
+from coldstart.encoders.patches import PatchReader
 from coldstart.errors import InputError
 from coldstart.extractors.base import Features
 from coldstart.files import StrPath, fingerprint
@@ -33,7 +36,7 @@ from coldstart.runs.derived import (
     open_source_nets,
     outputs_of,
 )
-from coldstart.runs.extracted import hear_flac, opened
+from coldstart.runs.extracted import hear_sound, opened
 from coldstart.runs.first_stage import first_stage_of
 from coldstart.runs.places import data_places
 from coldstart.runs.run import Run
@@ -53,14 +56,17 @@ KEPT = 8
 Decode = Callable[[StrPath, Mapping[str, Any]], bytes]
 """A sound file and facts of a store → what that store keeps of it; raises AudioError."""
 
+_LOADING = threading.Lock()
+"""So that of several threads one loads the nets, and the others wait for them."""
 
-def hear(run: Run, content: StrPath | UnseenTrack, decode: Decode = content_of) -> Tensor:
+
+def hear(run: Run, content: StrPath | UnseenTrack, decode: Decode | None = None) -> Tensor:
     """Predict a track's vector, its sound window by window; modalities it lacks are missing.
 
     Args:
         run: a fitted run.
         content: a sound file, or what is known of a track.
-        decode: reads the sound.
+        decode: reads the sound; by default as `Hearing.place`.
 
     Returns:
         [K].
@@ -70,40 +76,85 @@ def hear(run: Run, content: StrPath | UnseenTrack, decode: Decode = content_of) 
     """
     if not isinstance(content, UnseenTrack):
         content = UnseenTrack(audio=content)
-    track = _Unseen(run, content, decode)
-    sample = track.sample_for(SourceNet(run.model.cpu(), run.data))
-    fields = {name: names[0] for name, (names, _) in run.model.lend().readers.items()}
-    lacking = [name for name, field in fields.items() if field not in sample]
-    if len(lacking) == len(fields):
-        why = "".join(f"; {reason}" for reason in track.reasons)
-        reads = f"it reads {', '.join(fields)}"
-        if content.audio is None:
-            raise InputError(f"{run.folder}: this model knows nothing of the track ({reads}){why}")
-        raise InputError(
-            f"{run.folder}: this model hears nothing ({reads}); use a run with an audio "
-            f"encoder{why}"
-        )
-    if lacking and content.audio is not None:
-        log.warning(
-            f"note: this model was fitted with {', '.join(lacking)} too, which can't be made from "
-            "a file's sound; a run without it may serve the file better"
-        )
-        for reason in track.reasons:
-            log.warning(f"note: {reason}")
-    vector = _vector(SourceNet(run.model, run.data), sample, "factors")
-    assert vector is not None
-    return vector
+    try:
+        return Hearing(run).place(content, decode)
+    except AudioError as error:
+        raise InputError(f"{content.audio}: {error}") from error
+
+
+class Hearing:
+    """A run that is ready to hear: what is the same for every file is read once.
+
+    Several threads may share it.
+
+    Attributes:
+        net: the run's own.
+        stages: nets of a first stage, by the modality that they make.
+        datasets: that the run was fitted on, and that is open.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.folder, self.net = run.folder, SourceNet(run.model.cpu(), run.data)
+        self.stages = {stage.modality: stage for stage in first_stage_of(run.folder).values()}
+        self.datasets = _datasets(run)
+        self._told: set[str] = set()
+
+    def place(self, content: UnseenTrack, decode: Decode | None = None) -> Tensor:
+        """A track's vector.
+
+        Args:
+            content: what is known of it.
+            decode: reads the sound; by default a file is decoded once, and its samples are kept as
+                they are as long as they are heard.
+
+        Returns:
+            [K].
+
+        Raises:
+            AudioError: its sound can't be used; the message is the reason alone.
+            InputError: the model reads nothing of what is known, or that can't be used.
+        """
+        track = _Unseen(self, content, decode)
+        sample = track.sample_for(self.net)
+        fields = {name: names[0] for name, (names, _) in self.net.model.lend().readers.items()}
+        lacking = [name for name, field in fields.items() if field not in sample]
+        if len(lacking) == len(fields):
+            why = "".join(f"; {reason}" for reason in track.reasons)
+            reads = f"it reads {', '.join(fields)}"
+            if content.audio is None:
+                raise InputError(
+                    f"{self.folder}: this model knows nothing of the track ({reads}){why}"
+                )
+            raise InputError(
+                f"{self.folder}: this model hears nothing ({reads}); use a run with an audio "
+                f"encoder{why}"
+            )
+        if lacking and content.audio is not None:
+            self._tell(
+                f"note: this model was fitted with {', '.join(lacking)} too, which can't be made "
+                "from a file's sound; a run without it may serve the file better"
+            )
+            for reason in track.reasons:
+                self._tell(f"note: {reason}")
+        vector = _vector(self.net, sample, "factors")
+        assert vector is not None
+        return vector
+
+    def _tell(self, note: str) -> None:
+        """Once, however many files there are."""
+        if note not in self._told:
+            self._told.add(note)
+            log.warning(note)
 
 
 class _Unseen:
     """A track's content, and all that has been made of it so far, so that it is made once."""
 
-    def __init__(self, run: Run, content: UnseenTrack, decode: Decode) -> None:
+    def __init__(self, hearing: Hearing, content: UnseenTrack, decode: Decode | None) -> None:
         self.path, self.decode = content.audio, decode
-        self.stages = {stage.modality: stage for stage in first_stage_of(run.folder).values()}
-        self.datasets = _datasets(run)
+        self.stages, self.datasets = hearing.stages, hearing.datasets
         self.given = fields_of(self.datasets[0], content)
-        self.stores: dict[str, bytes] = {}
+        self.stores: dict[str, bytes | Pcm] = {}
         self.features: dict[str, Features] = {}
         self.vectors: dict[str, Tensor | None] = {}
         self.reasons: list[str] = []
@@ -111,7 +162,7 @@ class _Unseen:
     def sample_for(self, net: SourceNet) -> Sample:
         """What this net reads of the track: its fields, as far as they can be made."""
         sample: Sample = {"track_id": str(self.path or "the track"), "shard": "no shard"}
-        for fields, _ in net.model.lend().readers.values():
+        for fields, reader in net.model.lend().readers.values():
             folder = folder_of(fields[0])
             facts = net.model.facts.get(folder, {})
             if fields[0] in self.given:
@@ -121,28 +172,28 @@ class _Unseen:
                     sample[fields[0]] = npy_bytes(self.extracted(self.path, facts))
             elif "sample_rate" in facts:
                 if self.path is not None:
-                    sample[field_of(facts)] = self.store(self.path, facts)
+                    sample[field_of(facts)] = self.store(self.path, facts, _reads_samples(reader))
             elif (vector := self.vector_of(folder)) is not None:
                 sample[fields[0]] = npy_bytes(vector.numpy())
         return sample
 
-    def store(self, path: StrPath, facts: Mapping[str, Any]) -> bytes:
-        """The file as a store of sound with these facts keeps it."""
+    def store(self, path: StrPath, facts: Mapping[str, Any], samples: bool) -> bytes | Pcm:
+        """The file as a store of sound with these facts keeps it; or, where `samples` do, these."""
         settings = ("transform", "sample_rate", "frame_hop", "bins", "fmin", "dtype")
-        key = fingerprint([facts.get(name) for name in settings])
+        samples = samples and self.decode is None and "transform" not in facts
+        key = fingerprint([facts.get(name) for name in settings], samples)
         if key not in self.stores:
-            try:
-                self.stores[key] = self.decode(path, facts)
-            except AudioError as error:
-                raise InputError(f"{path}: {error}") from error
+            decode = samples_of if samples else self.decode or content_of
+            self.stores[key] = decode(path, facts)
         return self.stores[key]
 
     def extracted(self, path: StrPath, facts: Mapping[str, Any]) -> NDArray[np.float32]:
         """What the extractor of a modality hears in the file."""
-        extractor, key = opened(facts), facts["made_by"]
+        with _LOADING:
+            extractor, key = opened(facts), facts["made_by"]
         if key not in self.features:
-            flac = self.store(path, {"sample_rate": extractor.rate})
-            self.features[key] = hear_flac(extractor, flac)
+            sound = self.store(path, {"sample_rate": extractor.rate}, samples=True)
+            self.features[key] = hear_sound(extractor, sound)
         return as_array(self.features[key]._asdict()[facts["output"]][0])
 
     def vector_of(self, modality: str) -> Tensor | None:
@@ -158,7 +209,8 @@ class _Unseen:
         if derivation is None:
             return None
         changed = [best_checkpoint(run).stat().st_mtime_ns for run in derivation.runs]
-        nets = _nets(derivation, dataset.place, tuple(changed))
+        with _LOADING:
+            nets = _nets(derivation, dataset.place, tuple(changed))
         vectors = [_vector(net, self.sample_for(net), derivation.what) for net in nets]
         known = [vector for vector in vectors if vector is not None]
         return torch.stack(known).mean(0) if known else None
@@ -189,6 +241,11 @@ def _remedy(dataset: Shards, modality: str) -> str:
     except InputError as error:
         return str(error)
     return ""
+
+
+def _reads_samples(reader: Reader) -> bool:
+    """Whether it takes samples for a FLAC; a reader of another package may decode by itself."""
+    return type(reader) is PatchReader
 
 
 def _datasets(run: Run) -> list[Shards]:

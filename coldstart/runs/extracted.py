@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from coldstart.audio.codec import length, window
+from coldstart.audio.codec import Buffer, Pcm, length, window
 from coldstart.audio.sound import Samples
 from coldstart.errors import Broken, InputError
 from coldstart.extractors.base import Extractor, Features, features_of, open_extractor
@@ -200,7 +200,7 @@ def fields_heard(dataset: Shards, sound: Mapping[str, bytes]) -> Sample:
         for facts in dataset.modalities.values()
         if "extractor" in facts
     }
-    features = {key: hear_flac(*each)._asdict() for key, each in heard.items()}
+    features = {key: hear_sound(*each)._asdict() for key, each in heard.items()}
     return {
         f"{name}.npy": npy_bytes(features[facts["made_by"]][facts["output"]][0].numpy())
         for name, facts in dataset.modalities.items()
@@ -208,14 +208,14 @@ def fields_heard(dataset: Shards, sound: Mapping[str, bytes]) -> Sample:
     }
 
 
-def hear_flac(extractor: Extractor, flac: bytes) -> Features:
-    """A track's features from its sound as a FLAC of the extractor's rate, in flat memory."""
-    return extractor.track(features_of(extractor, _blocks(flac, extractor.rate)))
+def hear_sound(extractor: Extractor, sound: Buffer | Pcm) -> Features:
+    """A track's features from its sound at the extractor's rate, in flat memory."""
+    return extractor.track(features_of(extractor, _blocks(sound, extractor.rate)))
 
 
-def _blocks(flac: bytes, rate: int) -> Iterator[Samples]:
-    total = length(flac)
+def _blocks(sound: Buffer | Pcm, rate: int) -> Iterator[Samples]:
+    total = length(sound)
     for start in range(0, total, SECONDS * rate):
         samples = np.empty(min(SECONDS * rate, total - start), np.int16)
-        window(flac, start, samples)
+        window(sound, start, samples)
         yield np.divide(samples, 32_768, dtype=np.float32)

@@ -116,3 +116,25 @@ def test_a_fit_reads_what_is_there_and_its_run_says_what_it_read(
     with pytest.raises(SystemExit):
         main(["fit", "--config", "mgp.yaml", *where, "--print_config"])
     assert list(yaml.safe_load(capsys.readouterr().out)["model"]["encoders"]) == ["mgp"]
+
+
+def test_somebody_else_s_broken_encoder_stops_no_fit(
+    tiny_world: World,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    info = tmp_path / "ballad-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: ballad\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[coldstart.encoders]\nBallads = ballad:Ballads\n")
+    (tmp_path / "ballad.py").write_text("import there_is_no_such_module\n")
+    made(tiny_world, tmp_path / "shards", modalities=["genres"])
+    flags = [f"--data.shards={tmp_path / 'shards'}", f"--data.factors={tiny_world.factors}"]
+    run = tmp_path / "run"
+    assert main(["fit", "--config=default.yaml", f"--run={run}", *flags, "--data.workers=0"]) == 0
+    assert list(open_run(run).model.encoders) == ["genres"]
+    (told,) = [line for line in caplog.messages if "Ballads" in line]
+    assert "the encoders plugin 'Ballads' of ballad 1.0 fails to import" in told
+    assert "there_is_no_such_module" in told
