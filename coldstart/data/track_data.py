@@ -20,6 +20,7 @@ from coldstart.data.loaders import Request, loader_of
 from coldstart.data.pipeline import Pipeline
 from coldstart.errors import InputError, one_of
 from coldstart.factors.factors import Factors
+from coldstart.factors.listener_axes import widened
 from coldstart.sample import Sample, folder_of
 from coldstart.shards.reading import Shards
 from coldstart.tables.splits import NEW, read_ids
@@ -74,6 +75,7 @@ class TrackData:
         self.folds, self.fold = folds, fold
         self.candidates = None if test_tracks is None else frozenset(read_ids(test_tracks))
         self._lent: Lent | None = None
+        self._space: Factors | None = None
         if self.factors is not None:
             _same_splits(self.shards, self.factors)
 
@@ -103,6 +105,19 @@ class TrackData:
             raise InputError("data.factors is null, but factors are needed here; name a folder")
         return self.factors
 
+    def space(self) -> Factors:
+        """The factors in the model's space: with whatever axes that has beside theirs.
+
+        Raises:
+            InputError: `factors` is null.
+        """
+        factors, axes = self.known_factors(), self._readers().axes
+        if axes is None:
+            return factors
+        if self._space is None:
+            self._space = widened(factors, axes)
+        return self._space
+
     def training_samples(self, fields: Sequence[str]) -> Iterator[Sample]:
         """Training tracks that have any of these fields, without the held-out fold."""
         keep = Keep(self.folds, self.fold)
@@ -113,7 +128,7 @@ class TrackData:
 
     def lend(self, lent: Lent) -> None:
         """Take the model's readers."""
-        self._lent = lent
+        self._lent, self._space = lent, None
 
     def _readers(self) -> Lent:
         """What the model has lent."""
@@ -203,7 +218,7 @@ class TrackData:
 
     def _vectors(self, known_only: bool) -> dict[str, np.ndarray[Any, Any]]:
         """Track id → factor vector. Training never sees one that was folded in."""
-        factors = self.known_factors()
+        factors = self.space()
         rows = np.flatnonzero(~factors.folded) if known_only else range(len(factors.track_ids))
         return {factors.track_ids[row]: factors.tracks[row] for row in rows}
 

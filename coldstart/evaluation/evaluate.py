@@ -137,23 +137,25 @@ def evaluate(
     Raises:
         InputError: nobody has listened to anything that could be found.
     """
-    factors, track_ids, mixed = data.known_factors(), predictions.track_ids, candidates == "mixed"
-    task = mixed_task(factors, track_ids, lengths) if mixed else ranking_task(factors, track_ids)
-    task = with_traits(task, factors, track_ids, genre_lists(data.shards))
+    factors, track_ids, mixed = data.space(), predictions.track_ids, candidates == "mixed"
+    genres = genre_lists(data.shards)
+
+    def task_of(factors: Factors) -> Task:
+        found = (
+            mixed_task(factors, track_ids, lengths) if mixed else ranking_task(factors, track_ids)
+        )
+        return with_traits(found, factors, track_ids, genres)
+
+    task = task_of(factors)
     _check(task, factors, track_ids)
-    distance = _distance_to_factors(factors, track_ids)
+    given = data.known_factors()  # without the model's own axes: what rivals have
+    distance = _distance_to_factors(given, track_ids)
     in_order = torch.arange(len(track_ids))
 
     cold = len(track_ids) if mixed else None
 
-    # Only rivals ask for it, and it takes two half-steps over all listens.
-    known = KnownScores(placed.audience, placed.ensemble.ahead) if placed and rivals else None
-
-    def line(method: str, vectors: Tensor, of_val: Predictions | None = None) -> Line:
-        ranking = vectors
-        if known is not None and of_val is not None:
-            ranking = lifted(known, of_val, vectors)
-        scored = task.scored(ranking, [in_order], seed)[0]
+    def line(method: str, vectors: Tensor, among: Task) -> Line:
+        scored = among.scored(vectors, [in_order], seed)[0]
         return Line.of(method, name, distance(vectors), scored, cold)
 
     ranking = predictions.values if placed is None else placed.vectors
@@ -164,14 +166,26 @@ def evaluate(
         scored = before.scored(predictions.values, [in_order], seed)[0]
         lines.append(Line.of(PREDICTED, name, own.cosine, scored, cold))
     elif patches:
-        lines.append(line(PATCHES, patches.single.values)._replace(cosine=patches.distance))
+        lines.append(line(PATCHES, patches.single.values, task)._replace(cosine=patches.distance))
     if mixed:
         lines += mixed_floor_lines(task, factors)
     else:
         lines += floor_lines(task, factors, track_ids, data)
     lines.append(shuffled)
     if rivals:
-        lines += rival_lines(task, factors, track_ids, describe_content, data, line, name, seed)
+        theirs = task if given is factors else task_of(given)
+        known = None
+        if placed:  # it takes two half-steps over all listens
+            audience = placed.audience if given is factors else Audience(given)
+            known = KnownScores(audience, placed.ensemble.ahead)
+
+        def rival_line(method: str, vectors: Tensor, of_val: Predictions) -> Line:
+            ranking = vectors if known is None else lifted(known, of_val, vectors)
+            return line(method, ranking, theirs)._replace(cosine=distance(vectors))
+
+        lines += rival_lines(
+            theirs, given, track_ids, describe_content, data, rival_line, name, seed
+        )
     rows, comparison = _rows_and_comparison(lines, task.parts, seed)
     unknown = None
     if not mixed:
@@ -218,7 +232,7 @@ def _check(task: Task, factors: Factors, track_ids: list[str]) -> None:
 def _distance_to_factors(
     factors: Factors, track_ids: list[str]
 ) -> Callable[[Tensor], float | None]:
-    """[N, K] vectors of these tracks → mean cosine distance to their factors.
+    """Vectors of these tracks, [N, K] or with more axes → mean cosine distance to their factors.
 
     Tracks without factors, which nobody played, don't count; None if there are no others.
     """
@@ -227,7 +241,7 @@ def _distance_to_factors(
     truth = torch.from_numpy(factors.tracks[rows[rows >= 0]])
     if not has_vector.any():
         return lambda vectors: None
-    return lambda vectors: float(cosine_distance(vectors[has_vector], truth).mean())
+    return lambda vectors: float(cosine_distance(vectors[has_vector, : factors.dim], truth).mean())
 
 
 def _own_and_shuffled(
@@ -293,7 +307,7 @@ def rival_lines(
     candidates: list[str],
     describe_content: Callable[[Batch], Tensor],
     data: TrackData,
-    line: Callable[[str, Tensor, Predictions | None], Line],
+    line: Callable[[str, Tensor, Predictions], Line],
     input: str,
     seed: int = 0,
 ) -> list[Line]:

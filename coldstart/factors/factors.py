@@ -122,6 +122,10 @@ class Factors:
         axes: from the factorisation's own axes to those of the vectors; None if they are the same,
             or if an earlier version made the factors.
         support: see `listeners`; None where all users with a vector count.
+        narrow: what `listener_axes.widened` has added places to; None of factors as they are
+            stored.
+        loadings: of these places, see `listener_axes.ListenerAxes`.
+        kept: share of a score that the vectors have beside these places.
     """
 
     track_ids: list[str]
@@ -135,6 +139,9 @@ class Factors:
     withheld: csr_matrix | None = None
     axes: Axes | None = None
     support: NDArray[np.int64] | None = None
+    narrow: Factors | None = None
+    loadings: Array | None = None
+    kept: float = 1.0
 
     @property
     def dim(self) -> int:

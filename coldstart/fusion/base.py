@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from coldstart.components import Component
+from coldstart.factors.als import ListenerAxes
 
 
 class Solvable(NamedTuple):
@@ -31,6 +32,21 @@ class Solvable(NamedTuple):
     track_ids: Sequence[str] = ()
 
 
+class FoldListeners(NamedTuple):
+    """Those for whom an inner fold's hidden tracks are ranked.
+
+    Attributes:
+        users: [U, K] float64, in the axes of the fold's vectors.
+        plays: [U, n] float64: what each play weighs, a listener's all together of length 1; zeros
+            of the hidden tracks.
+        quality: scores of the hidden tracks, [U, hidden] → how good their order is.
+    """
+
+    users: Tensor
+    plays: Tensor
+    quality: Callable[[Tensor], float]
+
+
 class InnerFold(NamedTuple):
     """A cold start among the training tracks: some are hidden, the others factorised without them.
 
@@ -42,11 +58,13 @@ class InnerFold(NamedTuple):
         vectors: [n, K] of the others; zeros where hidden. In axes of their own.
         quality: predicted vectors of the hidden tracks, [hidden, K], in their order → how well they
             are ranked for those who have played some of them: mean NDCG, 0 to 1.
+        listeners: these; None where only vectors can be judged.
     """
 
     hidden: Tensor
     vectors: Tensor
     quality: Callable[[Tensor], float]
+    listeners: FoldListeners | None = None
 
 
 InnerFolds = Callable[[Sequence[str], Tensor], Sequence[InnerFold]]
@@ -66,6 +84,11 @@ class FusionHead(Component):
     interface: ClassVar[int]
     closed_form: ClassVar[bool] = False
     chooses: ClassVar[bool] = False
+
+    @property
+    def listener_axes(self) -> ListenerAxes | None:
+        """Axes beside those of the factors, of which the head predicts tracks' places as well."""
+        return None
 
     def build(self, dims: Mapping[str, int], out: int) -> None:
         """Make the layers.

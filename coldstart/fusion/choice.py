@@ -74,3 +74,63 @@ def by_ranking(folds: Sequence[InnerFold], penalties: Sequence[float]) -> Judge:
         return Fitness(float(qualities[best]), penalties[best])
 
     return judge
+
+
+class Sharing(NamedTuple):
+    """How much listeners' own plays count.
+
+    Attributes:
+        share: of the score; 0: they don't rank better than vectors alone by `GAIN`.
+        penalty: λ that goes with it.
+    """
+
+    share: float
+    penalty: float
+
+
+GAIN = 0.002
+"""A smaller difference between two choices is chance."""
+
+
+def sharing_by_ranking(
+    folds: Sequence[InnerFold], kernel: Tensor, penalties: Sequence[float], shares: Sequence[float]
+) -> Sharing:
+    """The share of the score that listeners' own plays get, by the ranking of hidden tracks.
+
+    Args:
+        folds: of the n tracks.
+        kernel: [n, n] float64.
+        penalties: λ to choose from.
+        shares: to choose from, each from above 0 to below 1.
+    """
+    tried = (0.0, *shares)
+    qualities = torch.zeros(len(tried), len(penalties), dtype=torch.float64)
+    for fold in folds:
+        if fold.listeners is None:
+            return Sharing(0.0, penalties[0])
+        users, plays = (part.to(kernel) for part in fold.listeners[:2])
+        hidden = fold.hidden.nonzero()[:, 0]
+        seen = (~fold.hidden).nonzero()[:, 0]
+        vectors = fold.vectors[seen].to(kernel)
+        columns = (plays[:, seen] - plays[:, seen].mean(1, keepdim=True)).T
+        values, axes = torch.linalg.eigh(kernel[seen][:, seen])
+        towards = kernel[hidden][:, seen] @ axes
+        mean = vectors.mean(0)
+        aims, own_aims, covariance = axes.T @ (vectors - mean), axes.T @ columns, users.T @ users
+        values = values.clamp_min(0)
+        for j, penalty in enumerate(penalties):
+            weights = towards / (values + penalty)
+            by_vectors = users @ (weights @ aims + mean).T
+            by_plays = (weights @ own_aims).T
+            # Both parts get the same spread over what they were fitted on.
+            kept = (values / (values + penalty))[:, None]
+            fitted = kept * aims
+            spread = (kept * own_aims).square().sum().clamp_min(1e-300)
+            scale = ((fitted @ covariance) * fitted).sum().div(spread).sqrt()
+            for i, share in enumerate(tried):
+                scores = (1 - share) * by_vectors + share * scale * by_plays
+                qualities[i, j] += fold.listeners.quality(scores) / len(folds)
+    best, column = divmod(int(qualities.argmax()), len(penalties))
+    if float(qualities[best, column] - qualities[0].max()) < GAIN:
+        return Sharing(0.0, penalties[int(qualities[0].argmax())])
+    return Sharing(tried[best], penalties[column])

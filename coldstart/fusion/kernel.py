@@ -10,15 +10,20 @@ import torch
 from torch import Tensor
 
 from coldstart.errors import InputError, one_of
+from coldstart.factors.als import ListenerAxes
 from coldstart.fusion.base import FusionHead, InnerFolds, Solvable
-from coldstart.fusion.choice import Fitness, Judge, by_error, by_ranking
+from coldstart.fusion.choice import Fitness, Judge, by_error, by_ranking, sharing_by_ranking
 from coldstart.fusion.conjugate import conjugate_ridge
+from coldstart.fusion.fit_tracks import FitTracks, sample_tracks
 from coldstart.fusion.kernels import KERNELS, scale_of
 
 WEIGHTS = (0.25, 0.5, 1.0, 2.0)
 """Weights of a modality to choose from, relative to the best one; it may also be left out."""
 
 PENALTIES = tuple(round(10.0 ** (power / 2), 3) for power in range(-4, 5))
+
+SHARES = (0.1, 0.2, 0.3)
+"""Shares of the score to choose from for listeners' own plays; they may also get none."""
 
 CHOICE_TRACKS = 2000
 """Tracks on which weights, kernel and penalty are chosen: each candidate costs eigendecompositions
@@ -38,6 +43,8 @@ class Kernel(FusionHead):
     training tracks are ranked best by their content alone, when these are hidden from a
     factorisation of their own (of a random sample of tracks); without plays, those that predict
     left-out vectors best. No validation track is used.
+    Where listeners' own plays (`factors.listener_axes`) rank these hidden tracks better, they get
+    a share of the score, which is chosen in the same way.
     All training tracks are centres of the Laplace kernel, up to `landmarks` of them: of up to 8,192
     the solution is exact, of more, conjugate gradients come as near as makes no difference. Beyond
     `landmarks`, and beyond 8,192 with the smooth kernels, a random sample of that size gives the
@@ -59,6 +66,8 @@ class Kernel(FusionHead):
         penalties: Sequence[float] = PENALTIES,
         weights: Sequence[float] = WEIGHTS,
         kernel: KernelName = "auto",
+        axes: int = 512,
+        shares: Sequence[float] = SHARES,
         seed: int = 0,
     ) -> None:
         """Settings of the solution.
@@ -73,6 +82,10 @@ class Kernel(FusionHead):
                 left out.
             kernel: `laplace` for nonlinear relations; `quadratic` for linear ones and products of
                 two features; `linear`; `auto`: the one of these that ranks best.
+            axes: maximum number of axes for what listeners' own plays say; 0: none. They are found
+                where the solution is exact.
+            shares: of the score to choose from for these axes, between 0 and 1; they may also get
+                none.
             seed: of the random choice of landmarks.
         """
         super().__init__()
@@ -80,7 +93,11 @@ class Kernel(FusionHead):
             raise InputError("Kernel: landmarks is at least 2, width and penalties are above 0")
         if min(weights, default=1.0) <= 0:
             raise InputError("Kernel: weights are above 0")
+        if axes < 0 or not all(0 < share < 1 for share in shares):
+            raise InputError("Kernel: axes is at least 0, shares are between 0 and 1")
         one_of("Kernel: kernel", kernel, get_args(KernelName))
+        self.axes, self.shares, self.share = axes, tuple(shares), 0.0
+        self.centre_ids: list[str] = []
         self.landmarks, self.width, self.seed = landmarks, width, seed
         self.penalties, self.weights = tuple(penalties), tuple(weights)
         self.kernels = tuple(KERNELS) if kernel == "auto" else (kernel,)
@@ -99,12 +116,30 @@ class Kernel(FusionHead):
         self.register_buffer("penalty", torch.zeros(()))
         self.register_buffer("number", torch.tensor(tuple(KERNELS).index(self.kernels[0])))
         self.dims = dict(dims)
+        self.beside(None)
 
     def forward(self, encoded: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
         """{modality: [B, dim]} → [B, out]."""
         get = self.get_buffer
         kernel = self._kernel(self._features(encoded, present), get("centres"))
         return kernel @ get("coefficients") + get("bias")
+
+    @property
+    def listener_axes(self) -> ListenerAxes | None:
+        """What listeners' own plays say, if it has a share of the score."""
+        loadings, places = self.get_buffer("loadings"), self.get_buffer("places")
+        if not loadings.numel():
+            return None
+        return ListenerAxes(
+            loadings.cpu().numpy(), places.cpu().numpy(), float(self.get_buffer("own_share"))
+        )
+
+    def beside(self, axes: ListenerAxes | None) -> None:
+        """Take listeners' own axes, which the vectors to be solved for next have as well."""
+        none = torch.zeros(0, 0)
+        self.register_buffer("loadings", none if axes is None else torch.tensor(axes.loadings))
+        self.register_buffer("places", none if axes is None else torch.tensor(axes.places))
+        self.register_buffer("own_share", torch.tensor(0.0 if axes is None else axes.share))
 
     @property
     def kernel(self) -> str:
@@ -126,10 +161,9 @@ class Kernel(FusionHead):
         Raises:
             InputError: fewer than three training tracks have a vector, or all have one content.
         """
-        tracks, total = self._sample_tracks(rows())
+        tracks, total = sample_tracks(rows(), self.names, self.landmarks, self.seed)
         if len(tracks.vectors) < 3:
             raise InputError(f"Kernel: {len(tracks.vectors)} training tracks are too few to fit on")
-        self._set("bias", tracks.vectors.mean(0))
         targets = (tracks.vectors - tracks.vectors.mean(0)).double()
         self._standardise(tracks)
         some = tracks.first(CHOICE_TRACKS)
@@ -139,33 +173,65 @@ class Kernel(FusionHead):
             judge = by_ranking(folds, self.penalties)
         best = self._choose_kernel(some, judge, self._choose_weights(some, judge))
         self._set("penalty", best.penalty)
-        centres = self._scale(tracks.values, tracks.present)
-        self._set_kernel_scale(centres)
-        how = ""
-        if len(centres) > EXACT and self.kernel != "laplace":
-            centres = centres[:EXACT]  # smooth kernels need no more
-        self._set("centres", centres)
-        if len(centres) > EXACT:
-            solution = conjugate_ridge(self._kernel, centres, targets, best.penalty)
-            how = f"; {solution.iterations} iterations, residual {solution.residual:.3f}"
-            coefficients = solution.coefficients
-        elif total > len(centres):
-            coefficients = self._nystrom_coefficients(rows(), centres, best.penalty)
-        else:
-            matrix = self._kernel_matrix(centres)
-            matrix.diagonal().add_(best.penalty)
-            coefficients = torch.cholesky_solve(targets, torch.linalg.cholesky(matrix))
-        self._set("coefficients", coefficients)
+        self.share = 0.0
+        if folds and self.axes and total <= min(EXACT, self.landmarks):
+            features = self._scale(some.values, some.present)
+            self._set_kernel_scale(features)
+            matrix = self._kernel_matrix(features)
+            sharing = sharing_by_ranking(folds, matrix, self.penalties, self.shares)
+            if sharing.share:
+                self.share, best = sharing.share, best._replace(penalty=sharing.penalty)
+                self._set("penalty", best.penalty)
+        how = self._fit(tracks, total, rows)
         weights = ", ".join(
             f"{name} × {value:g}"
             for name, value in zip(self.names, self.get_buffer("weight").tolist(), strict=True)
         )
         what = "NDCG of hidden tracks" if folds else "explained of left-out tracks"
         penalty = f"λ = {best.penalty:g}{self._at_the_end(best.penalty)}"
+        own = f"; listeners' own plays × {self.share:g}" if self.share else ""
+        centres = len(self.get_buffer("centres"))
         return (
-            f"{self.kernel} kernel of {len(centres):,} of {total:,} training tracks: {weights}; "
-            f"{penalty}; {what} {best.quality:.3f} (of a sample, to choose by){how}"
+            f"{self.kernel} kernel of {centres:,} of {total:,} training tracks: {weights}; "
+            f"{penalty}{own}; {what} {best.quality:.3f} (of a sample, to choose by){how}"
         )
+
+    def solve_again(self, rows: Callable[[], Iterable[Solvable]]) -> None:
+        """Solve for other vectors of the same tracks, with what was chosen."""
+        self._fit(*sample_tracks(rows(), self.names, self.landmarks, self.seed), rows)
+
+    def smoother(self) -> Tensor:
+        """[N, N] float64: from values of the centres to what their content predicts of them."""
+        matrix = self._kernel_matrix(self.get_buffer("centres"))
+        inner = matrix.clone()
+        inner.diagonal().add_(float(self.get_buffer("penalty")))
+        smoother: Tensor = torch.cholesky_solve(matrix, torch.linalg.cholesky(inner)).T
+        return smoother
+
+    def _fit(self, tracks: FitTracks, total: int, rows: Callable[[], Iterable[Solvable]]) -> str:
+        """Set centres and coefficients; → what is to be said of how."""
+        self._set("bias", tracks.vectors.mean(0))
+        targets = (tracks.vectors - tracks.vectors.mean(0)).double()
+        penalty = float(self.get_buffer("penalty"))
+        centres = self._scale(tracks.values, tracks.present)
+        self._set_kernel_scale(centres)
+        how = ""
+        if len(centres) > EXACT and self.kernel != "laplace":
+            centres = centres[:EXACT]  # smooth kernels need no more
+        self._set("centres", centres)
+        self.centre_ids = tracks.track_ids[: len(centres)]
+        if len(centres) > EXACT:
+            solution = conjugate_ridge(self._kernel, centres, targets, penalty)
+            how = f"; {solution.iterations} iterations, residual {solution.residual:.3f}"
+            coefficients = solution.coefficients
+        elif total > len(centres):
+            coefficients = self._nystrom_coefficients(rows(), centres, penalty)
+        else:
+            matrix = self._kernel_matrix(centres)
+            matrix.diagonal().add_(penalty)
+            coefficients = torch.cholesky_solve(targets, torch.linalg.cholesky(matrix))
+        self._set("coefficients", coefficients)
+        return how
 
     def _at_the_end(self, penalty: float) -> str:
         """What to know of a choice beyond which nothing was tried."""
@@ -173,7 +239,7 @@ class Kernel(FusionHead):
             return ", at the end of those that were tried"
         return ""
 
-    def _standardise(self, tracks: _Tracks) -> None:
+    def _standardise(self, tracks: FitTracks) -> None:
         """Set each modality's mean, and the scale that gives its vectors a mean length of 1."""
         for name, columns in zip(self.names, self._columns(), strict=True):
             values = tracks.values[tracks.present[name], columns].double()
@@ -182,7 +248,7 @@ class Kernel(FusionHead):
             self.get_buffer("mean")[columns] = mean.to(self.get_buffer("mean"))
             self.get_buffer("scale")[columns] = 1 / float(spread) if spread > 0 else 0.0
 
-    def _choose_weights(self, tracks: _Tracks, judge: Judge) -> Fitness:
+    def _choose_weights(self, tracks: FitTracks, judge: Judge) -> Fitness:
         """Set the best modality alone, then each other one with the weight that helps most, if any.
 
         Returns:
@@ -204,7 +270,7 @@ class Kernel(FusionHead):
         self.get_buffer("weight").copy_(best.weights)
         return best.fitness
 
-    def _choose_kernel(self, tracks: _Tracks, judge: Judge, first: Fitness) -> Fitness:
+    def _choose_kernel(self, tracks: FitTracks, judge: Judge, first: Fitness) -> Fitness:
         """Set the kernel that is fittest with the weights that are set; `first`: the first one."""
         found = {self.kernels[0]: first}
         for name in self.kernels[1:]:
@@ -223,7 +289,7 @@ class Kernel(FusionHead):
         """Set the kernel by its name."""
         self.get_buffer("number").fill_(tuple(KERNELS).index(kernel))
 
-    def _fitness(self, weights: Tensor, tracks: _Tracks, judge: Judge) -> Fitness:
+    def _fitness(self, weights: Tensor, tracks: FitTracks, judge: Judge) -> Fitness:
         """How fit these weights of the modalities are, which it sets, with the kernel that is."""
         self.get_buffer("weight").copy_(weights)
         features = self._scale(tracks.values, tracks.present)
@@ -253,24 +319,6 @@ class Kernel(FusionHead):
         matrix.diagonal().add_(1e-10 * float(matrix.diagonal().mean()))
         coefficients: Tensor = torch.linalg.solve(matrix, right_side)
         return coefficients
-
-    def _sample_tracks(self, rows: Iterable[Solvable]) -> tuple[_Tracks, int]:
-        """At most `landmarks` tracks, chosen uniformly at random; and the number of all tracks."""
-        generator = torch.Generator().manual_seed(self.seed)
-        parts: list[_Tracks] = []
-        keys, total = torch.empty(0), 0
-        for encoded, present, vectors, group, track_ids in rows:
-            values = torch.cat([encoded[name] for name in self.names], dim=1)
-            masks = {name: present[name] for name in self.names}
-            parts.append(_Tracks(values, masks, vectors, group, list(track_ids)))
-            keys = torch.cat([keys, torch.rand(len(vectors), generator=generator)])
-            total += len(vectors)
-            if len(keys) > 2 * self.landmarks:
-                parts, keys = [_lowest(parts, keys, self.landmarks)], keys.sort().values
-                keys = keys[: self.landmarks]
-        if not parts:
-            raise InputError("Kernel: no training track has a vector to fit on")
-        return _lowest(parts, keys, self.landmarks), total
 
     def _features(self, encoded: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
         """[B, F], centred, scaled and weighted; 0 where a track lacks a modality."""
@@ -305,18 +353,23 @@ class Kernel(FusionHead):
     def _set(self, name: str, value: Tensor | float) -> None:
         """Set a buffer to a value, which may have another shape."""
         buffer = self.get_buffer(name)
-        self.register_buffer(name, torch.as_tensor(value).to(buffer))
+        self.register_buffer(name, torch.as_tensor(value).to(buffer).contiguous())
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
-        """Make as many centres as the checkpoint has; one of before names no kernel: the first."""
-        for name in ("centres", "coefficients"):
+        """Make as many centres, and axes, as the checkpoint has. One of before names no kernel: the
+        first; and no axes: none.
+        """
+        for name in ("centres", "coefficients", "loadings", "places"):
             value = state_dict.get(prefix + name)
             if value is not None:
                 buffer = self.get_buffer(name)
-                self.register_buffer(name, buffer.new_zeros(len(value), *buffer.shape[1:]))
-        state_dict.setdefault(f"{prefix}number", self.get_buffer("number"))
+                free = name in ("loadings", "places")
+                shape = value.shape if free else (len(value), *buffer.shape[1:])
+                self.register_buffer(name, buffer.new_zeros(shape))
+        for name in ("number", "loadings", "places", "own_share"):
+            state_dict.setdefault(prefix + name, self.get_buffer(name))
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
@@ -325,35 +378,3 @@ class _Candidate(NamedTuple):
 
     weights: Tensor
     fitness: Fitness
-
-
-class _Tracks(NamedTuple):
-    """Tracks: values [N, F], modality → [N] bool, vectors [N, K], group [N]; N ids, or none."""
-
-    values: Tensor
-    present: dict[str, Tensor]
-    vectors: Tensor
-    group: Tensor
-    track_ids: list[str]
-
-    def at(self, rows: Tensor) -> _Tracks:
-        """The tracks of these rows, in this order."""
-        present = {name: mask[rows] for name, mask in self.present.items()}
-        ids = [self.track_ids[row] for row in rows.tolist()] if self.track_ids else []
-        return _Tracks(self.values[rows], present, self.vectors[rows], self.group[rows], ids)
-
-    def first(self, count: int) -> _Tracks:
-        """The first tracks, at most `count`."""
-        return self.at(torch.arange(min(count, len(self.vectors)), device=self.vectors.device))
-
-
-def _lowest(parts: Sequence[_Tracks], keys: Tensor, count: int) -> _Tracks:
-    """The tracks with the lowest keys, in their order, at most `count`."""
-    every = _Tracks(
-        values=torch.cat([part.values for part in parts]),
-        present={n: torch.cat([part.present[n] for part in parts]) for n in parts[0].present},
-        vectors=torch.cat([part.vectors for part in parts]),
-        group=torch.cat([part.group for part in parts]),
-        track_ids=[track for part in parts for track in part.track_ids],
-    )
-    return every.at(keys.argsort()[:count].to(every.vectors.device))

@@ -94,6 +94,8 @@ class Audience:
 
     Attributes:
         factors: of the model's training, with all listens since.
+        vectors: the same factors without places on listeners' own axes: plays move vectors, and
+            these places stay where content puts them.
         users: [U, K] in the axes of the factorisation; zeros for those without taste.
         mean: [K] the mean listener, in the axes of the vectors.
         common: [K] what, added to a vector, adds 1 to the mean listener's score.
@@ -106,10 +108,10 @@ class Audience:
         Raises:
             InputError: the factors lack it.
         """
-        check_foldable(factors, "these factors")
-        self.factors = factors
+        self.factors, self.vectors = factors, factors.narrow or factors
+        check_foldable(self.vectors, "these factors")
         self.settings = settings_of(factors.about)
-        self.users = in_own_axes(factors).users
+        self.users = in_own_axes(self.vectors).users
         active = factors.users.any(axis=1)
         if not active.any():
             raise InputError("these factors have no listener with a vector")
@@ -126,15 +128,17 @@ class Audience:
         return Evidence(ensemble.strength * self.play, ensemble.unseen, ensemble.value)
 
     def to_own(self, vectors: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Tracks' vectors [N, K] in the axes of the factorisation."""
-        axes = self.factors.axes
-        values = np.asarray(vectors, np.float64)
+        """Tracks' vectors in the axes of the factorisation, [N, K]."""
+        axes = self.vectors.axes
+        values = np.asarray(vectors, np.float64)[:, : self.vectors.dim] / self.factors.kept
         return values if axes is None else values @ axes.users.T
 
     def from_own(self, vectors: Array) -> Array:
-        """The way back."""
-        axes = self.factors.axes
-        return vectors if axes is None else turned(vectors, axes.tracks)
+        """The way back; on listeners' own axes, if there are such, 0."""
+        axes = self.vectors.axes
+        own = vectors if axes is None else turned(vectors, axes.tracks)
+        beside = np.zeros((len(own), self.factors.dim - self.vectors.dim), np.float32)
+        return np.concatenate([np.float32(self.factors.kept) * own, beside], axis=1)
 
     def joined(self, plays: csr_matrix, prior: Array, ensemble: Ensemble) -> Array:
         """Move priors by plays.
@@ -154,7 +158,8 @@ class Audience:
             solved = posterior(
                 plays[moved], self.users, own, self.evidence(ensemble), self.settings
             )
-            result[moved] = self.from_own(solved)
+            width = self.vectors.dim
+            result[moved, :width] = self.from_own(solved)[:, :width]
         return result
 
     def content_weight(self, plays: csr_matrix, vector: Array, ensemble: Ensemble) -> Array:
@@ -170,15 +175,16 @@ class Audience:
         """
         if not plays.nnz:
             return vector
-        axes = self.factors.axes
-        own = vector if axes is None else turned(vector[None], axes.tracks.T)[0]
+        axes, width = self.vectors.axes, self.vectors.dim
+        asked = vector[:width]
+        own = asked if axes is None else turned(asked[None], axes.tracks.T)[0]
         silent = self.evidence(ensemble)._replace(value=0.0)
         if self.settings.algorithm == "explicit":  # ratings of 0: they weigh, and add nothing
             nothing = np.zeros_like(plays.data)
             plays = csr_matrix((nothing, plays.indices, plays.indptr), plays.shape)
         solved = posterior(plays, self.users, own, silent, self.settings)
         weighed: Array = (solved if axes is None else turned(solved, axes.users))[0]
-        return weighed
+        return np.concatenate([weighed, vector[width:]])
 
     def plays_of(self, track_ids: Sequence[str]) -> csr_matrix:
         """[N, U] plays of these tracks by listeners with a vector; empty rows for those of none."""

@@ -14,6 +14,7 @@ from coldstart import registry
 from coldstart.data.batch import Batch, Lent
 from coldstart.encoders.base import Encoder, Modality
 from coldstart.errors import InputError
+from coldstart.factors.als import ListenerAxes
 from coldstart.files import StrPath
 from coldstart.fusion.base import FusionHead
 from coldstart.fusion.concat import Concat
@@ -229,7 +230,21 @@ class Net(nn.Module):
             target=(self.target.fields[0], self.target.reader()),
             streamed=any(encoder.streamed for _, encoder in self._encoders()),
             factor_fields=tuple(e.fields[0] for _, e in self._encoders() if e.reads_factors),
+            axes=self.listener_axes,
         )
+
+    @property
+    def listener_axes(self) -> ListenerAxes | None:
+        """Axes beside those of the factors in the space that it predicts; None: there are none."""
+        head: Any = self.fusion
+        axes: ListenerAxes | None = head.listener_axes
+        return axes
+
+    def build_target(self, about: Mapping[str, Any]) -> None:
+        """Build the target for other facts of the factors: a space with more axes, or fewer."""
+        folder = folder_of(self.target.fields[0])
+        self.facts[folder] = {k: v for k, v in about.items() if k not in _BOOKKEEPING}
+        self.target.build(_Facts(self.facts[folder], folder))
 
     def predict_step(self, batch: Batch) -> Prediction:
         """The outputs of the tracks that have any of the inputs."""

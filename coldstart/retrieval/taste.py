@@ -39,9 +39,13 @@ def liked(catalogue: Catalogue, tracks: Sequence[str]) -> Query:
     """
     if not tracks:
         raise InputError("name at least one track that is liked")
-    factors = catalogue.known_factors()
+    space = catalogue.known_factors()
+    factors = space.narrow or space
     rows = like(catalogue, list(dict.fromkeys(tracks))).excluded
     places, gram, axes = _places(catalogue, rows), catalogue.gram, factors.axes
+    if factors is not space:  # of the model's own axes a sum over the tracks is enough
+        keep = space.kept
+        places, gram = places[:, : factors.dim] / keep, gram[: factors.dim, : factors.dim] / keep**2
     if axes is not None:  # the penalty counts in the axes of the factorisation
         places, gram = places @ axes.users.T, axes.users @ gram @ axes.users.T
     settings = settings_of(factors.about)
@@ -54,6 +58,10 @@ def liked(catalogue: Catalogue, tracks: Sequence[str]) -> Query:
         vector = turned(vector[None], axes.users)[0]
     if not np.isfinite(vector).all() or not vector.any():
         raise InputError("these tracks say nothing of a taste: their places are zero")
+    if space.loadings is not None:
+        known = [space.row[track] for track in tracks if track in space.row]
+        own = space.loadings[[row for row in known if row < len(space.loadings)]]
+        vector = np.concatenate([vector, own.sum(0) / max(1.0, len(own) ** 0.5)])
     return Query(torch.from_numpy(vector), rows, catalogue.by_length)
 
 

@@ -12,6 +12,7 @@ from coldstart.errors import InputError
 from coldstart.evaluation.calibration import FEWEST, Calibration, calibrate
 from coldstart.factors.factors import Factors
 from coldstart.factors.folding import check_foldable
+from coldstart.factors.listener_axes import widened
 from coldstart.files import StrPath, is_write_refused, write_json
 from coldstart.model.checkpoint import weights_id
 from coldstart.model.ensemble import Ensemble, EnsembleSettings
@@ -84,6 +85,7 @@ def run_ensemble(run: Run) -> Calibration:
         )
     factors = Factors.load(place)
     check_foldable(factors, str(place))  # also where the numbers are stored
+    factors = widened(factors, run.model.listener_axes)
     tracks = run.data.shards.tracks_in_use()
     return ensemble_of(run.folder, run.model, predictions_of(run), factors, tracks)
 

@@ -116,7 +116,7 @@ class GroupRanking:
             raise InputError("there are no test tracks with any of the model's inputs")
         self.track_ids = [predictions.track_ids[row] for row in rows]
         self.vectors = predictions.values[rows]
-        whole = ranking_task(data.known_factors(), self.track_ids)
+        whole = ranking_task(data.space(), self.track_ids)
         if not whole.user_ids:
             raise InputError("nobody with a vector has played any of the test tracks")
         self.task = whole.sample(MOST_USERS)

@@ -60,7 +60,7 @@ def choice_of(run: Path | None, model: Net, data: ColdStartData, of_test: Predic
             f"this model predicts {type(model.target).__name__}, and no places in the space of "
             "plays, so there is nothing to join plays with"
         )
-    factors, tracks = data.known_factors(), data.shards.all_tracks()
+    factors, tracks = data.space(), data.shards.all_tracks()
     predictions = of_test
     if any(data.shards.shard_sizes("val")):
         data.lend(model.lend())
@@ -78,7 +78,7 @@ def choice_of(run: Path | None, model: Net, data: ColdStartData, of_test: Predic
 
 def placed(choice: Choice, data: ColdStartData, of_test: Predictions, by_length: bool) -> Placed:
     """The test tracks in a list of new and known ones, without their plays."""
-    audience, ensemble = Audience(data.known_factors()), choice.calibration.ensemble
+    audience, ensemble = Audience(data.space()), choice.calibration.ensemble
     levels = artist_levels(audience, of_test.track_ids, choice.artists)
     prior = torch.from_numpy(priors(audience, as_array(of_test.values), levels, ensemble))
     before: Lengths = "own" if by_length else "unit"
@@ -96,7 +96,7 @@ def measure_warm_up(
     curve = warm_up.warm_up(
         choice.predictions,
         of_test.track_ids,
-        data.known_factors(),
+        data.space(),
         choice.calibration,
         choice.artists,
     )

@@ -15,7 +15,8 @@ from coldstart.factors.als import score_axes, turned
 from coldstart.factors.factorization import FactorizationSettings, factorize_matrix
 from coldstart.factors.factors import Factors
 from coldstart.factors.folding import settings_of
-from coldstart.fusion.base import InnerFold
+from coldstart.factors.listener_axes import play_weights
+from coldstart.fusion.base import FoldListeners, InnerFold
 
 FOLDS = 4
 
@@ -86,8 +87,14 @@ def _inner_fold(
     relevant = torch.from_numpy(wanted[both].toarray() > 0)
     k = min(K, relevant.shape[1])
 
-    def quality(predicted: Tensor) -> float:
-        best = (users @ predicted.cpu().double().T).topk(k, dim=1).indices
+    def of_scores(scores: Tensor) -> float:
+        best = scores.cpu().topk(k, dim=1).indices
         return float(ndcg_at_k(relevant.gather(1, best), relevant.sum(1), k).mean())
 
-    return InnerFold(torch.from_numpy(hidden), torch.from_numpy(vectors), quality)
+    def of_vectors(predicted: Tensor) -> float:
+        return of_scores(users @ predicted.cpu().double().T)
+
+    weights = np.zeros((len(users), len(hidden)))
+    weights[:, ~hidden] = play_weights(seen[both], settings).toarray()
+    listeners = FoldListeners(users, torch.from_numpy(weights), of_scores)
+    return InnerFold(torch.from_numpy(hidden), torch.from_numpy(vectors), of_vectors, listeners)

@@ -108,9 +108,14 @@ class ColdStart(Net, LightningModule):
                 part.compile()  # in place, where `torch.compile(part)` would rename its weights
 
     def on_fit_start(self) -> None:
-        """DDP must not broadcast buffers at each forward: validation isn't of one length on all
+        """A head that is solved, not trained, is solved now, unless a checkpoint has it solved:
+        before there are loaders, for the space that tracks are placed in may get more axes.
+
+        DDP must not broadcast buffers at each forward: validation isn't of one length on all
         ranks, so some would wait forever. `on_validation_epoch_start` does it instead.
         """
+        if self.fusion.closed_form and self.trainer.ckpt_path is None:
+            solve.solve(self, self.trainer.datamodule)  # type: ignore[attr-defined]
         if isinstance(self.trainer.model, DistributedDataParallel):
             self.trainer.model.broadcast_buffers = False
 
@@ -121,11 +126,6 @@ class ColdStart(Net, LightningModule):
             for name, buffer in self.named_buffers():
                 if name in saved:
                     torch.distributed.broadcast(buffer, 0)
-
-    def on_train_epoch_start(self) -> None:
-        """A head that is solved, not trained, is solved before its only epoch."""
-        if self.fusion.closed_form and self.trainer.current_epoch == 0:
-            solve.solve(self, self.trainer.datamodule)  # type: ignore[attr-defined]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Mean loss of a batch."""

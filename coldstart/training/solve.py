@@ -12,6 +12,8 @@ from torch import Tensor
 
 from coldstart.data.datamodule import ColdStartData
 from coldstart.errors import InputError
+from coldstart.factors.als import ListenerAxes
+from coldstart.factors.listener_axes import listener_axes
 from coldstart.fusion.base import InnerFold, Solvable
 from coldstart.model.net import Net
 from coldstart.reporting.progress import doing
@@ -70,6 +72,9 @@ def solve(model: Net, data: ColdStartData) -> None:
         InputError: an encoder would have to be trained.
     """
     must_be_fixed(model)
+    head: Any = model.fusion  # what only heads that choose have isn't in the interface
+    if model.listener_axes is not None:  # it is solved anew, from the factors alone
+        _beside(model, data, None)
 
     group = groups_of(data)
 
@@ -93,7 +98,23 @@ def solve(model: Net, data: ColdStartData) -> None:
     training = model.training
     model.eval()
     with torch.no_grad():
-        head: Any = model.fusion  # one that chooses takes a second argument
         report = head.solve(rows, folds if known else None) if head.chooses else head.solve(rows)
+        if head.chooses and head.share:
+            show("solving the fusion head: the axes of listeners' own plays")
+            factors, smoother = data.known_factors(), head.smoother().cpu()
+            axes = listener_axes(factors, head.centre_ids, smoother, head.share, head.axes)
+            _beside(model, data, axes)
+            head.solve_again(rows)
     model.train(training)
     tell(report)
+
+
+def _beside(model: Net, data: ColdStartData, axes: ListenerAxes | None) -> None:
+    """Give the model's space these axes beside those of the factors, or take them away."""
+    head: Any = model.fusion
+    head.beside(axes)
+    data.lend(model.lend())
+    model.build_target(data.space().about)
+    model.target.to(model.device)
+    head.to(model.device)
+    data.lend(model.lend())
