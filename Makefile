@@ -3,13 +3,19 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test fuzz kills lint hashes bench talk-demo talk-lastfm clean
+.PHONY: demo test docs fuzz kills lint hashes bench talk-demo talk-lastfm clean
 
 demo: .venv/ready
 	$(BIN)/coldstart demo --out runs/demo
 
 test: .venv/ready lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# The documentation as a site: readable from disk, or with a search by
+# `python -m http.server -d build/site`. The variable silences Material's notice of its successor.
+docs: .venv/ready
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo open build/site/index.html
 
 # Every property, with FUZZ times as many examples as `make test` takes.
 FUZZ ?= 20
