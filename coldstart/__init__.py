@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from coldstart.commands.add import add as add
+    from coldstart.commands.completion import completion as completion
     from coldstart.commands.dataset import dataset as dataset
     from coldstart.commands.demo import demo as demo
     from coldstart.commands.export import export as export
@@ -115,6 +116,7 @@ _HOME = {
     "ablate": "studies.ablate.ablate",
     "add": "commands.add",
     "benchmark": "studies.benchmark.benchmark",
+    "completion": "commands.completion",
     "dataset": "commands.dataset",
     "demo": "commands.demo",
     "export": "commands.export",

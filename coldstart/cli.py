@@ -109,7 +109,7 @@ VERBS = {
         "commands.recommend",
         "recommend",
         "unheard tracks for a track, a file, a user, or everybody",
-        repeated=("--like", "--liked"),
+        repeated=("--like", "--liked", "--audio"),
     ),
     "export": Entry(
         "commands.export", "export", "vectors of tracks and users, for other systems", kept=WHOLE
@@ -142,6 +142,12 @@ VERBS = {
         "commands.plugins",
         "plugins",
         "list encoders, fusion heads, targets and extractors",
+        kept=WHOLE,
+    ),
+    "completion": Entry(
+        "commands.completion",
+        "completion",
+        "completes verbs, flags, configs and plugins in bash, zsh or fish",
         kept=WHOLE,
     ),
     "new-encoder": Entry(
@@ -337,6 +343,8 @@ def _call_with_arguments(verb: str, args: list[str]) -> None:
     """Call a verb's function with arguments made from its signature and docstring."""
     from jsonargparse import auto_cli
 
+    from coldstart.reporting.usage import VerbParser
+
     target, texts = _function(verb), LiteralText()
     components: Any = (
         {name: _typed(each, texts) for name, each in target().items()}
@@ -356,12 +364,18 @@ def _call_with_arguments(verb: str, args: list[str]) -> None:
         literal = texts.protected(
             find_configs(python), parameters, positionals=not VERBS[verb].several
         )
-        auto_cli(components, args=literal, prog=f"coldstart {verb}", epilog=HOW_MUCH)
+        auto_cli(
+            components,
+            args=literal,
+            parser_class=VerbParser,
+            prog=f"coldstart {verb}",
+            epilog=HOW_MUCH,
+        )
 
 
 def _call_with_fit_flags(verb: str, function: Callable[..., Any], args: list[str]) -> None:
     """Call a function whose `config` is a fit's; flags that aren't its own are its `overrides`."""
-    from jsonargparse import ArgumentParser
+    from coldstart.reporting.usage import VerbParser
 
     own = [*inspect.signature(function).parameters, "help"]
     own_args, overrides = list[str](), dict[str, str]()
@@ -372,12 +386,14 @@ def _call_with_fit_flags(verb: str, function: Callable[..., Any], args: list[str
         if not arg.startswith("--") or python[2:].partition("=")[0] in own:
             own_args.append(python)
             continue
+        if "." not in name and (near := difflib.get_close_matches(name, own, n=1, cutoff=0.8)):
+            raise InputError(f"unrecognized arguments: {arg}. Did you mean --{near[0]}?")
         if not equals:
             value = next(rest, "--")
         if value.startswith("--"):
             raise InputError(f"--{name}: needs a value, as any flag of fit that is given here")
         overrides[name] = value
     about = (function.__doc__ or "").partition("Args:")[0]
-    parser = ArgumentParser(prog=f"coldstart {verb}", description=about, epilog=HOW_MUCH)
+    parser = VerbParser(prog=f"coldstart {verb}", description=about, epilog=HOW_MUCH)
     parser.add_function_arguments(function, as_group=False, skip={"overrides"})
     function(**parser.parse_args(own_args).as_dict(), overrides=overrides)

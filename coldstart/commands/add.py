@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -142,7 +143,8 @@ def add(
     if run is not None:
         _predict(run)
     seconds = time.monotonic() - start
-    print(f"{seconds:.1f} s\nnext: coldstart recommend --run {run or 'RUN'} --like TRACK_ID")
+    track = shlex.quote(table["track_id"][0])
+    print(f"{seconds:.1f} s\nnext: coldstart recommend --run {run or 'RUN'} --like={track}")
     return Addition(
         extension.tracks,
         extension.replaced,

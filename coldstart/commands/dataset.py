@@ -26,10 +26,11 @@ def dataset(name: str, *, out: StrPath, source: OriginalPaths = None, **options:
     Raises:
         InputError: no such data set, or one of its files is missing, damaged or broken.
 
-    >>> dataset("hetrec-lastfn", out="tables")
-    Traceback (most recent call last):
-    ...
-    coldstart.errors.InputError: there is no data set 'hetrec-lastfn'. Is it 'hetrec-lastfm'?
+    Examples:
+        >>> dataset("hetrec-lastfn", out="tables")
+        Traceback (most recent call last):
+        ...
+        coldstart.errors.InputError: there is no data set 'hetrec-lastfn'. Is it 'hetrec-lastfm'?
     """
     if name not in LOADERS:
         similar = difflib.get_close_matches(name, LOADERS, n=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -57,7 +58,8 @@ def remove(
         parts.append(f"{len(result.unknown):,} aren't in the dataset: {names}")
     print(f"{dataset.folder}: {'; '.join(parts)}. {result.hidden:,} tracks are hidden now")
     if undo:
-        print("next: coldstart recommend --run RUN --like TRACK_ID")
+        track = shlex.quote((result.changed or result.unchanged)[0])
+        print(f"next: coldstart recommend --run RUN --like={track}")
     else:
         print(f"next: to undo it, coldstart remove … --undo --shards {dataset.folder}")
     return result

@@ -1,4 +1,4 @@
-"""Downloading an original file: resumable, checked, and whole or not at all."""
+"""Downloading an original file: resumable, tried again, checked, and whole or not at all."""
 
 from __future__ import annotations
 
@@ -7,13 +7,22 @@ import http.client
 import json
 import logging
 import re
+import socket
+import ssl
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
 from filelock import FileLock
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception_type,
+    stop_after_attempt,
+    wait_exponential_jitter,
+)
 
 from coldstart.errors import InputError
 from coldstart.files import file_hash, write_json
@@ -25,6 +34,18 @@ log = logging.getLogger(__name__)
 BLOCK = 1 << 20
 TIMEOUT = 60
 """Seconds without a byte after which a connection counts as broken."""
+
+TRIES = 4
+"""Of a fetch that fails for a reason that may pass by itself."""
+
+WAIT = wait_exponential_jitter(initial=1, max=8, jitter=1)
+"""Before another try: 1, 2 and 4 seconds, and up to one more, or many machines come at once."""
+
+LONGEST_WAIT = 60
+"""Seconds that a server may ask us to wait (`Retry-After`); if it asks for more, it gets this."""
+
+_PASSING = {408, 425, 429, 500, 502, 503, 504}
+"""Statuses of HTTP that may be others in a while."""
 
 
 _NOTE = record({"checksum": text}, {}, others=True)
@@ -147,8 +168,54 @@ def download(remote: Remote, folder: Path) -> Path:
     return path
 
 
+class _MayPassError(Exception):
+    """A fetch has failed for a reason that may pass by itself.
+
+    Attributes:
+        seconds: that the server asks to wait.
+    """
+
+    def __init__(self, reason: object, seconds: float = 0) -> None:
+        super().__init__(str(reason))
+        self.seconds = seconds
+
+
 def _fetch(address: str, part: Path) -> None:
     """Fetch into `part`, after the bytes that it has already."""
+    try:
+        _tries(address)(_fetch_once, address, part)
+    except _MayPassError as error:
+        raise InputError(
+            f"{address}: {error}, at each of {TRIES} tries{_resume_hint(part)}"
+        ) from error.__cause__
+
+
+def _tries(address: str) -> Retrying:
+    """What calls a function again while it raises `_MayPassError`; the last one is raised."""
+
+    def wait(state: RetryCallState) -> float:
+        asked = error.seconds if isinstance(error := _error_of(state), _MayPassError) else 0
+        return min(LONGEST_WAIT, max(WAIT(state), asked))
+
+    def say(state: RetryCallState) -> None:
+        seconds = state.next_action.sleep if state.next_action else 0
+        log.warning(f"{address}: {_error_of(state)}; another try in {seconds:.0f} s")
+
+    return Retrying(
+        retry=retry_if_exception_type(_MayPassError),
+        stop=stop_after_attempt(TRIES),
+        wait=wait,
+        before_sleep=say,
+        reraise=True,
+    )
+
+
+def _error_of(state: RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome else None
+
+
+def _fetch_once(address: str, part: Path) -> None:
+    """One try of `_fetch`."""
     tag = part.with_name(part.name + ".tag")  # the version of the file that the bytes are of
     start = part.stat().st_size if part.is_file() else 0
     headers = {"Range": f"bytes={start}-"} if start else {}
@@ -172,16 +239,36 @@ def _fetch(address: str, part: Path) -> None:
             return  # `part` has all of it
         if past_the_end and start:
             part.unlink()
-            return _fetch(address, part)
-        raise InputError(f"{address}: can't be fetched ({error})") from error
+            return _fetch_once(address, part)
+        _raise(error, f"can't be fetched ({error})", address)
     except (OSError, ValueError, http.client.HTTPException) as error:
-        raise InputError(f"{address}: can't be fetched ({error}){_resume_hint(part)}") from error
+        _raise(error, f"can't be fetched ({error})", address, _resume_hint(part))
     size_here = part.stat().st_size
     if total is not None and size_here != total:
-        raise InputError(
-            f"{address}: broke off after {size_here:,} of {total:,} bytes{_resume_hint(part)}"
-        )
+        raise _MayPassError(f"broke off after {size_here:,} of {total:,} bytes")
     tag.unlink(missing_ok=True)
+
+
+def _raise(error: Exception, reason: str, address: str, hint: str = "") -> NoReturn:
+    """Raise what a failed fetch means.
+
+    Raises:
+        _MayPassError: another try may succeed.
+        InputError: none would.
+    """
+    if isinstance(error, urllib.error.HTTPError):
+        if error.code in _PASSING:
+            asked = error.headers.get("Retry-After") or ""
+            raise _MayPassError(reason, float(asked) if asked.isdecimal() else 0) from error
+        raise InputError(f"{address}: {reason}{hint}") from error
+    cause = error.reason if isinstance(error, urllib.error.URLError) else error
+    passing = (ConnectionError, TimeoutError, http.client.HTTPException)
+    no_name_server = isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_AGAIN
+    # A certificate that is wrong stays so, and so does an address that is none.
+    lasting = (http.client.InvalidURL, ssl.SSLCertVerificationError)
+    if (isinstance(cause, passing) or no_name_server) and not isinstance(cause, lasting):
+        raise _MayPassError(reason) from error
+    raise InputError(f"{address}: {reason}{hint}") from error
 
 
 def _resume_hint(part: Path) -> str:
@@ -204,11 +291,19 @@ def _open(address: str, headers: dict[str, str] | None = None) -> Any:
 
 
 def _text(address: str) -> str:
+    """A short text at an address."""
+    try:
+        return str(_tries(address)(_text_once, address))
+    except _MayPassError as error:
+        raise InputError(f"{address}: {error}, at each of {TRIES} tries") from error.__cause__
+
+
+def _text_once(address: str) -> str:
     try:
         with _open(address) as answer:
             return str(answer.read(10 * BLOCK), "utf-8")
     except (OSError, ValueError, http.client.HTTPException) as error:
-        raise InputError(f"{address}: can't be asked for a checksum ({error})") from error
+        _raise(error, f"can't be asked for a checksum ({error})", address)
 
 
 def _digest(path: Path, algorithm: str) -> str:

@@ -146,14 +146,15 @@ def make_catalogue(
         InputError: an argument is out of range, or the folder holds another catalogue.
         OSError: the folder can't be written to.
 
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     out = make_catalogue(folder, tracks=20, users=5, audio=False)
-    ...     sorted(path.name for path in out.iterdir())
-    ...     pl.read_parquet(out / "tracks.parquet").columns  # doctest: +NORMALIZE_WHITESPACE
-    ['ABOUT.md', 'catalogue.json', 'listens.parquet', 'mgp.parquet', 'tracks.parquet',
-     'truth.safetensors']
-    ['track_id', 'title', 'artist', 'artist_id', 'genres', 'release_date']
+    Examples:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     out = make_catalogue(folder, tracks=20, users=5, audio=False)
+        ...     sorted(path.name for path in out.iterdir())
+        ...     pl.read_parquet(out / "tracks.parquet").columns  # doctest: +NORMALIZE_WHITESPACE
+        ['ABOUT.md', 'catalogue.json', 'listens.parquet', 'mgp.parquet', 'tracks.parquet',
+         'truth.safetensors']
+        ['track_id', 'title', 'artist', 'artist_id', 'genres', 'release_date']
     """
     workers = (os.cpu_count() or 1) if workers is None else workers
     values = {"tracks": tracks, "users": users, "seed": seed, "workers": workers}

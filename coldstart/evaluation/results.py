@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
+import polars.selectors as cs
 import torch
 from torch import Tensor
 
@@ -22,6 +23,12 @@ from coldstart.tables.table import write_table
 
 CHANCE = 0.5
 """Where a random order has so much of a figure, the figure says little."""
+
+DECIMALS = 6
+"""Of a CSV for people; results.json has all digits."""
+
+FEW_USERS = 10
+"""With fewer, intervals and p-values over users say nothing."""
 
 REPEATS = 5
 """Shuffled content is a mean over this many draws."""
@@ -162,7 +169,8 @@ def write_results(
     columns = ("candidates", "users", "tracks_with_vector", "protocol", "seed")
     shared = {key: about[key] for key in columns}
     flat = [{**record, **shared} for record in records]
-    write_table(Path(folder) / f"{name}.csv", pl.DataFrame(flat, infer_schema_length=None))
+    table = pl.DataFrame(flat, infer_schema_length=None)
+    write_table(Path(folder) / f"{name}.csv", table.with_columns(cs.float().round(DECIMALS)))
 
 
 def by_user_name(name: str = "results") -> str:
@@ -283,3 +291,19 @@ def chance_of(rows: Sequence[Row]) -> dict[str, float]:
     floor = next((row for row in rows if row.method == "random"), None)
     figures = {name: getattr(floor, name, None) for name in ("recall", "ndcg", "map")}
     return {name: value for name, value in figures.items() if value and value >= CHANCE}
+
+
+def too_few(about: Mapping[str, Any]) -> str:
+    """Why a test doesn't tell which of two methods is better; empty where it may.
+
+    Args:
+        about: of the results.
+
+    >>> too_few({"users": 3, "candidates": 300})
+    '3 users are too few to say which is better'
+    """
+    if about["users"] < FEW_USERS:
+        return f"{about['users']:,} users are too few to say which is better"
+    if about.get("chance"):
+        return f"{about['candidates']:,} candidates are too few to say which is better"
+    return ""

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 from typing import Any
 
 from tabulate import tabulate
 
 from coldstart.evaluation.lists import ListFigures
 from coldstart.evaluation.metrics import K
-from coldstart.evaluation.results import HEADERS, REPEATS, Row
+from coldstart.evaluation.results import FEW_USERS, HEADERS, REPEATS, Row, too_few
 from coldstart.factors.sparsity import factors_to_spare
+
+COLUMNS = 100
+"""Of text for a terminal."""
 
 MAIN = ("method", "input", "cosine", "recall", "ndcg", "map")
 """Columns of the first table."""
@@ -32,6 +37,23 @@ RANKED_BY = {
 """`lengths` of mixed candidates → what ranks them, in words."""
 
 
+def text_of(about: dict[str, Any], rows: list[Row], form: str = "github") -> str:
+    """All tables with what stands beneath them: as Markdown, or in `simple` form for a terminal."""
+    parts = (
+        (table(rows, form), caption(about)),
+        (spread_table(rows, form), spread_caption(about)),
+        (lists_table(rows, form), lists_caption()),
+    )
+    return "\n\n".join(f"{cells}\n{_wrapped(below, form)}" for cells, below in parts)
+
+
+def _wrapped(text: str, form: str) -> str:
+    """Lines for a terminal; Markdown needs none."""
+    if form == "github":
+        return text
+    return "\n".join(fill(line, COLUMNS, break_on_hyphens=False) for line in text.splitlines())
+
+
 def table(rows: list[Row], form: str = "github") -> str:
     """The rows as a Markdown table, without columns that are empty throughout.
 
@@ -45,7 +67,7 @@ def table(rows: list[Row], form: str = "github") -> str:
         headers.insert(after_ndcg, "95 %")
         for row, cells_of_row in zip(rows, cells, strict=True):
             cells_of_row.insert(after_ndcg, f"{row.ndcg_low:.3f}–{row.ndcg_high:.3f}")
-    return tabulate(cells, headers=headers, tablefmt=form, floatfmt=".3f", missingval="–")
+    return _tabulated(cells, headers, form)
 
 
 def spread_table(rows: list[Row], form: str = "github") -> str:
@@ -60,8 +82,19 @@ def lists_table(rows: list[Row], form: str = "github") -> str:
 
 def _table(rows: list[Row], names: Sequence[str], form: str) -> str:
     columns = _filled(rows, names)
+    if form != "github":
+        columns = [name for name in columns if name != "input"]  # as in the first table
     cells = [[getattr(row, name) for name in columns] for row in rows]
-    headers = [HEADERS[name] for name in columns]
+    return _tabulated(cells, [HEADERS[name] for name in columns], form)
+
+
+def _tabulated(cells: list[list[Any]], headers: list[str], form: str) -> str:
+    """A table; for a terminal with headers in two lines where they are long."""
+    if form != "github":  # Markdown has no such headers
+        headers = [
+            re.sub(r" | ?(?=@\d+$)", "\n", name, count=1) if len(name) > 9 else name
+            for name in headers
+        ]
     return tabulate(cells, headers=headers, tablefmt=form, floatfmt=".3f", missingval="–")
 
 
@@ -81,7 +114,7 @@ def caption(about: dict[str, Any]) -> str:
     if about["tracks_nothing_known"]:
         tracks += f" ({about['tracks_nothing_known']:,} have none of the model's inputs)"
     return (
-        f"{_notes(about)}{_comparison(about['beside_the_best_rival'])}{_unknown(about)}"
+        f"{_notes(about)}{_comparison(about)}{_unknown(about)}"
         f"{tracks}; {about['users']:,} users with a relevant one "
         f"({left_out} are not averaged);\n"
         f"cosine distance over the {about['tracks_with_vector']:,} candidates that were played, to "
@@ -92,7 +125,8 @@ def caption(about: dict[str, Any]) -> str:
 
 def _unknown(about: Mapping[str, Any]) -> str:
     """What the users without a training listen would get; empty without such users."""
-    if not (found := about.get("strangers")):
+    found = about.get("strangers")
+    if not found or found["users"] < FEW_USERS:
         return ""
     return (
         f"{HEADERS['ndcg']} for {found['users']:,} users without training listens, one list for "
@@ -117,10 +151,15 @@ def _notes(about: Mapping[str, Any]) -> str:
     return "".join(f"note: {note}\n" for note in notes if note)
 
 
-def _comparison(beside: dict[str, Any] | None) -> str:
+def _comparison(about: Mapping[str, Any]) -> str:
     """The model beside the best rival, in a line of its own; empty without users."""
+    beside: dict[str, Any] | None = about["beside_the_best_rival"]
     if beside is None:
         return ""
+    if few := too_few(about):
+        return (
+            f"{HEADERS[beside['figure']]} beside {beside['rival']}: {beside['mean']:+.3f}; {few}\n"
+        )
     chance = f", p = {beside['p']:.2g} by flipping signs" if "p" in beside else ""
     return (
         f"{HEADERS[beside['figure']]} beside {beside['rival']}: {beside['mean']:+.3f}, "
@@ -157,8 +196,20 @@ def lists_caption() -> str:
     """The text under the third table."""
     return (
         f"means over users' first {K}; novelty: bits of surprise of a track, by the share of "
-        "listeners who played it; popularity: its listeners,\nas a multiple of the candidates' "
+        "listeners who played it; popularity: its listeners, as a multiple of the candidates' "
         "mean; diversity: cosine distance between the genres of two tracks; miscalibration: bits "
-        "that the list's genres are away\nfrom the user's, 0 is best; serendipity: share that is "
+        "that the list's genres are away from the user's, 0 is best; serendipity: share that is "
         f"relevant and not among the {K} most played candidates"
     )
+
+
+def in_seeds(ahead: int, seeds: int) -> str:
+    """In how many seeds a model isn't behind another one, in words.
+
+    >>> in_seeds(0, 2), in_seeds(2, 3), in_seeds(1, 1)
+    ('behind in both seeds', 'level or ahead in 2 of 3 seeds', 'level or ahead in its one seed')
+    """
+    every = {1: "its one seed", 2: "both seeds"}.get(seeds, f"all {seeds} seeds")
+    if ahead == 0:
+        return f"behind in {every}"
+    return f"level or ahead in {every if ahead == seeds else f'{ahead} of {seeds} seeds'}"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from coldstart.errors import one_of
 from coldstart.files import StrPath, atomic
-from coldstart.reporting.charts import popularity_axes
+from coldstart.reporting.charts import DotRow, dot_heights, dot_plot, popularity_axes
 from coldstart.reporting.style import COLOURS, INK, MARKERS, QUIET, Draw, Size, drawn, styled
 
 if TYPE_CHECKING:
@@ -85,6 +85,25 @@ def popularity_curve(
         axes.legend()
 
     _save(path, draw, Size(5, 5))
+
+
+def dot_picture(path: StrPath, rows: Sequence[DotRow], label: str) -> None:
+    """Draw figures as dots with their intervals, a row each, the first on top.
+
+    Args:
+        path: .png, .svg or .pdf; written atomically.
+        rows: from top to bottom.
+        label: of the axis: the figure, its unit and n.
+
+    Raises:
+        InputError: the path's extension is none of these.
+    """
+    picture_format(path)
+
+    def draw(figure: Figure, narrow: bool) -> None:
+        dot_plot(figure, narrow, rows, label)
+
+    _save(path, draw, Size(*dot_heights(len(rows))))
 
 
 def _save(path: StrPath, draw: Draw, size: Size) -> None:

@@ -1,10 +1,14 @@
-"""Text of any script in columns of a terminal, in which some characters are two cells wide."""
+"""Text of any script in columns of a terminal, where a character may be two cells
+wide, and several may be one together, as the parts of an emoji are.
+"""
 
 from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
 from itertools import zip_longest
+
+from wcwidth import iter_graphemes, wcswidth
 
 
 def clean(text: str) -> str:
@@ -20,10 +24,12 @@ def clean(text: str) -> str:
 def width(text: str) -> int:
     """Width of a line, in cells.
 
-    >>> width("naïve"), width("日本語")
-    (5, 6)
+    >>> width("naïve"), width("日本語"), width("👩‍👩‍👧 ☕️")
+    (5, 6, 5)
     """
-    return sum(_cells(c) for c in text)
+    cells = wcswidth(text)
+    # Of a control character, which `clean` takes away, there is no width.
+    return cells if cells >= 0 else sum(max(0, wcswidth(c)) for c in text)
 
 
 def cut(text: str, most: int) -> str:
@@ -35,11 +41,11 @@ def cut(text: str, most: int) -> str:
     if width(text) <= most:
         return text
     start, cells = "", 1
-    for c in text:
-        cells += _cells(c)
+    for character in iter_graphemes(text):  # no emoji is cut into its parts
+        cells += width(character)
         if cells > most:
             break
-        start += c
+        start += character
     return start.rstrip() + "…"
 
 
@@ -54,9 +60,3 @@ def side_by_side(columns: Sequence[Sequence[str]], widths: Sequence[int], gap: i
         padded = [c + " " * (w - width(c)) for c, w in zip(cells, widths, strict=True)]
         lines.append((" " * gap).join(padded).rstrip())
     return "\n".join(lines)
-
-
-def _cells(c: str) -> int:
-    if unicodedata.combining(c) or unicodedata.category(c) == "Cf":
-        return 0
-    return 2 if unicodedata.east_asian_width(c) in "WF" else 1

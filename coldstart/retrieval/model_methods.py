@@ -14,7 +14,7 @@ from coldstart.model.net import Net
 from coldstart.model.predictions import Predictions, predict_batches
 from coldstart.retrieval import query
 from coldstart.retrieval.catalogue import catalogue_of, must_predict_factors
-from coldstart.retrieval.query import Recommendation, Vector
+from coldstart.retrieval.query import Recommendations, Vector
 from coldstart.retrieval.selection import CANDIDATES, Candidates, select
 from coldstart.shards.reading import Shards
 from coldstart.tables.splits import IN_USE
@@ -77,7 +77,7 @@ def recommend(
     embedded: Predictions | None = None,
     why: bool = False,
     ensemble: Ensemble | None = None,
-) -> list[Recommendation]:
+) -> Recommendations:
     """Recommend tracks like a track, for a user, or near any vector of the space, by cosine;
     for a user of a model in which lengths count, by dot product.
 
@@ -133,7 +133,8 @@ def recommend(
     predictions = embedded or predict_batches(model, data.batches(IN_USE))
     if ensemble is not None and data.factors is None:
         raise InputError("an ensemble joins content with plays: name the factors, too")
-    catalogue = catalogue_of(model, data, predictions, data.factors, ensemble)
+    space = data.space() if data.factors is not None else None
+    catalogue = catalogue_of(model, data, predictions, space, ensemble)
     if like is not None:
         asked = query.like(catalogue, [like])
     elif user is not None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import importlib
+from collections.abc import Iterable, Sequence
+from html import escape
 from typing import Any, NamedTuple
 
 import numpy as np
+import polars as pl
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -77,6 +80,92 @@ class Recommendation(NamedTuple):
         plain = self._asdict()
         why: Why | None = plain.pop("why")
         return plain if why is None else {**plain, "why": why.as_json()}
+
+
+class Recommendations(list[Recommendation]):
+    """Recommended tracks, best first; a table in a notebook, and a data frame where one is needed.
+
+    Attributes:
+        by_length: whether `similarity` is a dot product, and no cosine.
+
+    >>> rows = [Recommendation(1, "t7", "Blue <3", "A Band", 12, 0.5)]
+    >>> "<td>Blue &lt;3" in Recommendations(rows)._repr_html_()
+    True
+    """
+
+    def __init__(self, rows: Iterable[Recommendation] = (), by_length: bool = False) -> None:
+        """A list of rows."""
+        super().__init__(rows)
+        self.by_length = by_length
+
+    @property
+    def measure(self) -> str:
+        """What `similarity` is, in a word, as the header of a column has it."""
+        return "liking" if self.by_length else "cosine"
+
+    def measured(self) -> str:
+        """What `similarity` is, in a sentence."""
+        if self.by_length:
+            return (
+                "liking: how much this listener is predicted to like it, about 0 to 1; a dot "
+                "product, to be compared within this list"
+            )
+        return "cosine: how near it is to what was asked, -1 to 1; 1 is the same direction"
+
+    def to_polars(self) -> pl.DataFrame:
+        """A polars data frame: a column an attribute of `Recommendation`; `why`, if it was asked
+        for, as text.
+        """
+        columns: dict[str, Any] = {
+            "rank": pl.Int64,
+            "track_id": pl.String,
+            "title": pl.String,
+            "artist": pl.String,
+            "plays": pl.Int64,
+            "similarity": pl.Float64,
+            "by": pl.String,
+        }
+        if any(row.why is not None for row in self):
+            columns["why"] = pl.String
+        return pl.DataFrame(self._records(list(columns)), schema=columns, orient="row")
+
+    def to_pandas(self) -> Any:
+        """The same as a pandas data frame.
+
+        Raises:
+            InputError: pandas isn't installed.
+        """
+        try:
+            pandas = importlib.import_module("pandas")  # its types aren't there without it
+        except ImportError as error:
+            raise InputError(
+                "pandas isn't installed, and coldstart doesn't need it: pip install pandas, or "
+                "take `to_polars`"
+            ) from error
+        frame = self.to_polars()
+        return pandas.DataFrame(frame.to_dict(as_series=False))
+
+    def _records(self, columns: Sequence[str]) -> list[list[Any]]:
+        plain = [{**row._asdict(), "why": str(row.why) if row.why else None} for row in self]
+        return [[row[column] for column in columns] for row in plain]
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        frame = self.to_polars().rename({"similarity": self.measure})
+        cells = [[escape(_shown(cell)) for cell in row] for row in frame.rows()]
+        head = "".join(f"<th>{escape(name)}</th>" for name in frame.columns)
+        body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in cells)
+        return (
+            f"<table><caption>{escape(self.measured())}</caption><thead><tr>{head}</tr></thead>"
+            f"<tbody>{body}</tbody></table>"
+        )
+
+
+def _shown(cell: object) -> str:
+    """A cell for people."""
+    if cell is None:
+        return ""
+    return f"{cell:.3f}" if isinstance(cell, float) else str(cell)
 
 
 def like(catalogue: Catalogue, tracks: Sequence[str]) -> Query:
@@ -165,7 +254,7 @@ def answer(
     k: int = 10,
     mix: Mix = AS_SCORED,
     explain: Explain | None = None,
-) -> list[Recommendation]:
+) -> Recommendations:
     """The candidates with the highest scores.
 
     Args:
@@ -198,7 +287,7 @@ def answer(
     reasons = _reasons(catalogue, query, rows, explain) if explain else {}
     # Row by row: taking them at once starts threads, which takes longer than all else here.
     tracks = [catalogue.labels.row(row) for row in rows.tolist()]
-    recommendations = []
+    recommendations = Recommendations(by_length=query.by_length)
     for i, (track, title, artist, plays) in enumerate(tracks):
         by = SOURCES[catalogue.sources[rows[i]]]
         why = reasons.get(track, BY_PLAYS) if explain else None

@@ -9,8 +9,8 @@ from typing import Literal, TypedDict, Unpack
 
 import polars as pl
 
-from coldstart.audio.storage import content_of
 from coldstart.errors import InputError, one_of
+from coldstart.factors.listener_axes import widened
 from coldstart.factors.update import current_factors
 from coldstart.files import StrPath
 from coldstart.model.ensemble import Ensemble
@@ -23,7 +23,7 @@ from coldstart.retrieval.index import TrackIndex
 from coldstart.retrieval.index_file import current_index, has_index
 from coldstart.retrieval.listeners import TrackListener, track_listeners
 from coldstart.retrieval.picks import Mix
-from coldstart.retrieval.query import Query, Recommendation, Vector, answer
+from coldstart.retrieval.query import Query, Recommendations, Vector, answer
 from coldstart.retrieval.selection import Candidates, ListPlan, Selection, select
 from coldstart.retrieval.taste import liked
 from coldstart.retrieval.unseen import UnseenTrack
@@ -124,7 +124,9 @@ class Recommender:
         self.run = open_run(run, shards, factors)
         must_predict_factors(self.run.model)
         place = self.run.places["factors"]
-        current = current_factors(place) if place is not None else None
+        current = None
+        if place is not None:
+            current = widened(current_factors(place), self.run.model.listener_axes)
         self.predictions: Predictions = predictions_of(self.run)
         self.catalogue: Catalogue = catalogue_of(
             self.run.model, self.run.data, self.predictions, current, self._ensemble(placement)
@@ -165,7 +167,7 @@ class Recommender:
         *,
         why: bool = False,
         **options: Unpack[ListOptions],
-    ) -> list[Recommendation]:
+    ) -> Recommendations:
         """Tracks like a track; or like several, by the mean of their directions.
 
         Raises:
@@ -183,7 +185,7 @@ class Recommender:
         *,
         why: bool = False,
         **options: Unpack[ListOptions],
-    ) -> list[Recommendation]:
+    ) -> Recommendations:
         """Tracks for a listener, none that they have played.
 
         Raises:
@@ -198,7 +200,7 @@ class Recommender:
         *,
         why: bool = False,
         **options: Unpack[ListOptions],
-    ) -> list[Recommendation]:
+    ) -> Recommendations:
         """Tracks for somebody who isn't in the log, by what they like.
 
         Raises:
@@ -214,7 +216,7 @@ class Recommender:
         *,
         why: bool = False,
         **options: Unpack[ListOptions],
-    ) -> list[Recommendation]:
+    ) -> Recommendations:
         """Tracks like a sound file, which need not be in any dataset.
 
         Raises:
@@ -226,15 +228,15 @@ class Recommender:
         self,
         content: UnseenTrack,
         *,
-        decode: Decode = content_of,
+        decode: Decode | None = None,
         why: bool = False,
         **options: Unpack[ListOptions],
-    ) -> list[Recommendation]:
+    ) -> Recommendations:
         """Tracks like one that is in no dataset, by its sound, attributes, genres and the like.
 
         Args:
             content: what is known of it.
-            decode: reads its sound.
+            decode: reads its sound; by default as `hear`.
             why: as everywhere.
             options: see `ListOptions`.
 
@@ -251,7 +253,7 @@ class Recommender:
         *,
         why: bool = False,
         **options: Unpack[ListOptions],
-    ) -> list[Recommendation]:
+    ) -> Recommendations:
         """Tracks near any vector [K] of the space.
 
         Raises:
@@ -329,7 +331,7 @@ class Recommender:
         """The choices of a query, ready for it; errors are those of `select`."""
         return ListPlan(self.select(candidates, exclude, where), k, Mix(per_artist, new_share))
 
-    def _answer(self, asked: Query, plan: ListPlan, why: bool) -> list[Recommendation]:
+    def _answer(self, asked: Query, plan: ListPlan, why: bool) -> Recommendations:
         explain = self._explain if why else None
         among = plan.selection if self.index is None else self.index.shortlist(asked, plan)
         return answer(self.catalogue, asked, among, plan.k, plan.mix, explain)

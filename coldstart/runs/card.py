@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
 from tabulate import tabulate
 
 from coldstart.errors import InputError
-from coldstart.evaluation.results import Results, Row, read_results, results_of
+from coldstart.evaluation.evaluate import OURS
+from coldstart.evaluation.results import HEADERS, Results, Row, read_results, results_of
 from coldstart.evaluation.tables import caption, table
+from coldstart.evaluation.uncertainty import LEVEL
 from coldstart.files import StrPath
 from coldstart.model.checkpoint import weights_id
 from coldstart.model.net import Net
@@ -41,10 +44,14 @@ def card(
     """
     reads = "+".join(model.encoders)
     predicts = "track factors" if isinstance(model.target, TrackFactors) else "attributes"
-    tags = "\n".join(f"- {tag}" for tag in TAGS)
-    figures = NO_RESULTS if results is None else _figures(model, _read(results))
+    known = None if results is None else _read(results)
+    figures = NO_RESULTS if known is None else _figures(model, known)
+    metadata: dict[str, Any] = {"library_name": "coldstart", "tags": list(TAGS)}
+    if known is not None:
+        metadata["model-index"] = [{"name": name, "results": [_metadata(model, known)]}]
+    head = yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True)
     return (
-        f"---\nlibrary_name: coldstart\ntags:\n{tags}\n---\n\n"
+        f"---\n{head}---\n\n"
         f"# {reads} → {predicts}\n\n{_description(model)}\n\n"
         f"## What it reads\n\n{_inputs(model)}\n\n"
         f"## Figures\n\n{figures}\n\n"
@@ -132,6 +139,42 @@ def _figures(model: Net, results: Results) -> str:
             f"these are no results of a test of such a model ({error!r}); `coldstart test` writes "
             "them to results.json"
         ) from error
+
+
+def _metadata(model: Net, results: Results) -> dict[str, Any]:
+    """The model's own figures in the hub's form of evaluation results, which its pages show.
+
+    Figures of other splits or catalogues can't be compared, so the data bears the factors' id.
+    """
+    about = results.about
+    if isinstance(model.target, TrackFactors):
+        row = next((row for row in results.rows if row.method == OURS), results.rows[0])
+        cut_offs = {"recall": about["k"], "ndcg": about["k"], "map": about["map_k"]}
+        task = {"type": "recommendation", "name": "recommendation of tracks that nobody has played"}
+        data = f"{about['candidates']:,} cold candidates, {about['users']:,} users"
+        space = about["factors"].get("id", "unknown")
+        metrics = [
+            {
+                "type": name,
+                "value": round(value, 4),
+                "name": HEADERS[name],
+                "args": {"k": k, "low": getattr(row, f"{name}_low")}
+                | {"high": getattr(row, f"{name}_high"), "level": LEVEL},
+            }
+            for name, k in cut_offs.items()
+            if (value := getattr(row, name)) is not None
+        ]
+        kind = f"factors {space}"
+    else:
+        task = {"type": "regression", "name": "human attributes from content"}
+        data, kind = f"{about['tracks']:,} test tracks", f"{len(about['correlation'])} attributes"
+        value = round(float(about["mean_correlation"]), 4)
+        metrics = [{"type": "pearsonr", "value": value, "name": "mean correlation"}]
+    return {
+        "task": task,
+        "dataset": {"type": kind, "name": data, "split": "test"},
+        "metrics": metrics,
+    }
 
 
 def _ranking(about: dict[str, Any], rows: list[Row]) -> str:

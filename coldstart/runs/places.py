@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import logging
 import os
 from collections.abc import Collection, Mapping
@@ -61,8 +62,9 @@ def _folder_in(config: Mapping[str, Any]) -> str | None:
 def data_places(folder: StrPath) -> dict[str, str | None]:
     """Where the shards, the factors and so on that a run was fitted on lie now.
 
-    Tried one after the other: where it was said to lie since, where it lay at the fit, and the same
-    place as seen from the run's folder, since they may have been moved together.
+    Tried one after the other: where it was said to lie since; a copy of it at the same place as
+    seen from the run's folder, for they may have been copied together; where it lay at the fit; and
+    the same place as seen from the run's folder, for they may have been moved together.
 
     Returns:
         As `data` of the configuration has it, if there is nothing at any of them.
@@ -75,7 +77,10 @@ def data_places(folder: StrPath) -> dict[str, str | None]:
         places[key] = before
         if before is None or is_remote(before):
             continue
-        candidates = [Path(before), moved(before, fit_folder, folder)]
+        beside = moved(before, fit_folder, folder)
+        candidates = [Path(before), beside]
+        if beside is not None and _is_copy(key, beside, Path(before)):
+            candidates.reverse()
         if key in remembered:
             since = remembered[key]
             candidates = [Path(since), moved(since, remembered.get("run"), folder), *candidates]
@@ -83,6 +88,34 @@ def data_places(folder: StrPath) -> dict[str, str | None]:
         if present:
             places[key] = str(present[0].absolute())
     return places
+
+
+def _is_copy(key: str, one: Path, other: Path) -> bool:
+    """Whether one dataset, or what `key` names, was copied from the other.
+
+    Where a run was copied alone, others' data may lie where its own would be. A dataset may have
+    had tracks added, or modalities, since it was copied.
+    """
+    try:
+        if key == "test_tracks":
+            return filecmp.cmp(one, other, shallow=False)
+        if key == "factors":
+            ids = [_about(place / "factors.json").get("id") for place in (one, other)]
+            return ids[0] is not None and ids[0] == ids[1]
+        copy, original = (_about(place / "dataset.json") for place in (one, other))
+        sources = [
+            {name: facts.get("source") for name, facts in about["modalities"].items()}
+            for about in (copy, original)
+        ]
+        same_tracks = copy.get("plan") is not None and copy["plan"] == original.get("plan")
+        return same_tracks and sources[1].items() <= sources[0].items()
+    except (OSError, InputError, LookupError, TypeError, AttributeError):
+        return False  # whoever reads them says what is wrong
+
+
+def _about(path: Path) -> dict[str, Any]:
+    about: dict[str, Any] = json_in(path, "copy it again")
+    return about
 
 
 def lost_places(folder: StrPath) -> list[str]:

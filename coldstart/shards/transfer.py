@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import random
 import shutil
 import socket
 import sys
@@ -33,7 +34,8 @@ PATIENCE = 20
 LEAST = 20_000
 """Bytes: what comes more slowly than this in `PATIENCE` seconds counts as nothing."""
 WAITS = (1, 2, 4)
-"""Seconds before the second, third and fourth try, where the reason may pass by itself."""
+"""Seconds before the second, third and fourth try, where the reason may pass by itself; and up to
+a quarter more, or many machines that were refused at once come again at once."""
 REDIRECTS = 5
 """From one http address to another; never to another scheme."""
 
@@ -102,7 +104,7 @@ def fetch(
                 f"{address}: {failure.reason}{tries}; {failure.advice}"
             ) from failure.error
         log.warning(without_passwords(f"{address}: {failure.reason}; another try in {wait} s"))
-        time.sleep(wait)
+        time.sleep(wait * random.uniform(1, 1.25))  # noqa: S311
 
 
 def _transfer(address: str, path: Path, largest: int, unannounced: int) -> Failure | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from coldstart.evaluation.results import Row, plain_method
+from coldstart.evaluation.results import Row, plain_method, too_few
 from coldstart.reporting.charts import Dot, DotRow, dot_plot
 from coldstart.reporting.page import (
     DataTable,
@@ -191,6 +191,14 @@ def answer(material: Material) -> Section:
         words += "How sure the difference is isn't stored: this test is an old one, or had nobody."
         body = [paragraph(words, "answer"), paragraph(scope), numbers, *warnings_of(about)]
         return Section("answer", title, together(body))
+    if few := too_few(about):
+        signed = f"{beside['mean']:+.3f}".replace("-", "−")
+        words = (
+            f"The model has {number(own.ndcg)}, {signed} beside the best rival, "
+            f"{beside['rival']}; but {few}."
+        )
+        body = [paragraph(words, "answer"), paragraph(scope), numbers, *warnings_of(about)]
+        return Section("answer", f"{few[:1].upper()}{few[1:]}", together(body))
     lead = Lead.of(beside, figure)
     rivals = next((row.ndcg for row in rows[1:] if row.method == lead.rival), None)
     drawn = lead.picture(users, "these tracks, this split and this seed")

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from coldstart.evaluation.tables import in_seeds
 from coldstart.forms.content import (
     at_least,
     json_in,
@@ -267,7 +268,7 @@ def _ablation(content: Mapping[str, Any]) -> StudyParts:
             f"{each['input']} beside its best part, {each['best_part']}: {figure} "
             f"{each['ndcg_gain']:+.3f}"
             + (
-                f", not behind in {each['seeds_ahead']} of {each['seeds']} seeds."
+                f", {in_seeds(each['seeds_ahead'], each['seeds'])}."
                 if {"seeds_ahead", "seeds"} <= each.keys()
                 else "."
             )

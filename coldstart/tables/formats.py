@@ -80,7 +80,10 @@ def _of_text(
             with closing(_opened(path, content)) as file:
                 return pl.read_ndjson(file, infer_schema_length=None)
         header = _header(path, content)
-        separator = separator if ending == ".tsv" else _separator(path, header, required)
+        if ending == ".tsv":
+            _must_have_tabs(path, header, required)
+        else:
+            separator = _separator(path, header, required)
         check_text(path, content, columns=header.count(separator) + 1)
         return pl.read_csv(source, infer_schema=False, separator=separator, glob=False)
     except pl.exceptions.PolarsError as error:
@@ -114,6 +117,16 @@ def _separator(path: Path, header: str, required: Sequence[str]) -> str:
         return ","
     log.info(f"{path}: read with {SEPARATORS[candidates[0]]} between cells, as its header has it")
     return candidates[0]
+
+
+def _must_have_tabs(path: Path, header: str, required: Sequence[str]) -> None:
+    """Raise InputError for a .tsv whose header has all required columns with another separator."""
+    complete = [each for each in SEPARATORS if set(required) <= set(_cells(header, each))]
+    if required and complete and "\t" not in complete:
+        raise InputError(
+            f"{path}: its header has {SEPARATORS[complete[0]]} between cells, and a .tsv has tabs; "
+            "call it .csv, whose separator is found by the header"
+        )
 
 
 def _header(path: Path, content: bytes | None) -> str:

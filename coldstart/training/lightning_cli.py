@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import io
 import logging
 import pkgutil
+import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from pathlib import Path
@@ -24,10 +26,11 @@ from coldstart.files import atomic, local, reserved
 from coldstart.model.ensemble import EnsembleSettings
 from coldstart.reporting.foreign import hushed
 from coldstart.reporting.log import verbosity
+from coldstart.reporting.usage import with_nearest, without_options
 from coldstart.runs.config import absolute_data, find_configs, read_config
 from coldstart.runs.first_stage import NOTE, first_stage_of, write_first_stage
 from coldstart.runs.places import fitted_in
-from coldstart.training import flags, listeners, live, loggers, settings, stages
+from coldstart.training import flags, inputs, live, loggers, settings, stages
 from coldstart.training.fit_content import content_flags
 from coldstart.training.fit_progress import FitProgress
 from coldstart.training.flags import Verb
@@ -132,14 +135,20 @@ def _run(verb: Verb, prepared: Preparation, extra: Sequence[Callback]) -> FitCLI
 
 
 class _Parser(LightningArgumentParser):
-    """Adds the list of choices to an error about a plugin's name."""
+    """Adds the list of choices to an error about a plugin's name, and the nearest to any name."""
 
     def error(self, message: str, ex: Exception | None = None) -> Any:
         for key, kind in registry.KIND_OF.items():
             if f'"model.{key}' in message and "Option" not in message:
-                message += f"\n{kind} to choose from: {', '.join(registry.discover(kind))}"
+                names = list(registry.discover(kind))
+                given = re.search(r"dot import path string: (\w+)", message)
+                near = difflib.get_close_matches(given[1], names, n=1) if given else []
+                message += f"\n{kind} to choose from: {', '.join(names)}"
+                message += f". Did you mean {near[0]}?" if near else ""
+        own = [flag for options in flags.FLAGS.values() for flag in options]
+        message = with_nearest(message, [*self._option_string_actions, *own])
         # The usage has a hundred lines here, and would hide the message.
-        raise InputError(f"{message}\n`{self.prog} --help` lists all options")
+        raise InputError(f"{message}\n`{without_options(self.prog)} --help` lists all options")
 
 
 class _SaveConfig(SaveConfigCallback):
@@ -233,7 +242,7 @@ class FitCLI(LightningCLI):
         parser, config = self._parser(str(self.subcommand)), self.config[self.subcommand]
         whole = yaml.safe_load(parser.dump(config, skip_unset=False))
         if not whole.get("ckpt_path"):
-            listeners.must_be_estimated(whole)
+            inputs.must_be_there(whole)
         like = whole.get("like_run")
         validated = live.validated_run(like) if like else None
         solved, unvalidated = stages.is_solved(whole), live.is_without_validation(whole)

@@ -14,13 +14,11 @@ from numpy.typing import NDArray
 
 from coldstart import registry
 from coldstart.data.folds import fold_of
-from coldstart.encoders.attributes import MachineListened
 from coldstart.errors import InputError
 from coldstart.files import StrPath, fingerprint
 from coldstart.model.checkpoint import best_checkpoint
 from coldstart.model.net import Net, load
 from coldstart.model.predictions import Predictions, as_array
-from coldstart.runs.config import shipped_configs
 from coldstart.runs.derived import facts_of_nets
 from coldstart.runs.run import vectors_folder
 from coldstart.sample import folder_of
@@ -91,29 +89,6 @@ def epochs_like(folder: StrPath) -> int:
     """
     runs = sorted(Path(folder).glob("fold[0-9]*/")) or [Path(folder)]
     return max(1, round(sum(map(live.best_epoch, runs)) / len(runs)))
-
-
-def must_be_estimated(config: dict[str, Any]) -> None:
-    """Raise InputError if a fit reads what listeners estimate, and nobody has listened yet.
-
-    Args:
-        config: a fit's whole configuration.
-    """
-    dataset = Shards(config["data"]["shards"])
-    for part in config["model"]["encoders"].values():
-        encoder = registry.create("encoders", recipe_of(part))
-        folder = folder_of(encoder.fields[0])
-        if not isinstance(encoder, MachineListened) or folder in dataset.modalities:
-            continue
-        listener = f"listener{folder.removeprefix('mlg')}.yaml"
-        listener = listener if listener in shipped_configs() else "listener.yaml"
-        write = "" if folder == "mlg" else f" --write {folder}"
-        raise InputError(
-            f"{dataset.shown}: this dataset has no modality '{folder}'; it has: "
-            f"{', '.join(sorted(dataset.modalities))}. Listeners make it from sound and human "
-            f"attributes: `coldstart listen --config {listener} --folds 3 --shards "
-            f"{config['data']['shards']}{write}`"
-        )
 
 
 def made_by(config: dict[str, Any], dataset: Shards, folds: int) -> str:

@@ -114,7 +114,7 @@ def settle(loggers: Any, place: LogPlace) -> None:
         if package and not importlib.util.find_spec(package):
             raise InputError(
                 f"trainer.logger: {name} needs a package that isn't installed; "
-                f"`pip install {package}`"
+                f"`pip install {package}`, or `pip install 'coldstart[loggers]'` for all of them"
             )
         if name == "MLFlowLogger":
             _settle_mlflow(settings, place, known)

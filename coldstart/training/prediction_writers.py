@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 import shutil
 import time
 from collections import deque
@@ -135,10 +136,11 @@ class PredictionWriter(Callback):
             log.info(
                 f"{unknown:,} tracks have none of the model's inputs: nothing is known of them"
             )
-        if is_run and isinstance(model.target, TrackFactors):
+        if is_run and isinstance(model.target, TrackFactors) and predictions.track_ids:
             own = folder.name == "predictions"
             where = "" if own else f" --shards {without_passwords(data.shards.place)}"
-            self.next_step = f"coldstart recommend --run {root}{where} --like TRACK_ID"
+            track = shlex.quote(predictions.track_ids[0])
+            self.next_step = f"coldstart recommend --run {root}{where} --like={track}"
 
 
 class WriteVectors(PredictionWriter):

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 import math
+import shlex
 import statistics
 import time
 from collections.abc import Mapping
@@ -32,6 +33,7 @@ from coldstart.targets.track_factors import TrackFactors, cosine_distance
 from coldstart.training.ensemble import choice_of, measure_warm_up
 from coldstart.training.ensemble import placed as placed_in
 from coldstart.training.fit_progress import figures_now, is_solved
+from coldstart.training.inputs import warn_of_size
 from coldstart.training.loggers import log_test
 from coldstart.training.ranks import gather, merged, parts_of
 
@@ -48,6 +50,11 @@ class FitReport(Callback):
         self.seconds: list[float] = []
         self.validations: list[dict[str, Any]] = []
         self.began: float | None = None
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say at once what may take hours."""
+        if isinstance(pl_module, Net):
+            warn_of_size(pl_module)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
@@ -135,7 +142,7 @@ class RankingOnValidation(Callback):
             raise InputError("RankingOnValidation: this model predicts no factors to rank by")
         predictions = merged(trainer, data, self.means)
         if self.task is None or self.task[0] != predictions.track_ids:  # once, not at each epoch
-            task = ranking_task(data.known_factors(), predictions.track_ids).sample(self.users)
+            task = ranking_task(data.space(), predictions.track_ids).sample(self.users)
             self.task = predictions.track_ids, task
         ndcg = means(self.task[1].figures(predictions.values)).ndcg
         pl_module.log("val_ndcg", ndcg, prog_bar=True, rank_zero_only=True)
@@ -240,7 +247,7 @@ class TestReport(Callback):
         content = (self.content or model).to(model.device)
         readers = [reader for _, reader in model.lend().readers.values()]
         patched = not all(isinstance(reader, WholeTrack) for reader in readers)
-        data.lend(content.lend())
+        data.lend(content.lend()._replace(axes=model.listener_axes))
 
         def describe(batch: Batch) -> torch.Tensor:
             moved = trainer.strategy.batch_to_device(batch)
@@ -264,17 +271,14 @@ class TestReport(Callback):
         about["weights"] = weights_id(model)
         about["parameters"] = sum(p.numel() for p in model.parameters())
         results.write_results(root, about, rows, self.name, by_user)
-        self.text = (
-            f"{tables.table(rows)}\n{tables.caption(about)}\n\n"
-            f"{tables.spread_table(rows)}\n{tables.spread_caption(about)}\n\n"
-            f"{tables.lists_table(rows)}\n{tables.lists_caption()}"
-        )
+        self.text = tables.text_of(about, rows, "simple")
         table = [row._asdict() for row in rows]
-        log_test(trainer, self.name, table[0], self.text, table)
+        log_test(trainer, self.name, table[0], tables.text_of(about, rows), table)
         beside = f"{self.name}.csv and {results.by_user_name(self.name)}"
         log.info(f"wrote {root / self.name}.json, {beside}")
         if (root / "config.yaml").is_file():  # else a trainer made in Python, and no run
-            self.next_step = f"coldstart recommend --run {root} --like TRACK_ID"
+            track = shlex.quote(predictions.track_ids[0])
+            self.next_step = f"coldstart recommend --run {root} --like={track}"
 
 
 def _correlations(

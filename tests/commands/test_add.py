@@ -88,11 +88,13 @@ def test_new_tracks_are_candidates_at_once_and_only_they_are_read(
     out = capsys.readouterr().out
     assert "added 6 tracks" in out
     assert f"{label.run}: has the vectors of 66 tracks" in out
-    assert f"next: coldstart recommend --run {label.run} --like TRACK_ID" in out
+    command = out.splitlines()[-1].removeprefix("next: coldstart ")
+    assert command == f"recommend --run {label.run} --like={NEW[0]}"
     assert set(read) == set(NEW)
     read.clear()
     after = predictions_of(open_run(label.run))
     assert not read, "all of them are stored"
+    assert main(command.split()) == 0  # as it stands
     assert after.track_ids == [*before.track_ids, *NEW]
     full = predict_tracks(open_run(label.run))
     assert full.track_ids == after.track_ids

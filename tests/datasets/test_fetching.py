@@ -5,13 +5,16 @@ import http.server
 import json
 import re
 import threading
+import urllib.error
 from collections.abc import Iterator
+from email.message import Message
 from pathlib import Path
 
 import pytest
 from originals import zipped
+from tenacity import wait_fixed
 
-from coldstart.datasets import jamendo, music4all, yambda
+from coldstart.datasets import fetching, jamendo, music4all, yambda
 from coldstart.datasets.fetching import HuggingFace, Remote, Zenodo, download
 from coldstart.datasets.originals import About, Originals
 from coldstart.errors import InputError
@@ -25,6 +28,8 @@ class Host:
 
     def __init__(self) -> None:
         self.body, self.stop_after, self.ranges, self.asked = BODY, 0, True, list[str]()
+        self.troubles: list[int] = []
+        """Statuses of the next answers; 0: it hangs up without one."""
         host = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -33,6 +38,11 @@ class Host:
 
             def do_GET(self) -> None:
                 host.asked.append(self.headers.get("Range", "all"))
+                if host.troubles:
+                    if code := host.troubles.pop(0):
+                        return self.answer(code, b"", {"Retry-After": "0"})
+                    self.connection.close()
+                    return None
                 if self.path.startswith("/api/records/1"):
                     files = [{"key": "x.bin", "checksum": f"md5:{MD5}"}]
                     return self.answer(200, json.dumps({"files": files}).encode())
@@ -57,11 +67,12 @@ class Host:
 
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.address = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
 
 
 @pytest.fixture
-def host() -> Iterator[Host]:
+def host(monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
+    monkeypatch.setattr(fetching, "WAIT", wait_fixed(0.01))
     host = Host()
     yield host
     host.server.shutdown()
@@ -70,18 +81,84 @@ def host() -> Iterator[Host]:
 
 def test_a_download_goes_on_where_it_broke_off(host: Host, tmp_path: Path) -> None:
     remote = Remote("x.bin", f"{host.address}/x.bin", f"sha256:{SHA256}")
-    host.stop_after = 300_000
-    with pytest.raises(InputError, match=r"300,000 of 1,048,576 bytes\. The same command goes on"):
+    host.stop_after = 200_000
+    with pytest.raises(
+        InputError,
+        match=r"800,000 of 1,048,576 bytes, at each of 4 tries\. The same command goes on",
+    ):
         download(remote, tmp_path)
     assert not (tmp_path / "x.bin").exists()
     host.stop_after = 0
     assert download(remote, tmp_path).read_bytes() == BODY
-    assert host.asked == ["all", "bytes=300000-"]
+    assert host.asked == ["all", *(f"bytes={n}00000-" for n in (2, 4, 6, 8))]
     assert download(remote, tmp_path).read_bytes() == BODY
-    assert len(host.asked) == 2, "what is there is not fetched again"
+    assert len(host.asked) == 5, "what is there is not fetched again"
     assert sorted(path.name for path in tmp_path.iterdir() if path.suffix != ".lock") == [
         *["x.bin", "x.bin.checksum.json"]
     ]
+
+
+def test_a_download_that_breaks_off_now_and_then_comes_to_its_end(
+    host: Host, tmp_path: Path
+) -> None:
+    host.stop_after = 300_000
+    remote = Remote("x.bin", f"{host.address}/x.bin", f"sha256:{SHA256}")
+    assert download(remote, tmp_path).read_bytes() == BODY
+    assert host.asked == ["all", *(f"bytes={n}00000-" for n in (3, 6, 9))]
+
+
+@pytest.mark.parametrize("trouble", [503, 500, 429, 408, 0])
+def test_what_may_pass_by_itself_is_tried_again(
+    host: Host, tmp_path: Path, trouble: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    host.troubles = [trouble, trouble]
+    remote = Remote("x.bin", f"{host.address}/x.bin", f"sha256:{SHA256}")
+    assert download(remote, tmp_path).read_bytes() == BODY
+    assert len(host.asked) == 3
+    assert caplog.text.count("another try in") == 2
+    face = HuggingFace("z.bin", f"{host.address}/resolve/main/z.bin")
+    host.troubles = [trouble]
+    assert face.published() == f"sha256:{SHA256}"
+
+
+def test_tries_end_and_say_how_many_there_were(host: Host, tmp_path: Path) -> None:
+    host.troubles = [503] * 9
+    with pytest.raises(InputError, match=r"x\.bin: can't be fetched .*503.*, at each of 4 tries"):
+        download(Remote("x.bin", f"{host.address}/x.bin"), tmp_path)
+    assert len(host.asked) == fetching.TRIES
+    host.asked.clear()
+    with pytest.raises(InputError, match=r"asked for a checksum .*503.*, at each of 4 tries"):
+        HuggingFace("z.bin", f"{host.address}/resolve/main/z.bin").published()
+    assert len(host.asked) == fetching.TRIES
+
+
+@pytest.mark.parametrize("code", [400, 401, 403, 404, 410, 501])
+def test_what_stays_so_is_not_tried_again(host: Host, tmp_path: Path, code: int) -> None:
+    host.troubles = [code] * 9
+    with pytest.raises(InputError, match=rf"x\.bin: can't be fetched .*{code}") as refusal:
+        download(Remote("x.bin", f"{host.address}/x.bin"), tmp_path)
+    assert "tries" not in str(refusal.value)
+    assert len(host.asked) == 1
+
+
+def test_a_wait_is_as_long_as_the_server_asks_within_limits(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept = list[float]()
+    monkeypatch.setattr("tenacity.nap.time.sleep", slept.append)
+    monkeypatch.setattr(fetching, "WAIT", wait_fixed(2))
+    for asked, expected in (("7", 7), ("86400", fetching.LONGEST_WAIT), ("soon", 2)):
+        error = urllib.error.HTTPError("x", 429, "Slow down", Message(), None)
+        error.headers["Retry-After"] = asked
+
+        def refuse(address: str, headers: object, error: Exception = error) -> None:
+            raise error
+
+        monkeypatch.setattr(fetching, "_open", refuse)
+        with pytest.raises(InputError, match="Slow down"):
+            download(Remote("x.bin", f"{host.address}/x.bin"), tmp_path)
+        assert slept == [expected] * 3
+        slept.clear()
 
 
 def test_a_download_begins_anew_where_it_must(host: Host, tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from coldstart.cli import main
 from coldstart.commands import demo
@@ -33,6 +35,10 @@ def test_a_small_demo_ends_with_a_table_three_tracks_and_a_next_command(
     said = (tmp_path / "runs/demo/demo.log").read_text()
     assert "── write shards" in said
     assert Path("runs/demo/report.html").is_file()
+    picture = Path("runs/demo/picture.png")
+    assert str(picture) in printed
+    assert Image.open(picture).size > (800, 200)
+    assert len(np.unique(np.asarray(Image.open(picture).convert("RGB")).reshape(-1, 3), axis=0)) > 9
     summary = json.loads((tmp_path / "runs/demo/demo.json").read_text())
     assert (summary["tracks"], summary["users"]) == (80, 60)
     assert any(row["method"] == "coldstart" for row in summary["rows"])

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from helpers import PythonRun
 
 import coldstart as cs
@@ -36,9 +37,30 @@ def test_the_card_gives_figures_with_what_they_must_be_read_with(
     assert str(python_run.world.root) not in (tmp_path / "m" / "config.json").read_text()
 
 
+def test_the_hub_reads_the_figures_of_a_card(python_run: PythonRun, tmp_path: Path) -> None:
+    hub = pytest.importorskip("huggingface_hub")
+    folder = python_run.model.save_pretrained(tmp_path / "m", results=python_run.run)
+    data = hub.ModelCard.load(folder / "README.md").data
+    assert (data.library_name, data.model_name) == ("coldstart", "m")
+    assert "cold-start" in data.tags
+    results = json.loads((python_run.run / "results.json").read_text())
+    own = next(row for row in results["rows"] if row["method"] == "coldstart")
+    found = {each.metric_type: each for each in data.eval_results}
+    assert set(found) == {"recall", "ndcg", "map"}
+    for name, each in found.items():
+        assert each.metric_value == pytest.approx(own[name], abs=1e-4)
+        assert each.metric_args["low"] == pytest.approx(own[f"{name}_low"])
+        assert each.dataset_type == f"factors {results['factors']['id']}"
+        assert f"{results['users']} users" in each.dataset_name
+    assert (found["map"].metric_args["k"], found["ndcg"].metric_name) == (500, "NDCG@20")
+    # What it writes again is what we wrote: there is nothing in it that the hub doesn't know.
+    assert hub.ModelCardData(**yaml.safe_load(str(data))).to_dict() == data.to_dict()
+
+
 def test_a_card_without_results_says_so(python_run: PythonRun, tmp_path: Path) -> None:
     text = (python_run.model.save_pretrained(tmp_path) / "README.md").read_text()
     assert "There are none" in text
+    assert "model-index" not in text
     assert "random" not in text
 
 

@@ -69,6 +69,37 @@ def test_a_run_that_moved_with_its_data_works_with_every_verb(
     assert not (together.parent / "old").exists()
 
 
+def test_a_run_that_was_copied_with_its_data_reads_the_copy(together: Path) -> None:
+    original, copy = together.parent / "old", together.parent / "copy"
+    together.rename(original)  # back to where the fit was
+    shutil.copytree(original, copy)
+    expected = {key: str(copy / key) for key in ("shards", "factors")}
+    assert data_places(copy / "runs" / "run") == {**expected, "test_tracks": None}
+    assert data_places(original / "runs" / "run")["shards"] == str(original / "shards")
+    assert main(["recommend", f"--run={copy / 'runs' / 'run'}", "--like=t000001", "--k=1"]) == 0
+    # Tracks that were added to one of them are no reason to read the other.
+    about = json.loads((copy / "shards" / "dataset.json").read_bytes())
+    about["splits"]["new"] = []
+    (copy / "shards" / "dataset.json").write_text(json.dumps(about), encoding="utf-8")
+    assert data_places(copy / "runs" / "run")["shards"] == str(copy / "shards")
+
+
+@pytest.mark.parametrize("change", ["plan", "source", "id"])
+def test_a_run_that_was_copied_beside_other_data_reads_its_own(together: Path, change: str) -> None:
+    original, copy = together.parent / "old", together.parent / "copy"
+    together.rename(original)
+    shutil.copytree(original, copy)
+    file = copy / ("factors/factors.json" if change == "id" else "shards/dataset.json")
+    about = json.loads(file.read_bytes())
+    if change == "source":
+        about["modalities"]["mgp"]["source"] = "of other attributes"
+    else:
+        about[change] = "of others"
+    file.write_text(json.dumps(about), encoding="utf-8")
+    key = file.parent.name
+    assert data_places(copy / "runs" / "run")[key] == str(original / key)
+
+
 def test_a_run_that_moved_alone_asks_once(
     together: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -147,9 +147,13 @@ def test_the_answer_is_as_sure_as_its_interval(
 ) -> None:
     mean = -0.2 if high < 0 else 0.2
     beside = {"rival": "ridge (λ = 1)", "figure": "ndcg", "mean": mean, "low": low, "high": high}
-    lead = answer(Material(changed(copy, "results.json", {"beside_the_best_rival": beside})))
+    enough: dict[str, Any] = {"beside_the_best_rival": beside, "users": 99, "chance": {}}
+    lead = answer(Material(changed(copy, "results.json", enough)))
     assert lead.title == says
     assert ("may as well be none" in lead.body) == (low < 0 < high)
+    few = answer(Material(changed(copy, "results.json", {"users": 9})))
+    assert few.title == "9 users are too few to say which is better"
+    assert not few.pictures
 
 
 def test_a_test_with_the_listens_in_the_factors_is_said_to_be_too_good(copy: Path) -> None:

@@ -91,6 +91,15 @@ def test_a_header_that_has_what_is_needed_with_commas_is_read_with_commas(tmp_pa
     assert read_part(path, ["user_id", "track_id"]).columns == ["user_id", "track_id", "a;b;c|d"]
 
 
+@pytest.mark.parametrize("separator", [",", ";"])
+def test_a_tsv_without_tabs_is_refused_with_the_way_out(tmp_path: Path, separator: str) -> None:
+    (tmp_path / "x.tsv").write_bytes(text(separator))
+    with pytest.raises(InputError, match=r"x\.tsv: its header has a .* a \.tsv has tabs; call it"):
+        read_listens(tmp_path / "x.tsv")
+    (tmp_path / "x.tsv").rename(tmp_path / "x.csv")
+    assert len(read_listens(tmp_path / "x.csv")) == len(ROWS)
+
+
 def test_a_header_with_two_readings_is_refused_with_both(tmp_path: Path) -> None:
     (tmp_path / "log.csv").write_text("uid;song,x;plays\nu;t,y;1\n")
     with pytest.raises(InputError) as error:

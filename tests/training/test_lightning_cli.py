@@ -50,7 +50,18 @@ BAD_FITS = {
     ),
     "a modality that the dataset lacks": (
         ["--config", "mlg.yaml", "{shards}", "{factors}"],
-        ["no modality 'mlg'", "audio, genres, mgp"],
+        ["no modality 'mlg'", "audio, genres, mgp", "coldstart listen --config listener.yaml"],
+    ),
+    "a modality that only the second net would read": (
+        ["--config", "audio_mlg.yaml", "{shards}", "{factors}"],
+        ["no modality 'mlg'", "coldstart listen --config listener.yaml"],
+    ),
+    "content that the dataset lacks, beside content that it has": (
+        [
+            *["--config", "mgp_genres.yaml", "{shards}", "{factors}"],
+            *["--model.encoders.e.class_path=Embedding", "--model.encoders.e.modality=clap"],
+        ],
+        ["no modality 'clap'", "`coldstart shard` adds one", "default.yaml reads whatever"],
     ),
     "a fit that would never validate": (
         [

@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -118,3 +120,9 @@ def test_settings_are_flat() -> None:
         "a.d": "{}",
         "e": '[1, {"f": 2}]',
     }
+
+
+def test_wandb_is_imported_only_where_it_logs() -> None:
+    code = "import sys, coldstart.training.lightning_cli; print('wandb' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False"]

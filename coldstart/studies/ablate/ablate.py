@@ -113,5 +113,5 @@ def ablate(
         table.to_wandb(root, results, project, wandb)
     print(table.markdown(results))
     print(f"wrote {root / 'ablation.md'}, .csv and .json in {time.perf_counter() - start:,.0f} s")
-    print(f"next: coldstart recommend --run {fit_jobs[-1].folder} --like TRACK_ID")
+    print(f"next: coldstart report --run {root}")
     return results

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import polars as pl
+import polars.selectors as cs
 from tabulate import tabulate
 
 from coldstart.evaluation.metrics import MAP_K, K
-from coldstart.evaluation.results import HEADERS
+from coldstart.evaluation.results import DECIMALS, HEADERS
+from coldstart.evaluation.tables import in_seeds
 from coldstart.files import atomic, write_json
 from coldstart.studies.ablate.rows import (
     FIGURES,
@@ -61,7 +63,8 @@ def write(root: Path, jobs: Sequence[FitJob], listeners: Sequence[FitJob] = ()) 
     }
     write_json(root / "ablation.json", content)
     if table:
-        write_table(root / "ablation.csv", pl.DataFrame(table, infer_schema_length=None))
+        flat = pl.DataFrame(table, infer_schema_length=None)
+        write_table(root / "ablation.csv", flat.with_columns(cs.float().round(DECIMALS)))
     with atomic(root / "ablation.md") as temporary:
         temporary.write_text(markdown(content), encoding="utf-8")
     return content
@@ -116,8 +119,7 @@ def _gain_sentence(gain: FusionGain) -> str:
     return (
         f"- {gain.input} ({gain.training}, {gain.fusion}{sets}) beside its best part, "
         f"{gain.best_part}: {NDCG} {gain.ndcg_gain:+.3f}, cosine distance "
-        f"{-gain.cosine_gain:+.3f}; not behind in {NDCG} in {gain.seeds_ahead} of {gain.seeds} "
-        "seeds"
+        f"{-gain.cosine_gain:+.3f}; {in_seeds(gain.seeds_ahead, gain.seeds)}"
     )
 
 

@@ -76,9 +76,7 @@ def benchmark(
     print(table.markdown(results))
     seconds = time.perf_counter() - start
     print(f"wrote {Path(out) / 'results.md'}, .csv and .json in {seconds:,.0f} s")
-    if fits:
-        run = Path(out) / fits[0].folder.relative_to(root)
-        print(f"next: coldstart recommend --run {run} --like TRACK_ID")
+    print(f"next: coldstart report --run {out}")
     return results
 
 

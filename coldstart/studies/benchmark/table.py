@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import polars as pl
+import polars.selectors as cs
 from tabulate import tabulate
 
 from coldstart.evaluation.metrics import MAP_K, K
-from coldstart.evaluation.results import HEADERS
+from coldstart.evaluation.results import DECIMALS, HEADERS
 from coldstart.files import atomic, write_json
 from coldstart.studies.benchmark.plan import Plan
 from coldstart.studies.benchmark.rows import (
@@ -79,7 +80,7 @@ def write(
     write_json(root / "results.json", content)
     if table:
         flat = pl.DataFrame(flat_rows(content), infer_schema_length=None)
-        write_table(root / "results.csv", flat)
+        write_table(root / "results.csv", flat.with_columns(cs.float().round(DECIMALS)))
     with atomic(root / "results.md") as temporary:
         temporary.write_text(markdown(content), encoding="utf-8")
     return content
