@@ -7,6 +7,7 @@ line that contains A to the line before the next with B: `<!-- FILE: from "A" up
 """
 
 import re
+import textwrap
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -17,13 +18,13 @@ BLOCK = re.compile(
 
 
 def excerpt(file: str, start: str | None, end: str | None) -> str:
-    """A file's text, or a part of it."""
+    """A file's text, or a part of it; without the margin that all of its lines have."""
     lines = (ROOT / file).read_text(encoding="utf-8").splitlines()
     if start:
         lines = lines[next(i for i, line in enumerate(lines) if start in line) :]
     if end:
         lines = lines[: next(i for i, line in enumerate(lines) if end in line)]
-    return "\n".join(lines).strip("\n")
+    return textwrap.dedent("\n".join(lines)).strip("\n")
 
 
 def filled(page: str) -> str:

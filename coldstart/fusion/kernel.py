@@ -22,7 +22,7 @@ WEIGHTS = (0.25, 0.5, 1.0, 2.0)
 
 PENALTIES = tuple(round(10.0 ** (power / 2), 3) for power in range(-4, 5))
 
-SHARES = (0.1, 0.2, 0.3)
+SHARES = (0.1, 0.2, 0.3, 0.5, 0.8)
 """Shares of the score to choose from for listeners' own plays; they may also get none."""
 
 CHOICE_TRACKS = 2000

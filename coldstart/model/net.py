@@ -236,9 +236,7 @@ class Net(nn.Module):
     @property
     def listener_axes(self) -> ListenerAxes | None:
         """Axes beside those of the factors in the space that it predicts; None: there are none."""
-        head: Any = self.fusion
-        axes: ListenerAxes | None = head.listener_axes
-        return axes
+        return self.fusion.listener_axes
 
     def build_target(self, about: Mapping[str, Any]) -> None:
         """Build the target for other facts of the factors: a space with more axes, or fewer."""
