@@ -119,6 +119,7 @@ def evaluate(
     candidates: TestCandidates = "cold",
     lengths: Lengths = "unit",
     placed: Placed | None = None,
+    unknown: Tensor | None = None,
 ) -> Evaluation:
     """Figures of predicted factors for the test tracks, and of the floors and rivals.
 
@@ -133,6 +134,7 @@ def evaluate(
         candidates: `cold`: the test tracks; `mixed`: these among all factorised tracks.
         lengths: for mixed candidates, what ranks; see `mixed_task`.
         placed: with `lengths="ensemble"`, the predictions in the ensemble.
+        unknown: [K] what is predicted of tracks of which nothing is known; by default zeros.
 
     Raises:
         InputError: nobody has listened to anything that could be found.
@@ -187,10 +189,10 @@ def evaluate(
             theirs, given, track_ids, describe_content, data, rival_line, name, seed
         )
     rows, comparison = _rows_and_comparison(lines, task.parts, seed)
-    unknown = None
+    of_strangers = None
     if not mixed:
         plays = plays_of_artists(factors, track_ids, data)
-        unknown = strangers(factors, track_ids, predictions.values, plays)
+        of_strangers = strangers(factors, track_ids, predictions.values, plays)
     about = {
         "input": name,
         "k": K,
@@ -200,18 +202,24 @@ def evaluate(
         **({"ensemble": placed.ensemble._asdict()} if placed else {}),
         "parts": part_counts(task),
         "tracks_with_vector": int((factors.rows(track_ids) >= 0).sum()),
-        "tracks_nothing_known": int((~predictions.values.any(1)).sum()),
+        "tracks_nothing_known": _count_of(predictions.values, unknown),
         "protocol": factors.about["protocol"],
         "yardstick": "folded-in vectors" if factors.folded.any() else "factorised vectors",
         "drop": sorted(data.drop),
         "seed": seed,
         "beside_the_best_rival": comparison,
         **({"chance": chance} if (chance := chance_of(rows)) else {}),
-        **({"strangers": unknown._asdict()} if unknown else {}),
+        **({"strangers": of_strangers._asdict()} if of_strangers else {}),
         "factors": {k: v for k, v in factors.about.items() if k != "mean"},
         "shards": without_passwords(data.shards.place),
     }
     return Evaluation(about, rows, by_user_table(lines, task.user_ids))
+
+
+def _count_of(values: Tensor, vector: Tensor | None) -> int:
+    """How many rows are this vector; None: zeros."""
+    same = values == 0 if vector is None else values.isclose(vector.to(values))
+    return int(same.all(1).sum())
 
 
 def _check(task: Task, factors: Factors, track_ids: list[str]) -> None:

@@ -105,6 +105,7 @@ def extract_features(
     refusal = f"{folder}: another process is extracting into this folder; wait, or name another"
     with reserved(folder, refusal):
         if stored := _stored(folder, source, overwrite):
+            shutil.rmtree(folder / _PARTS, ignore_errors=True)  # killed before it was removed
             return stored
         chunks = _chunks(files, about, folder / _PARTS)
         _hear_all(extractor, chunks, broken, workers)

@@ -80,7 +80,7 @@ class Sharing(NamedTuple):
     """How much listeners' own plays count.
 
     Attributes:
-        share: of the score; 0: they don't rank better than vectors alone by `GAIN`.
+        share: of the score; 0: they don't rank better than vectors alone, but by chance.
         penalty: λ that goes with it.
     """
 
@@ -88,8 +88,9 @@ class Sharing(NamedTuple):
     penalty: float
 
 
-GAIN = 0.002
-"""A smaller difference between two choices is chance."""
+GAIN, MANY = 0.002, 2000
+"""A smaller difference between two choices is chance, with so many tracks; with fewer, chance grows
+with the root of their number."""
 
 
 def sharing_by_ranking(
@@ -131,6 +132,7 @@ def sharing_by_ranking(
                 scores = (1 - share) * by_vectors + share * scale * by_plays
                 qualities[i, j] += fold.listeners.quality(scores) / len(folds)
     best, column = divmod(int(qualities.argmax()), len(penalties))
-    if float(qualities[best, column] - qualities[0].max()) < GAIN:
+    least = GAIN * max(1.0, (MANY / len(kernel)) ** 0.5)
+    if float(qualities[best, column] - qualities[0].max()) < least:
         return Sharing(0.0, penalties[int(qualities[0].argmax())])
     return Sharing(tried[best], penalties[column])

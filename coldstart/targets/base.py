@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from coldstart.components import Component
@@ -64,6 +65,11 @@ class Target(Component):
     def output(self, predicted: Tensor) -> Tensor:
         """From the net's output to what users get. [B, dim] → [B, dim]."""
         return predicted
+
+    @property
+    def unknown(self) -> Tensor:
+        """[dim] what is said of a track of which nothing is known: no opinion; by default zeros."""
+        return torch.zeros(self.dim)
 
     def aim(self, true: Tensor) -> Tensor:
         """From the truth to the net's ideal output: the inverse of `output`. [B, dim] → same."""

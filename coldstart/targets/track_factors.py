@@ -94,6 +94,11 @@ class TrackFactors(Target):
             return (predicted - self.aim(true)).square().mean(dim=1)
         return cosine_distance(predicted, true)
 
+    @property
+    def unknown(self) -> Tensor:
+        """Where lengths count, the mean track: as likely to be liked as tracks are. Else zeros."""
+        return self.get_buffer("mean") if self.length else super().unknown
+
     def aim(self, true: Tensor) -> Tensor:
         """Standardised, by one spread for all axes, if lengths count."""
         if self.length:

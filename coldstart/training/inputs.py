@@ -79,5 +79,5 @@ def _say_once(size: str) -> None:
     """The nets of a first stage are of one size, and fitted one after the other."""
     log.warning(
         f"a net of {size} is trained on the CPU, which may take hours; of configs that end in "
-        "_small.yaml the nets are made for a CPU, and with a GPU this one takes minutes"
+        "_small.yaml the nets are made for a CPU, and this one for a GPU"
     )

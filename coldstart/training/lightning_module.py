@@ -167,10 +167,12 @@ class ColdStart(Net, LightningModule):
     def test_step(self, batch: Batch) -> Prediction:  # type: ignore[override]
         """The outputs; `reports.TestReport` makes figures of them.
 
-        A track of which nothing is known gets zeros: no opinion, instead of a confident wrong one.
+        A track of which nothing is known gets no opinion, instead of a confident wrong one.
         """
         outputs = self._outputs(batch)
-        return outputs._replace(values=outputs.values * any_present(batch.inputs)[:, None])
+        known = any_present(batch.inputs)[:, None]
+        unknown = self.target.unknown.to(outputs.values)
+        return outputs._replace(values=torch.where(known, outputs.values, unknown))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam with its defaults, as in the talk; `--optimizer` on the command line replaces it.

@@ -266,6 +266,7 @@ class TestReport(Callback):
             candidates=self.candidates,
             lengths=self.lengths,
             placed=placed,
+            unknown=model.target.unknown,
         )
         about["best_epoch"] = model.best_epoch
         about["weights"] = weights_id(model)

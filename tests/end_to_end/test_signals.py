@@ -275,6 +275,7 @@ def arguments(verb: str, place: Place) -> list[str]:
         "export": [run, out],
         "neighbours": [run, "--like=t000001"],
         "plugins": [],
+        "completion": ["bash"],
         "index": [run],
         "serve": [run],
         "report": [run, f"{out}.html"],
