@@ -144,7 +144,9 @@ def add(
         _predict(run)
     seconds = time.monotonic() - start
     track = shlex.quote(table["track_id"][0])
-    print(f"{seconds:.1f} s\nnext: coldstart recommend --run {run or 'RUN'} --like={track}")
+    print(f"{seconds:.1f} s")
+    if run is not None:
+        print(f"next: coldstart recommend --run {shlex.quote(str(run))} --like={track}")
     return Addition(
         extension.tracks,
         extension.replaced,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -57,11 +56,8 @@ def remove(
         names = clean(_named(result.unknown))
         parts.append(f"{len(result.unknown):,} aren't in the dataset: {names}")
     print(f"{dataset.folder}: {'; '.join(parts)}. {result.hidden:,} tracks are hidden now")
-    if undo:
-        track = shlex.quote((result.changed or result.unchanged)[0])
-        print(f"next: coldstart recommend --run RUN --like={track}")
-    else:
-        print(f"next: to undo it, coldstart remove … --undo --shards {dataset.folder}")
+    if not undo:
+        print("to undo it, add --undo to the same command")
     return result
 
 

@@ -34,6 +34,9 @@ GROUPS = ("model", "data", "trainer", "checkpoint")
 
 _NO_SETTINGS = ("help", "print_config", "config")
 
+_PLANS = {"parts": "ablate", "rows": "ablate", "models": "benchmark", "rivals": "benchmark"}
+"""Keys of other verbs' plans → the verb."""
+
 
 @contextmanager
 def of(key: str) -> Iterator[None]:
@@ -113,6 +116,10 @@ def must_exist(config: str, keys: Iterable[str]) -> None:
     Traceback (most recent call last):
     ...
     coldstart.errors.InputError: config: there is no setting 'model.fuson'; did you mean 'fusion'?
+    >>> must_exist("parts: {audio: audio.yaml}", ["model.fusion"])
+    Traceback (most recent call last):
+    ...
+    coldstart.errors.InputError: config: is no configuration of a fit, but a plan: coldstart ablate --config FILE
     """
     is_file = "\n" not in config and Path(config).is_file()
     content = content_of_config(config)
@@ -124,6 +131,11 @@ def must_exist(config: str, keys: Iterable[str]) -> None:
         if top not in _NO_SETTINGS:
             known.setdefault(top, set()).update({inner} - {"", "help"})
     for name, value in content.items():
+        if verb := _PLANS.get(name):
+            raise InputError(
+                f"{config if is_file else 'config'}: is no configuration of a fit, but a plan: "
+                f"coldstart {verb} --config {config if is_file else 'FILE'}"
+            )
         _must_be_among(known, str(name), "", config if is_file else "config")
         if name in GROUPS and isinstance(value, Mapping):
             for inner in value:

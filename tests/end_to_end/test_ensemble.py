@@ -71,8 +71,7 @@ def test_the_warm_up_curve_is_measured(
     capsys.readouterr()
     assert main(["test", f"--run={run}", "--warm-up"]) == 0
     printed = capsys.readouterr().out
-    assert "| NDCG@20 after so many plays " in printed
-    assert "| ensemble beside content alone " in printed
+    assert "ensemble beside" in printed
     assert "chosen on 39 validation tracks" in " ".join(printed.split())
     content = json.loads((run / "warm_up.json").read_text(encoding="utf-8"))
     rows = [WarmUpRow(**row) for row in content["rows"]]

@@ -91,7 +91,7 @@ def test_new_tracks_are_stored_as_the_dataset_stores_its_own(
     out = capsys.readouterr().out
     assert f"added 5 tracks to {dataset}" in out
     assert "mgp: 1 of the 5 tracks lack it" in out
-    assert "next: coldstart recommend --run RUN" in out
+    assert "next:" not in out  # of no run is anything known here
     got = new_samples(shards, *FIELDS)
     assert list(got) == list("vwxyz")
     table = pl.read_csv(tmp_path / "new" / "mgp.csv")
