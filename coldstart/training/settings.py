@@ -119,7 +119,7 @@ def must_exist(config: str, keys: Iterable[str]) -> None:
     >>> must_exist("parts: {audio: audio.yaml}", ["model.fusion"])
     Traceback (most recent call last):
     ...
-    coldstart.errors.InputError: config: is no configuration of a fit, but a plan: coldstart ablate --config FILE
+    coldstart.errors.InputError: config: is a plan, and no fit: coldstart ablate --config FILE
     """
     is_file = "\n" not in config and Path(config).is_file()
     content = content_of_config(config)
@@ -133,7 +133,7 @@ def must_exist(config: str, keys: Iterable[str]) -> None:
     for name, value in content.items():
         if verb := _PLANS.get(name):
             raise InputError(
-                f"{config if is_file else 'config'}: is no configuration of a fit, but a plan: "
+                f"{config if is_file else 'config'}: is a plan, and no fit: "
                 f"coldstart {verb} --config {config if is_file else 'FILE'}"
             )
         _must_be_among(known, str(name), "", config if is_file else "config")
