@@ -18,10 +18,14 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, diags
 
+from coldstart.errors import InputError
 from coldstart.factors.als import Array, ListenerAxes
 from coldstart.factors.factorization import FactorizationSettings, confidence_of
 from coldstart.factors.factors import Factors
 from coldstart.factors.folding import settings_of
+
+_SPARE = 64
+"""Columns more than are wanted, with which the strongest axes are found."""
 
 
 class Beside(NamedTuple):
@@ -34,10 +38,6 @@ class Beside(NamedTuple):
 
     tracks: Array
     listeners: NDArray[np.float64]
-
-
-_SPARE = 64
-"""Columns more than are wanted, with which the strongest axes are found."""
 
 
 def play_weights(
@@ -122,10 +122,19 @@ def widened(factors: Factors, axes: ListenerAxes | None) -> Factors:
     Args:
         factors: those that the axes were made from, or with listens since.
         axes: None: nothing is added.
+
+    Raises:
+        InputError: the axes are of other tracks.
     """
     if axes is None:
         return factors
     warm, width = axes.loadings.shape
+    if axes.places.shape != (warm, width) or warm != (~factors.folded).sum():
+        raise InputError(
+            f"the model's axes of listeners' own plays are of {warm:,} tracks, the factors of "
+            f"{(~factors.folded).sum():,}: they don't belong together; copy the run again, or fit "
+            "it anew"
+        )
     # Of an early version's factors less is known, but what a play weighs.
     settings = settings_of({"iterations": 0, "seed": 0, **factors.about})
     weights = play_weights(factors.listens, settings, warm)

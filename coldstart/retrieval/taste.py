@@ -59,7 +59,7 @@ def liked(catalogue: Catalogue, tracks: Sequence[str]) -> Query:
     if not np.isfinite(vector).all() or not vector.any():
         raise InputError("these tracks say nothing of a taste: their places are zero")
     if space.loadings is not None:
-        known = [space.row[track] for track in tracks if track in space.row]
+        known = [space.row[track] for track in dict.fromkeys(tracks) if track in space.row]
         own = space.loadings[[row for row in known if row < len(space.loadings)]]
         vector = np.concatenate([vector, own.sum(0) / max(1.0, len(own) ** 0.5)])
     return Query(torch.from_numpy(vector), rows, catalogue.by_length)

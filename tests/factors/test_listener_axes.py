@@ -17,6 +17,7 @@ from coldstart.commands.factorize import factorize
 from coldstart.commands.shard import shard
 from coldstart.commands.split import split
 from coldstart.commands.update import update
+from coldstart.errors import InputError
 from coldstart.factors.factors import Factors
 from coldstart.factors.folding import settings_of
 from coldstart.factors.listener_axes import listener_axes, play_weights, widened
@@ -161,6 +162,16 @@ def test_scores_of_the_wide_space_are_the_sum_of_both_parts(fans: Fans) -> None:
     np.testing.assert_allclose(squares, 1.0, rtol=1e-3)
     assert wide.narrow is factors
     assert widened(factors, None) is factors
+
+
+def test_axes_of_other_tracks_are_refused(fans: Fans) -> None:
+    factors = Factors.load(fans.folder / "factors")
+    axes = listener_axes(factors, *_axes(factors), 0.2, 16)
+    fewer = axes._replace(loadings=axes.loadings[:-1], places=axes.places[:-1])
+    with pytest.raises(InputError, match="don't belong together"):
+        widened(factors, fewer)
+    with pytest.raises(InputError, match="don't belong together"):
+        widened(factors, axes._replace(places=axes.places[:, :-1]))
 
 
 def test_a_checkpoint_of_before_has_no_axes() -> None:
