@@ -25,7 +25,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, (
-        f"{done.stderr}\nA file outside docs/ needs a symbolic link in website/, see mkdocs.yml."
+        f"{done.stderr}\nA file outside docs/ that is linked needs a line in docs/site_files.py."
     )
     return folder
 
@@ -50,7 +50,7 @@ def test_the_reference_has_every_public_name(site: Path) -> None:
 
 
 def test_pages_of_the_repository_are_those_of_the_site(site: Path) -> None:
-    """A page that is no symbolic link's, or in no folder that has one, would be missing."""
+    """A page that no pattern of docs/site_files.py has would be missing."""
     for page in [*DOCS.rglob("*.md"), *(ROOT / "examples").rglob("README.md")]:
         shown = page.relative_to(ROOT).with_suffix(".html")
         shown = shown.with_name("index.html") if shown.name == "README.html" else shown
