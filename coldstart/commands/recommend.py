@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
 
 from coldstart.errors import Broken, InputError
 from coldstart.files import StrPath
@@ -24,6 +24,27 @@ TABLES = (".csv", ".tsv", ".parquet", ".txt", ".gz", ".jsonl", ".ndjson")
 """Endings of files of ids."""
 
 
+class _Options(TypedDict, total=False):
+    """What lists of every kind may be told; `recommend` says what each means."""
+
+    k: int
+    candidates: str
+    exclude: str | None
+    where: str | None
+    per_artist: int | None
+    new_share: float | None
+    fallback: Literal["average", "none"]
+    shards: str | None
+    factors: str | None
+    placement: Literal["ensemble", "either"] | None
+    search: Literal["exact", "index"] | None
+    why: bool
+    json: bool
+    overwrite: bool
+    workers: int | None
+    skip_broken: bool
+
+
 @overload
 def recommend(
     *,
@@ -34,22 +55,7 @@ def recommend(
     liked: str | list[str] | None = None,
     users: None = None,
     out: None = None,
-    k: int = 10,
-    candidates: str = "cold",
-    exclude: str | None = None,
-    where: str | None = None,
-    per_artist: int | None = None,
-    new_share: float | None = None,
-    fallback: Literal["average", "none"] = "average",
-    shards: str | None = None,
-    factors: str | None = None,
-    placement: Literal["ensemble", "either"] | None = None,
-    search: Literal["exact", "index"] | None = None,
-    why: bool = False,
-    json: bool = False,
-    overwrite: bool = False,
-    workers: int | None = None,
-    skip_broken: bool = False,
+    **options: Unpack[_Options],
 ) -> Recommendations: ...
 
 
@@ -63,22 +69,7 @@ def recommend(
     liked: None = None,
     users: str,
     out: StrPath,
-    k: int = 10,
-    candidates: str = "cold",
-    exclude: str | None = None,
-    where: str | None = None,
-    per_artist: int | None = None,
-    new_share: float | None = None,
-    fallback: Literal["average", "none"] = "average",
-    shards: str | None = None,
-    factors: str | None = None,
-    placement: Literal["ensemble", "either"] | None = None,
-    search: Literal["exact", "index"] | None = None,
-    why: bool = False,
-    json: bool = False,
-    overwrite: bool = False,
-    workers: int | None = None,
-    skip_broken: bool = False,
+    **options: Unpack[_Options],
 ) -> ListFile: ...
 
 
@@ -92,22 +83,7 @@ def recommend(
     liked: None = None,
     users: None = None,
     out: StrPath,
-    k: int = 10,
-    candidates: str = "cold",
-    exclude: str | None = None,
-    where: str | None = None,
-    per_artist: int | None = None,
-    new_share: float | None = None,
-    fallback: Literal["average", "none"] = "average",
-    shards: str | None = None,
-    factors: str | None = None,
-    placement: Literal["ensemble", "either"] | None = None,
-    search: Literal["exact", "index"] | None = None,
-    why: bool = False,
-    json: bool = False,
-    overwrite: bool = False,
-    workers: int | None = None,
-    skip_broken: bool = False,
+    **options: Unpack[_Options],
 ) -> FileLists: ...
 
 

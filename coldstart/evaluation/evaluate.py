@@ -156,8 +156,8 @@ def evaluate(
 
     cold = len(track_ids) if mixed else None
 
-    def line(method: str, vectors: Tensor, among: Task) -> Line:
-        scored = among.scored(vectors, [in_order], seed)[0]
+    def line(method: str, vectors: Tensor, ranking: Tensor, among: Task) -> Line:
+        scored = among.scored(ranking, [in_order], seed)[0]
         return Line.of(method, name, distance(vectors), scored, cold)
 
     ranking = predictions.values if placed is None else placed.vectors
@@ -168,7 +168,8 @@ def evaluate(
         scored = before.scored(predictions.values, [in_order], seed)[0]
         lines.append(Line.of(PREDICTED, name, own.cosine, scored, cold))
     elif patches:
-        lines.append(line(PATCHES, patches.single.values, task)._replace(cosine=patches.distance))
+        single = patches.single.values
+        lines.append(line(PATCHES, single, single, task)._replace(cosine=patches.distance))
     if mixed:
         lines += mixed_floor_lines(task, factors)
     else:
@@ -183,7 +184,7 @@ def evaluate(
 
         def rival_line(method: str, vectors: Tensor, of_val: Predictions) -> Line:
             ranking = vectors if known is None else lifted(known, of_val, vectors)
-            return line(method, ranking, theirs)._replace(cosine=distance(vectors))
+            return line(method, vectors, ranking, theirs)
 
         lines += rival_lines(
             theirs, given, track_ids, describe_content, data, rival_line, name, seed

@@ -19,7 +19,7 @@ from coldstart.audio import report
 from coldstart.audio.sound import AudioError
 from coldstart.errors import Broken, Fault, InputError
 from coldstart.extractors.base import Extractor, track_features
-from coldstart.extractors.sound_files import SoundFile, fault_of
+from coldstart.extractors.sound_files import SoundFile, fault_of, state_of
 from coldstart.files import StrPath, atomic, fingerprint, reserved, writable, write_json
 from coldstart.processes import one_thread
 from coldstart.reporting.progress import Progress
@@ -122,20 +122,14 @@ def _chunks(files: Sequence[SoundFile], about: dict[str, Any], parts: Path) -> l
     chunks = []
     for start in range(0, len(files), size):
         some = list(files[start : start + size])
-        name = fingerprint(about, [_state(file) for file in some])
+        name = fingerprint(about, [state_of(file) for file in some])
         chunks.append(_Chunk(some, parts / f"{name}.parquet"))
     return chunks
 
 
 def source_of(extractor: Extractor, files: Sequence[SoundFile]) -> str:
     """A hash of all that the features of these files depend on."""
-    return fingerprint(extractor.about(), [_state(file) for file in files])
-
-
-def _state(file: SoundFile) -> list[Any]:
-    """Enough to notice another file, wherever the files have been moved to."""
-    stat = file.path.stat()
-    return [file.track_id, stat.st_size, stat.st_mtime_ns]
+    return fingerprint(extractor.about(), [state_of(file) for file in files])
 
 
 def _stored(folder: Path, source: str, overwrite: bool) -> Extraction | None:

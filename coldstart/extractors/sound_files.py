@@ -40,6 +40,12 @@ class SoundFile(NamedTuple):
     listed: str
 
 
+def state_of(file: SoundFile) -> list[str | int]:
+    """Enough to notice another file, wherever the files have been moved to."""
+    stat = file.path.stat()
+    return [file.track_id, stat.st_size, stat.st_mtime_ns]
+
+
 def sound_files(
     places: Sequence[StrPath], broken: Broken, columns: Mapping[str, str] | None = None
 ) -> list[SoundFile]:

@@ -79,11 +79,15 @@ class FusionHead(Component):
         closed_form: true if it is solved instead of trained; then it implements `solve`.
         chooses: true if its `solve` takes `InnerFolds` as a second argument, to choose settings by;
             None where nobody's plays are known.
+        share: of the score that listeners' own plays shall have, if `solve` finds that they help;
+            then the head has `smoother`, `centre_ids`, `axes`, `beside` and `solve_again`, as
+            `Kernel` has.
     """
 
     interface: ClassVar[int]
     closed_form: ClassVar[bool] = False
     chooses: ClassVar[bool] = False
+    share: float = 0.0
 
     @property
     def listener_axes(self) -> ListenerAxes | None:

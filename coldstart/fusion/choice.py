@@ -61,19 +61,42 @@ def by_ranking(folds: Sequence[InnerFold], penalties: Sequence[float]) -> Judge:
     def judge(kernel: Tensor) -> Fitness:
         qualities = torch.zeros(len(penalties), dtype=torch.float64)
         for fold in folds:
-            hidden = fold.hidden.nonzero()[:, 0]
-            seen = (~fold.hidden).nonzero()[:, 0]
-            vectors = fold.vectors[seen].to(kernel)
-            mean = vectors.mean(0)
-            values, axes = torch.linalg.eigh(kernel[seen][:, seen])
-            aims, towards = axes.T @ (vectors - mean), kernel[hidden][:, seen] @ axes
+            parts = _decomposed(fold, kernel)
             for i, penalty in enumerate(penalties):
-                predicted = (towards / (values.clamp_min(0) + penalty)) @ aims
-                qualities[i] += fold.quality(predicted + mean) / len(folds)
+                predicted = (parts.towards / (parts.values + penalty)) @ parts.aims
+                qualities[i] += fold.quality(predicted + parts.mean) / len(folds)
         best = int(qualities.argmax())
         return Fitness(float(qualities[best]), penalties[best])
 
     return judge
+
+
+class _Decomposed(NamedTuple):
+    """A fold in the axes of the kernel between its n seen tracks, h are hidden.
+
+    Attributes:
+        values: [n] eigenvalues.
+        axes: [n, n].
+        towards: [h, n] the kernel between hidden and seen tracks.
+        aims: [n, K] the seen tracks' vectors without their mean.
+        mean: [K].
+    """
+
+    values: Tensor
+    axes: Tensor
+    towards: Tensor
+    aims: Tensor
+    mean: Tensor
+
+
+def _decomposed(fold: InnerFold, kernel: Tensor) -> _Decomposed:
+    hidden = fold.hidden.nonzero()[:, 0]
+    seen = (~fold.hidden).nonzero()[:, 0]
+    vectors = fold.vectors[seen].to(kernel)
+    mean = vectors.mean(0)
+    values, axes = torch.linalg.eigh(kernel[seen][:, seen])
+    towards = kernel[hidden][:, seen] @ axes
+    return _Decomposed(values.clamp_min(0), axes, towards, axes.T @ (vectors - mean), mean)
 
 
 class Sharing(NamedTuple):
@@ -110,22 +133,17 @@ def sharing_by_ranking(
         if fold.listeners is None:
             return Sharing(0.0, penalties[0])
         users, plays = (part.to(kernel) for part in fold.listeners[:2])
-        hidden = fold.hidden.nonzero()[:, 0]
-        seen = (~fold.hidden).nonzero()[:, 0]
-        vectors = fold.vectors[seen].to(kernel)
-        columns = (plays[:, seen] - plays[:, seen].mean(1, keepdim=True)).T
-        values, axes = torch.linalg.eigh(kernel[seen][:, seen])
-        towards = kernel[hidden][:, seen] @ axes
-        mean = vectors.mean(0)
-        aims, own_aims, covariance = axes.T @ (vectors - mean), axes.T @ columns, users.T @ users
-        values = values.clamp_min(0)
+        parts = _decomposed(fold, kernel)
+        own = plays[:, (~fold.hidden).nonzero()[:, 0]]
+        own_aims = parts.axes.T @ (own - own.mean(1, keepdim=True)).T
+        covariance = users.T @ users
         for j, penalty in enumerate(penalties):
-            weights = towards / (values + penalty)
-            by_vectors = users @ (weights @ aims + mean).T
+            weights = parts.towards / (parts.values + penalty)
+            by_vectors = users @ (weights @ parts.aims + parts.mean).T
             by_plays = (weights @ own_aims).T
             # Both parts get the same spread over what they were fitted on.
-            kept = (values / (values + penalty))[:, None]
-            fitted = kept * aims
+            kept = (parts.values / (parts.values + penalty))[:, None]
+            fitted = kept * parts.aims
             spread = (kept * own_aims).square().sum().clamp_min(1e-300)
             scale = ((fitted @ covariance) * fitted).sum().div(spread).sqrt()
             for i, share in enumerate(tried):

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from coldstart.audio.codec import AudioError
 from coldstart.errors import Broken, InputError
-from coldstart.extractors.sound_files import SoundFile, fault_of
+from coldstart.extractors.sound_files import SoundFile, fault_of, state_of
 from coldstart.files import StrPath, atomic, fingerprint, reserved
 from coldstart.model.checkpoint import weights_id
 from coldstart.processes import one_thread
@@ -155,7 +155,7 @@ def recommend_for_files(
     start, out = time.perf_counter(), new_file(out, overwrite)
     selection, k, mix = recommender.plan(**options)
     model = recommender.run.model
-    states = [[file.track_id, *_state(file.path)] for file in files]
+    states = [state_of(file) for file in files]
     content = content_of_lists(recommender, selection)
     job = fingerprint(states, weights_id(model), content, k, *mix)
     parts = out.with_name(f"{out.name}.parts")
@@ -174,12 +174,6 @@ def recommend_for_files(
     shutil.rmtree(parts)
     seconds = time.perf_counter() - start
     return FileLists(out, rows, heard, len(files) - heard, len(selection), seconds)
-
-
-def _state(path: Path) -> list[int]:
-    """Enough to notice another file."""
-    stat = path.stat()
-    return [stat.st_size, stat.st_mtime_ns]
 
 
 def _write_parts(

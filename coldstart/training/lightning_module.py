@@ -114,7 +114,8 @@ class ColdStart(Net, LightningModule):
         DDP must not broadcast buffers at each forward: validation isn't of one length on all
         ranks, so some would wait forever. `on_validation_epoch_start` does it instead.
         """
-        if self.fusion.closed_form and self.trainer.ckpt_path is None:
+        first = self.trainer.current_epoch == 0 and self.trainer.ckpt_path is None
+        if self.fusion.closed_form and first:
             solve.solve(self, self.trainer.datamodule)  # type: ignore[attr-defined]
         if isinstance(self.trainer.model, DistributedDataParallel):
             self.trainer.model.broadcast_buffers = False

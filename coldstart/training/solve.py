@@ -72,7 +72,7 @@ def solve(model: Net, data: ColdStartData) -> None:
         InputError: an encoder would have to be trained.
     """
     must_be_fixed(model)
-    head: Any = model.fusion  # what only heads that choose have isn't in the interface
+    head: Any = model.fusion  # what only some heads have isn't in the interface
     if model.listener_axes is not None:  # it is solved anew, from the factors alone
         _beside(model, data, None)
 
@@ -99,7 +99,7 @@ def solve(model: Net, data: ColdStartData) -> None:
     model.eval()
     with torch.no_grad():
         report = head.solve(rows, folds if known else None) if head.chooses else head.solve(rows)
-        if head.chooses and head.share:
+        if head.share:
             show("solving the fusion head: the axes of listeners' own plays")
             factors, smoother = data.known_factors(), head.smoother().cpu()
             axes = listener_axes(factors, head.centre_ids, smoother, head.share, head.axes)
@@ -113,7 +113,7 @@ def _beside(model: Net, data: ColdStartData, axes: ListenerAxes | None) -> None:
     """Give the model's space these axes beside those of the factors, or take them away."""
     head: Any = model.fusion
     head.beside(axes)
-    data.lend(model.lend())
+    data.lend(model.lend())  # the axes, which `space` needs; below, the wider target's reader
     model.build_target(data.space().about)
     model.target.to(model.device)
     head.to(model.device)
