@@ -401,7 +401,7 @@ def test_a_search_that_is_stopped_and_killed_goes_on_with_its_trial(
     out = tmp_path / "out"
     args = ["tune", "--config=mgp.yaml", f"--space={space}", f"--out={out}", "--trials=1"]
     args += [f"--data.shards={tiny_world.shards}", f"--data.factors={tiny_world.factors}"]
-    args += ["--checkpoint.minutes=0", "--data.batch_size=8", "--trainer.max_epochs=12", *QUICK]
+    args += ["--checkpoint.minutes=0", "--data.batch_size=8", "--trainer.max_epochs=30", *QUICK]
     run = out / "trials" / "0000"
 
     process = begin(*args)
@@ -420,7 +420,7 @@ def test_a_search_that_is_stopped_and_killed_goes_on_with_its_trial(
 
     assert main(args) == 0
     (trial,) = json.loads((out / "results.json").read_text())["trials"]
-    assert (trial["state"], trial["epochs"]) == ("complete", 12)
+    assert (trial["state"], trial["epochs"]) == ("complete", 30)
     assert (run / "begun").stat().st_mtime_ns == began  # gone on with, and not begun again
     # What it measured before it was cut off counts: as if it never had been.
     alone = ["fit", f"--config={run}.yaml", f"--run={tmp_path / 'alone'}"]
