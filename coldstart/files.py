@@ -45,6 +45,15 @@ def is_remote(place: StrPath) -> bool:
     return re.match(r"[a-z][a-z0-9+.-]+:/", os.fspath(place), re.IGNORECASE) is not None
 
 
+def absolute(place: StrPath) -> str:
+    """A path that means the same on every machine that shares the storage; an address does already.
+
+    >>> absolute("s3://bucket/tracks.parquet")
+    's3://bucket/tracks.parquet'
+    """
+    return os.fspath(place) if is_remote(place) else str(Path(place).absolute())
+
+
 def unusable(path: StrPath) -> str:
     """Why this is no file that can be read; empty if it is one, or a link to one.
 

@@ -1,4 +1,5 @@
-"""Processes of our own, which also start from a script without a main guard, a notebook, or stdin.
+"""Processes of our own, which also start from a script without a main guard, a notebook, or stdin;
+and the part of a job that one of several machines does.
 
 A spawned process imports the caller's main module again, for the function that it is to run may be
 defined there. Ours are all defined in this package: so the main module is left alone, and a script
@@ -9,16 +10,21 @@ that ends: else those of a job that was killed would write beside the next one.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing import current_process, resource_tracker
 from multiprocessing.context import SpawnContext, SpawnProcess
+from typing import NamedTuple, TypeVar
 
+from coldstart.errors import InputError
 from coldstart.sigterm import end_at_once, heed
+
+T = TypeVar("T")
 
 _STARTING = threading.Lock()
 
@@ -127,3 +133,40 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+class JobPart(NamedTuple):
+    """One of several parts of a job, each of which some machine does; they share storage.
+
+    Attributes:
+        number: from 1 on.
+        count: how many parts there are.
+    """
+
+    number: int
+    count: int
+
+    @classmethod
+    def of(cls, text: str) -> JobPart:
+        """Read `I/N`, as a job scheduler's array gives it.
+
+        >>> JobPart.of("3/8")
+        JobPart(number=3, count=8)
+        >>> JobPart.of("0/8")
+        Traceback (most recent call last):
+        ...
+        coldstart.errors.InputError: part: '0/8' is no part such as 3/8, the third of eight
+        """
+        match = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text.strip())
+        part = cls(int(match[1]), int(match[2])) if match else cls(0, 0)
+        if not 1 <= part.number <= part.count:
+            raise InputError(f"part: {text!r} is no part such as 3/8, the third of eight")
+        return part
+
+    def share(self, items: Sequence[T]) -> list[T]:
+        """The items that are this part's: every n-th.
+
+        >>> JobPart(2, 3).share("abcdefg")
+        ['b', 'e']
+        """
+        return list(items[self.number - 1 :: self.count])

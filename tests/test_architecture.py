@@ -22,8 +22,8 @@ MODULES = {
 LAYERS: list[set[str]] = [
     {"errors", "components", "argument_text", "ranking"},
     {"sigterm"},
-    {"processes"},
-    {"files"},
+    {"processes", "files"},
+    {"addresses"},
     {"audio", "forms", "reporting", "tables", "sample", "registry"},
     {"encoders", "extractors", "factors", "shards", "datasets"},
     {"fusion", "targets"},
@@ -32,14 +32,14 @@ LAYERS: list[set[str]] = [
     {"evaluation"},
     {"runs"},
     {"retrieval"},
-    {"training", "service", "summary"},
+    {"training", "service", "summary", "spark"},
     {"commands", "cli"},
     {"studies"},
 ]
 """From the ground up: folders and flat files; `__init__` and `__main__` stand above all of them."""
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
 
-HEAVY = ("torch", "lightning", "polars")
+HEAVY = ("torch", "lightning", "polars", "pyspark")
 FREE_OF: dict[str, set[str]] = {
     "encoders": {"lightning", "polars"},
     "extractors": {"lightning"},
@@ -53,6 +53,7 @@ FREE_OF: dict[str, set[str]] = {
     "retrieval": {"lightning"},
     "service": {"lightning"},
     "summary": {"lightning"},
+    "spark": {"lightning"},
     "studies.benchmark.steps": {"lightning"},
     "datasets": {"torch", "lightning"},
     "cli": set(HEAVY),

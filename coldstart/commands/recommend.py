@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
 
 from coldstart.errors import Broken, InputError
 from coldstart.files import StrPath
+from coldstart.processes import JobPart
 from coldstart.reporting.terminal import json_line
 from coldstart.reporting.text import clean
+from coldstart.spark.session import ComputeEngine, spark_options
 
 if TYPE_CHECKING:
-    from coldstart.retrieval.batch import ListFile
+    from coldstart.retrieval.batch import ListFile, ListPart
     from coldstart.retrieval.query import Recommendations
-    from coldstart.retrieval.recommender import Recommender
     from coldstart.retrieval.sound_queries import FileLists
 
 log = logging.getLogger(__name__)
@@ -43,6 +44,11 @@ class _Options(TypedDict, total=False):
     overwrite: bool
     workers: int | None
     skip_broken: bool
+    part: str | None
+    merge: bool
+    engine: ComputeEngine
+    master: str | None
+    spark: dict[str, Any] | None
 
 
 @overload
@@ -70,7 +76,7 @@ def recommend(
     users: str,
     out: StrPath,
     **options: Unpack[_Options],
-) -> ListFile: ...
+) -> ListFile | ListPart: ...
 
 
 @overload
@@ -112,7 +118,12 @@ def recommend(
     overwrite: bool = False,
     workers: int | None = None,
     skip_broken: bool = False,
-) -> Recommendations | ListFile | FileLists:
+    part: str | None = None,
+    merge: bool = False,
+    engine: ComputeEngine = "local",
+    master: str | None = None,
+    spark: dict[str, Any] | None = None,
+) -> Recommendations | ListFile | ListPart | FileLists:
     """Recommend tracks like a track, like sound files, for a user, or for everybody into a file.
 
     A warm track is where its plays put it, a cold one where its content puts it, and, once it is
@@ -154,10 +165,22 @@ def recommend(
         workers: with `out`, sound files that are heard at a time; by default one a core.
         skip_broken: with `out`, leave sound files out that can't be used, and list them in
             `out`.broken.csv.
+        part: with `users`, `I/N`: write the I-th of N parts beside `out`, for a job scheduler that
+            spreads N of them over machines with shared storage; then the same with `merge`.
+        merge: join the parts into `out`; an error if a piece is missing.
+        engine: with `users`, what computes: `local`, this machine, or `spark`, a cluster.
+        master: of Spark, such as `yarn` or `spark://host:7077`; see `coldstart factorize --help`.
+        spark: Spark's settings: `--spark.executor.memory=4g`.
 
     Returns:
         At most k recommendations, best first; with `out`, what was written.
     """
+    from coldstart.commands.list_files import (
+        spread_on,
+        write_lists,
+        write_lists_for_files,
+        write_part,
+    )
     from coldstart.retrieval.recommender import Recommender
 
     questions = {"--like": like, "--audio": audio, "--user": user, "--liked": liked}
@@ -175,6 +198,12 @@ def recommend(
         audio = _one_file(audio)
     if many is None and (workers is not None or skip_broken):
         raise InputError("--workers and --skip-broken are for --audio FOLDER with --out FILE")
+    cluster = spark_options(engine, master, spark)
+    if users is None and (cluster or merge or part is not None):
+        raise InputError("--part, --merge and --engine spark are for --users all|FILE --out FILE")
+    if sum((cluster is not None, merge, part is not None)) > 1:
+        raise InputError("--part, --merge and --engine spark are three ways; name one")
+    share = None if part is None else JobPart.of(part)
     if out is not None and why:
         raise InputError("--why explains one query's tracks; leave --out out")
     choices: dict[str, Any] = {
@@ -191,12 +220,20 @@ def recommend(
     )
     if many is not None and out is not None:
         places = [many] if isinstance(many, str) else many
-        return _write_for_files(
+        return write_lists_for_files(
             recommender, places, out, choices, overwrite, json, workers, Broken(skip_broken)
         )
     if users is not None:
         assert out is not None
-        return _write(recommender, users, out, choices, fallback == "average", overwrite, json)
+        ids = None if users == "all" else _ids(users, "users", "user_id")
+        choices |= {"fallback": fallback == "average", "overwrite": overwrite}
+        if share is not None:
+            return write_part(recommender, share, ids, out, choices, json)
+        opened = (str(run), shards, factors, placement)
+        with spread_on(cluster, opened, choices) as spread:
+            return write_lists(
+                recommender, ids, out, {**choices, "merge": merge, "spread": spread}, json
+            )
     if like is not None:
         rows = recommender.similar(like, why=why, **choices)
         if not isinstance(like, str) and len(set(like)) > 1:
@@ -225,43 +262,6 @@ def _complete(run: StrPath, shards: str | None, factors: str | None) -> None:
     complete(Path(run), shards, lightning_cli, factors)
 
 
-def _write(
-    recommender: Recommender,
-    users: str,
-    out: StrPath,
-    choices: dict[str, Any],
-    fallback: bool,
-    overwrite: bool,
-    json: bool,
-) -> ListFile:
-    """Lists for many listeners, and a summary."""
-    from coldstart.retrieval.batch import recommend_to_file
-    from coldstart.retrieval.query import Recommendations
-
-    ids = None if users == "all" else _ids(users, "users", "user_id")
-    batch = recommend_to_file(
-        recommender, out, ids, fallback=fallback, overwrite=overwrite, **choices
-    )
-    if json:
-        plain = batch._asdict() | {"path": str(batch.path)}
-        plain["left_out_path"] = str(batch.left_out_path) if batch.left_out_path else None
-        print(json_line(plain))
-        return batch
-    print(
-        f"wrote {batch.path}: {batch.rows:,} recommendations for {batch.users:,} users, from "
-        f"{batch.candidates:,} candidates, in {batch.seconds:.1f} s"
-    )
-    log.info(f"score: {Recommendations((), recommender.catalogue.by_length).measured()}")
-    if batch.average:
-        print(
-            f"of {batch.average:,} of these users no taste is known: they get what people like on "
-            "the whole (column taste: average)"
-        )
-    if batch.left_out:
-        print(f"{batch.left_out:,} users have none; the reasons are in {batch.left_out_path}")
-    return batch
-
-
 def _one_file(audio: str | list[str]) -> str:
     """The sound file of a single query."""
     from coldstart.tables.parts import ending_of
@@ -273,42 +273,6 @@ def _one_file(audio: str | list[str]) -> str:
             f"--audio {paths[0]} --out recs.parquet"
         )
     return paths[0]
-
-
-def _write_for_files(
-    recommender: Recommender,
-    places: list[str],
-    out: StrPath,
-    choices: dict[str, Any],
-    overwrite: bool,
-    json: bool,
-    workers: int | None,
-    broken: Broken,
-) -> FileLists:
-    """A list for each sound file, and a summary."""
-    from coldstart.extractors.sound_files import sound_files
-    from coldstart.retrieval.sound_queries import recommend_for_files
-    from coldstart.tables.table import write_broken
-
-    if workers is not None and workers < 1:
-        raise InputError(f"workers is at least 1, not {workers}")
-    files = sound_files(places, broken)
-    lists = recommend_for_files(
-        recommender, files, out, broken, workers=workers, overwrite=overwrite, **choices
-    )
-    reasons = Path(f"{lists.path}.broken.csv")
-    reasons.unlink(missing_ok=True)  # of an earlier job
-    skipped = write_broken(reasons, broken)
-    if json:
-        print(json_line(lists._asdict() | {"path": str(lists.path)}))
-        return lists
-    print(
-        f"wrote {lists.path}: {lists.rows:,} recommendations for {lists.files:,} sound files, "
-        f"from {lists.candidates:,} candidates, in {lists.seconds:.1f} s"
-    )
-    if skipped:
-        print(skipped)
-    return lists
 
 
 def _candidates(candidates: str) -> str | Collection[str]:

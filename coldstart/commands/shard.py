@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from coldstart.errors import Broken, InputError, check_seed
-from coldstart.files import StrPath, writable
+from coldstart.files import StrPath, absolute, writable
+from coldstart.processes import JobPart
 from coldstart.reporting.progress import Progress
+from coldstart.spark.session import ComputeEngine, SparkOptions, spark_options
 
 if TYPE_CHECKING:
     from coldstart.extractors.base import Extractor
+    from coldstart.shards.jobs import TarRunner
     from coldstart.shards.reading import Shards
     from coldstart.shards.sources import Source
 
@@ -43,6 +48,11 @@ def shard(
     seed: int = 0,
     overwrite: bool = False,
     skip_broken: bool = False,
+    part: str | None = None,
+    merge: bool = False,
+    engine: ComputeEngine = "local",
+    master: str | None = None,
+    spark: dict[str, Any] | None = None,
 ) -> Shards:
     """Write a dataset of shards, or add modalities to one; an interrupted job is continued.
 
@@ -90,9 +100,16 @@ def shard(
             so tracks are shuffled once, here.
         overwrite: write the named modalities anew where they come from another source.
         skip_broken: leave broken items out and list them in `out`/broken.csv.
+        part: `I/N`: write the I-th of N parts of the tars, for a job scheduler that spreads N of
+            them over machines with shared storage; then the same with `merge`.
+        merge: list what all parts have written; an error if a tar is missing.
+        engine: what writes the tars: `local`, this machine, or `spark`, a cluster.
+        master: of Spark, such as `yarn` or `spark://host:7077`; without it, what spark-submit or
+            Spark's own configuration says.
+        spark: Spark's settings: `--spark.executor.memory=4g`.
 
     Returns:
-        The dataset.
+        The dataset; after a part, without the modalities that it is a part of.
     """
     from coldstart.audio.storage import store_facts
     from coldstart.runs.extracted import clear, extractor_sources, modality_names
@@ -105,6 +122,19 @@ def shard(
 
     out = writable(out)
     check_seed(seed)
+    share, cluster = (
+        None if part is None else JobPart.of(part),
+        spark_options(engine, master, spark),
+    )
+    if sum((cluster is not None, merge, share is not None)) > 1:
+        raise InputError("--part, --merge and --engine spark are three ways; name one")
+    if extract is not None and (cluster or merge or share):
+        raise InputError(
+            "--extract hears all files on this machine; give each machine a share of the track "
+            "table by `coldstart extract`, and the tables that it writes as --embeddings.NAME"
+        )
+    if cluster is not None:  # executors run elsewhere
+        out, tracks = out.absolute(), absolute(tracks)
     hearing = _extractor(extract, extractor)
     sample_rate = sample_rate or _sample_rate_of(out)
     if (shard_size is not None and shard_size < 1) or not 1000 <= sample_rate <= 192_000:
@@ -119,11 +149,15 @@ def shard(
         if column in names and not named:
             raise InputError(f"columns: '{column}' is of --{flag}.NAME, which isn't given")
     table = read_tracks(tracks, broken, genre_separator, of_tracks)
+    kinds = {
+        "attributes": attributes,
+        "embeddings": embeddings,
+        "texts": texts,
+        "files": files,
+    }
     tables = {
-        "attributes": attributes or {},
-        "embeddings": embeddings or {},
-        "texts": texts or {},
-        "files": files or {},
+        kind: {name: absolute(file) if cluster else file for name, file in (named or {}).items()}
+        for kind, named in kinds.items()
     }
     files_with_columns = [*tables["attributes"].values(), *tables["embeddings"].values()]
     with Progress("reading what belongs to the tracks"):
@@ -142,14 +176,42 @@ def shard(
         if not heard:
             print(f"{extract}: already there, from the same source")
         sources |= heard
-    dataset = _write_modalities(dataset, sources, len(table), overwrite, workers, broken)
+    with _runner(cluster) as runner:
+        way = _Way(overwrite, workers, share, merge, runner)
+        dataset = _write_modalities(dataset, sources, len(table), way, broken)
     clear(dataset)
+    if share is not None:
+        print("next, when all parts are there: the same command with --merge in place of --part")
+        return dataset
     if skipped := write_broken(out / "broken.csv", broken):
         print(skipped)
     print(f"wrote {out}")
     config = _config_for(dataset.modalities)
     print(f"next: coldstart fit --config {config}.yaml --data.shards {out} --data.factors factors")
     return dataset
+
+
+class _Way(NamedTuple):
+    """How modalities are written: the verb's arguments of these names, and what spreads tars."""
+
+    overwrite: bool
+    workers: int | None
+    part: JobPart | None
+    merge: bool
+    runner: TarRunner | None
+
+
+@contextmanager
+def _runner(cluster: SparkOptions | None) -> Iterator[TarRunner | None]:
+    """What writes tars on a cluster; None without one."""
+    if cluster is None:
+        yield None
+        return
+    from coldstart.spark.session import spark_session
+    from coldstart.spark.tars import spread_tars
+
+    with spark_session(cluster) as session:
+        yield partial(spread_tars, session)
 
 
 def _extractor(name: str | None, settings: Mapping[str, Any] | None) -> Extractor | None:
@@ -177,8 +239,7 @@ def _write_modalities(
     dataset: Shards,
     sources: Mapping[str, Source],
     tracks: int,
-    overwrite: bool,
-    workers: int | None,
+    way: _Way,
     broken: Broken,
 ) -> Shards:
     """Write each modality that the dataset lacks or has from another source; give it as it is now.
@@ -187,7 +248,7 @@ def _write_modalities(
         InputError: it has one from another source, and isn't to be overwritten.
     """
     from coldstart.audio.report import lacked_decoder
-    from coldstart.shards.build import statistics, write_modality
+    from coldstart.shards.build import statistics, write_modality, write_modality_part
     from coldstart.shards.reading import Shards
     from coldstart.shards.writing import list_modality
 
@@ -196,7 +257,9 @@ def _write_modalities(
         existing = dataset.modalities.get(name)
         same = existing is not None and existing["source"] == source.fingerprint
         if same and not lacked_decoder(dataset.folder, name, source.items):
-            if existing and overwrite and "names" in source.facts:  # facts of an earlier version
+            if (
+                existing and way.overwrite and "names" in source.facts
+            ):  # facts of an earlier version
                 facts = {**existing, **source.facts, **statistics(source, training)}
                 list_modality(dataset, name, facts)
                 dataset = Shards(dataset.folder)
@@ -204,13 +267,20 @@ def _write_modalities(
             continue
         if same:
             print(f"{name}: written anew, for FFmpeg is installed now, which some files need")
-        elif existing and not overwrite:
+        elif existing and not way.overwrite:
             raise InputError(
                 f"{dataset.folder}: modality '{name}' is already there, made from something else; "
                 "pass --overwrite to write it anew"
             )
+        if way.part is not None:
+            done = write_modality_part(dataset, name, source, way.part, way.workers, broken)
+            print(
+                f"{name}: part {way.part.number} of {way.part.count}: wrote {done.written:,} of "
+                f"its {done.tars:,} tars (the whole has {done.total:,})"
+            )
+            continue
         facts = {**source.facts, **statistics(source, training)}
-        write_modality(dataset, name, source, facts, workers, broken)
+        write_modality(dataset, name, source, facts, way.workers, broken, way.merge, way.runner)
         dataset = Shards(dataset.folder)
         counts = dataset.modalities[name]["shards"]
         print(f"{name}: {sum(map(sum, counts.values())):,} of {tracks:,} tracks have it")

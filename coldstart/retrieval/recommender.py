@@ -87,6 +87,7 @@ class Recommender:
     Attributes:
         run: folder, model and data.
         catalogue: all tracks with a place, and the listeners.
+        ensemble: how content and plays are joined; None: places are those of content alone.
         index: by which the best tracks are searched; None: exactly.
     """
 
@@ -128,14 +129,15 @@ class Recommender:
         if place is not None:
             current = widened(current_factors(place), self.run.model.listener_axes)
         self.predictions: Predictions = predictions_of(self.run)
+        self.ensemble: Ensemble | None = self._joined(placement)
         self.catalogue: Catalogue = catalogue_of(
-            self.run.model, self.run.data, self.predictions, current, self._ensemble(placement)
+            self.run.model, self.run.data, self.predictions, current, self.ensemble
         )
         self.index: TrackIndex | None = self._index(search)
         self._explain = partial(explain_tracks, self.run, shards, factors)
         self._select = lru_cache(SELECTIONS)(partial(select, self.catalogue))
 
-    def _ensemble(self, placement: Placement | None) -> Ensemble | None:
+    def _joined(self, placement: Placement | None) -> Ensemble | None:
         """How content and plays are joined."""
         factors = self.run.places["factors"]
         if placement == "either" or (placement is None and factors is None):

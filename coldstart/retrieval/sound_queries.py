@@ -22,10 +22,11 @@ from coldstart.files import StrPath, atomic, fingerprint, reserved
 from coldstart.model.checkpoint import weights_id
 from coldstart.processes import one_thread
 from coldstart.reporting.progress import Progress
-from coldstart.retrieval.batch import begin_job, content_of_lists, new_file, sink
+from coldstart.retrieval.batch import content_of_lists, new_file, sink
 from coldstart.retrieval.hearing import Hearing
 from coldstart.retrieval.recommender import ListOptions, Recommender
 from coldstart.retrieval.unseen import UnseenTrack
+from coldstart.runs.pieces import begin_job, piece_path, pieces_folder
 from coldstart.runs.run import Run
 
 AHEAD = 1024
@@ -158,7 +159,7 @@ def recommend_for_files(
     states = [state_of(file) for file in files]
     content = content_of_lists(recommender, selection)
     job = fingerprint(states, weights_id(model), content, k, *mix)
-    parts = out.with_name(f"{out.name}.parts")
+    parts = pieces_folder(out)
     with reserved(parts, f"{out}: another job is writing this file; wait until it ends"):
         begin_job(parts, job)
         _write_parts(parts, recommender, files, broken, workers, options)
@@ -186,7 +187,7 @@ def _write_parts(
 ) -> None:
     """Write the parts that aren't there yet."""
     chunks = {
-        parts / f"{number:06d}.parquet": files[first : first + PART]
+        piece_path(parts, number): files[first : first + PART]
         for number, first in enumerate(range(0, len(files), PART))
     }
     for path, chunk in chunks.items():

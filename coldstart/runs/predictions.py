@@ -91,14 +91,17 @@ def _complete(run: Run) -> None:
         log.warning(f"tracks that were added since lack what nets compute of them: {error}")
 
 
-def predict_tracks(run: Run, only: Collection[str] | None = None) -> Predictions:
+def predict_tracks(
+    run: Run, only: Collection[str] | None = None, device: torch.device | None = None
+) -> Predictions:
     """Predict every track in use of the run's shards that has any of the model's inputs.
 
     Args:
         run: a fitted run.
         only: of these tracks; None: of all.
+        device: that computes; None: a GPU if there is one.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return predict_batches(run.model.to(device), run.data.batches(IN_USE, only=only))
 
 

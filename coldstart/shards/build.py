@@ -6,7 +6,7 @@ import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -14,8 +14,9 @@ import polars as pl
 from coldstart.audio import report
 from coldstart.errors import Broken, InputError
 from coldstart.files import StrPath, fingerprint, write_json
-from coldstart.shards.format import VERSION, Place
-from coldstart.shards.jobs import TarTask, notes_of, task_of, write_tars
+from coldstart.processes import JobPart
+from coldstart.shards.format import VERSION, Place, place_of
+from coldstart.shards.jobs import TarRunner, TarTask, notes_of, task_of, write_tars
 from coldstart.shards.reading import Shards
 from coldstart.shards.sources import Source
 from coldstart.shards.track_rows import track_rows
@@ -33,6 +34,20 @@ log = logging.getLogger(__name__)
 
 REMARKS = 10
 """Files that are named on the terminal; the report has all of them."""
+
+
+class PartOfModality(NamedTuple):
+    """What a part of a job has written of a modality.
+
+    Attributes:
+        tars: of this part.
+        written: those of them that weren't there before.
+        total: tars of the whole modality.
+    """
+
+    tars: int
+    written: int
+    total: int
 
 
 def place_tracks(
@@ -122,6 +137,8 @@ def write_modality(
     facts: Mapping[str, Any],
     workers: int | None,
     broken: Broken,
+    merge: bool = False,
+    runner: TarRunner | None = None,
 ) -> None:
     """Write a modality's tars and list it in dataset.json; an interrupted job is continued.
 
@@ -132,6 +149,11 @@ def write_modality(
         facts: what dataset.json says of it beside fields and counts.
         workers: processes; None: one a core.
         broken: collects broken items; without skipping, the first one raises.
+        merge: all tars are there, by `write_modality_part`: else it is an error.
+        runner: writes tars elsewhere than in processes of this machine.
+
+    Raises:
+        InputError: an item is broken, or with `merge` a tar is missing.
     """
     lock = dataset.folder / f".{name}.lock"
     with turn(dataset, lock, f"another process is writing '{name}'"):
@@ -139,15 +161,19 @@ def write_modality(
         if now is not None and now != before and now.get("source") == source.fingerprint:
             log.info(f"{name}: another process has written it meanwhile")
             return
-        progress = dataset.folder / ".progress" / f"{name}-{source.fingerprint}"
-        for other in progress.parent.glob(f"{name}-*"):
-            if other != progress:  # its tars are about to be overwritten
-                shutil.rmtree(other)
+        progress = _progress(dataset, name, source)
         tasks = _tasks(dataset, source, name, progress, broken.skip)
         notes = notes_of(name, source, tasks, broken)
+        if merge and (missing := tasks.keys() - notes.keys()):
+            raise InputError(
+                f"{dataset.folder}: {len(missing):,} of {len(tasks):,} tars of '{name}' are "
+                f"missing (the first: {place_of(*min(missing))}), so nothing is merged; see which "
+                "part has failed and run it again, or leave --merge out: then this machine makes "
+                "the rest"
+            )
         # Whoever reads the dataset meanwhile must not see tars and counts that don't match.
         list_modality(dataset, name, None)
-        notes = write_tars(name, source, tasks, notes, workers, broken)
+        notes = write_tars(name, source, tasks, notes, workers, broken, runner)
         counts = {
             split: [
                 notes[split, number]["tracks"] for number in range(len(dataset.shard_sizes(split)))
@@ -168,6 +194,37 @@ def write_modality(
             )
         list_modality(dataset, name, about)
         shutil.rmtree(progress, ignore_errors=True)
+
+
+def write_modality_part(
+    dataset: Shards, name: str, source: Source, part: JobPart, workers: int | None, broken: Broken
+) -> PartOfModality:
+    """Write this part's tars of a modality, which `write_modality` lists when all are there.
+
+    Args:
+        dataset: to be extended, on storage that all machines share.
+        name: of the modality.
+        source: what it is made from.
+        part: which shards.
+        workers: processes; None: one a core.
+        broken: collects broken items; without skipping, the first one raises.
+    """
+    if dataset.modalities.get(name) is not None:  # of another source, and to be written anew
+        list_modality(dataset, name, None)
+    everything = _tasks(dataset, source, name, _progress(dataset, name, source), broken.skip)
+    tasks = {place: everything[place] for place in part.share(list(everything))}
+    notes = notes_of(name, source, tasks, broken)
+    write_tars(name, source, tasks, notes, workers, broken)
+    return PartOfModality(len(tasks), len(tasks) - len(notes), len(everything))
+
+
+def _progress(dataset: Shards, name: str, source: Source) -> Path:
+    """The folder of the notes; those of other sources, whose tars are overwritten, are deleted."""
+    progress = dataset.folder / ".progress" / f"{name}-{source.fingerprint}"
+    for other in progress.parent.glob(f"{name}-*"):
+        if other != progress:
+            shutil.rmtree(other, ignore_errors=True)  # another part may be deleting it, too
+    return progress
 
 
 def _tasks(

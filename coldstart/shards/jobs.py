@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,6 +39,9 @@ class TarTask(NamedTuple):
 Note = dict[str, Any]
 """Of a tar: how many `tracks` it has, the `broken` ones with reasons, and a `report`'s rows."""
 
+TarRunner = Callable[[str, Source, Mapping[Place, TarTask]], Iterable[tuple[Place, Note]]]
+"""What writes tars of a modality of this name, elsewhere than in processes of this machine."""
+
 
 def task_of(source: Source, tar: Path, note: Path, tracks: Sequence[str], skip: bool) -> TarTask:
     """The task of a shard.
@@ -64,7 +67,7 @@ def notes_of(
         if _is_written(task)
     }
     for note in notes.values():
-        broken.add(_faults(source, name, note))
+        broken.add(faults_of(source.file, name, note))
     if notes:
         log.info(f"{name}: {len(notes)} shards exist already; the others follow")
     return notes
@@ -77,6 +80,7 @@ def write_tars(
     notes: Mapping[Place, Note],
     workers: int | None,
     broken: Broken,
+    runner: TarRunner | None = None,
 ) -> dict[Place, Note]:
     """Write the tars that have no note yet.
 
@@ -87,16 +91,22 @@ def write_tars(
         notes: of those that are written already.
         workers: processes; None: one a core.
         broken: collects broken items; without skipping, the first one raises.
+        runner: writes them elsewhere; None: processes of this machine do.
 
     Returns:
         The notes of all tasks.
     """
     all_notes = dict(notes)
     rest = {place: task for place, task in tasks.items() if place not in notes}
+    if runner is not None:
+        for place, note in runner(name, source, rest):
+            broken.add(faults_of(source.file, name, note))
+            all_notes[place] = note
+        return all_notes
     total = sum(len(task.items) for task in rest.values())
     with Progress(f"sharding {name}", total, "tracks") as display:
         for place, note in _run(rest, workers if source.costly else 1, display):
-            broken.add(_faults(source, name, note))
+            broken.add(faults_of(source.file, name, note))
             all_notes[place] = note
     return all_notes
 
@@ -108,14 +118,18 @@ def _is_written(task: TarTask) -> bool:
     return not task.reported or "report" in json.loads(task.note.read_text(encoding="utf-8"))
 
 
-def _faults(source: Source, name: str, note: Mapping[str, Any]) -> list[Fault]:
-    return [
-        Fault(source.file, None, f"track {track!r}", name, reason)
-        for track, reason in note["broken"]
-    ]
+def faults_of(file: str, name: str, note: Mapping[str, Any]) -> list[Fault]:
+    """The broken items of a tar, as people are told of them.
+
+    Args:
+        file: name of the table that names them.
+        name: of the modality.
+        note: of the tar.
+    """
+    return [Fault(file, None, f"track {track!r}", name, reason) for track, reason in note["broken"]]
 
 
-def _write_shard(task: TarTask, display: Progress | None = None) -> Note:
+def write_shard(task: TarTask, display: Progress | None = None) -> Note:
     """Write one tar and its note; in a worker process, nobody counts its tracks."""
     broken: list[tuple[str, str]] = []
     rows: list[dict[str, Any]] = []
@@ -158,10 +172,10 @@ def _run(
             remove_half(temporary)
     workers = min(workers or os.cpu_count() or 1, len(tasks))
     if workers <= 1:
-        yield from ((place, _write_shard(task, display)) for place, task in tasks.items())
+        yield from ((place, write_shard(task, display)) for place, task in tasks.items())
         return
     with ProcessPoolExecutor(workers, OwnContext(), _begin_worker) as pool:
-        futures = {pool.submit(_write_shard, task): place for place, task in tasks.items()}
+        futures = {pool.submit(write_shard, task): place for place, task in tasks.items()}
         try:
             for future in as_completed(futures):
                 display.add(len(tasks[futures[future]].items))

@@ -119,6 +119,25 @@ FLAGS: dict[Verb, dict[str, dict[str, Any]]] = {
             "default": "factors",
             "help": "What --write writes: the outputs, or the vectors of the only encoder.",
         },
+        "--part": {
+            "metavar": "I/N",
+            "help": "Predict the I-th of N parts of the shards, for a job scheduler that spreads N "
+            "of them over machines with shared storage; then the same with --merge.",
+        },
+        "--merge": {
+            "action": "store_true",
+            "help": "Join what all parts have predicted; an error if a piece is missing.",
+        },
+        "--engine": {
+            "choices": ("local", "spark"),
+            "default": "local",
+            "help": "What predicts: this machine, or a Spark cluster.",
+        },
+        "--master": {
+            "metavar": "ADDRESS",
+            "help": "Of Spark, such as yarn or spark://host:7077. Its settings are given as "
+            "--spark.KEY=VALUE.",
+        },
     },
 }
 """Verb → flag → how `argparse` reads it."""

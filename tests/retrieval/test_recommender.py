@@ -12,6 +12,7 @@ from helpers import Fitted
 
 import coldstart as cs
 from coldstart.errors import InputError
+from coldstart.files import write_json
 from coldstart.retrieval import batch as batches
 from coldstart.retrieval import recommender as engine
 from coldstart.retrieval.batch import recommend_to_file
@@ -95,7 +96,7 @@ class StopError(Exception):
 def test_a_batch_that_was_interrupted_is_continued(
     recommender: cs.Recommender, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batches, "PART", 7)
+    monkeypatch.setattr(batches, "PIECE", 7)
     whole = recommend_to_file(recommender, tmp_path / "whole.parquet", k=3)
     out, parts = tmp_path / "recs.parquet", tmp_path / "recs.parquet.parts"
     for_users, calls = cs.Recommender.for_users, list[int]()
@@ -121,11 +122,11 @@ def test_a_batch_that_was_interrupted_is_continued(
 def test_parts_of_another_job_are_not_used(
     recommender: cs.Recommender, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batches, "PART", 7)
+    monkeypatch.setattr(batches, "PIECE", 7)
     out, parts = tmp_path / "recs.parquet", tmp_path / "recs.parquet.parts"
     parts.mkdir()
     pl.DataFrame({"user_id": ["x"]}).write_parquet(parts / "000000.parquet")
-    batches.write_json(parts / "job.json", {"job": "another"})
+    write_json(parts / "job.json", {"job": "another"})
     recommend_to_file(recommender, out, k=2)
     assert "x" not in pl.read_parquet(out)["user_id"]
 
