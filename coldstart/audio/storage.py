@@ -6,12 +6,15 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from coldstart.addresses.copies import fetched
+from coldstart.addresses.failures import AbsentError
 from coldstart.audio.codec import flac_of
 from coldstart.audio.mono import Finding
 from coldstart.audio.pcm import Pcm, pcm_of
+from coldstart.audio.sound import AudioError
 from coldstart.audio.spectra import STEPS, TRANSFORMS, Settings, check_settings, spectrogram_of
 from coldstart.errors import InputError, one_of
-from coldstart.files import StrPath
+from coldstart.files import MISSING, StrPath
 
 log = logging.getLogger(__name__)
 
@@ -81,10 +84,19 @@ def _warn_of(path: StrPath, finding: Finding) -> None:
 def content_and_finding(path: StrPath, facts: Mapping[str, Any]) -> tuple[bytes, Finding]:
     """The bytes of this file's tar member in a store with these facts, and what the file is like.
 
+    Args:
+        path: or address, from which the file is fetched for the time being.
+        facts: of the store.
+
     Raises:
         AudioError: the file can't be used.
+        InputError: its store doesn't give it, for a reason that may pass.
     """
-    if "transform" not in facts:
-        return flac_of(path, facts["sample_rate"])
-    settings = Settings(*(facts[key] for key in Settings._fields))
-    return spectrogram_of(path, settings, facts["dtype"])
+    try:
+        with fetched(path) as file:
+            if "transform" not in facts:
+                return flac_of(file, facts["sample_rate"])
+            settings = Settings(*(facts[key] for key in Settings._fields))
+            return spectrogram_of(file, settings, facts["dtype"])
+    except AbsentError as error:
+        raise AudioError(MISSING) from error

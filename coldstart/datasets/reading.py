@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from coldstart.addresses.places import name_of
 from coldstart.datasets.originals import About, Original
 from coldstart.datasets.summary import Summary
 from coldstart.errors import Broken, Fault, InputError
@@ -67,7 +68,7 @@ class Rows(Checker):
                 faulty |= numbers[column].fill_null(0.0).abs() > MAX_NUMBER
                 self.broken.add(
                     Fault(
-                        self.path.name,
+                        name_of(self.path),
                         row["__row"],
                         f"{self.item.removesuffix('_id')} {row[self.item]!r}",
                         column,

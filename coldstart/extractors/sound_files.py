@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 import polars as pl
 
+from coldstart.addresses.places import name_of
 from coldstart.errors import Broken, Fault, InputError
-from coldstart.files import StrPath, unusable
+from coldstart.files import StrPath, is_remote, unusable
 from coldstart.tables.parts import ENDINGS as TABLES
-from coldstart.tables.parts import READABLE, ending_of, folder_of_paths, is_pattern
+from coldstart.tables.parts import READABLE, ending_of, is_pattern, places_of
 from coldstart.tables.tracks import read_tracks
 
 log = logging.getLogger(__name__)
@@ -78,9 +79,15 @@ def sound_files(
 
 def present_files(files: Sequence[SoundFile], broken: Broken) -> list[SoundFile]:
     """Those that can be read; without skipping, the first that can't raises InputError."""
-    reasons = {file.track_id: unusable(file.path) for file in files}
+    reasons = {file.track_id: _unusable(file.path) for file in files}
     broken.add(fault_of(file, reason) for file in files if (reason := reasons[file.track_id]))
     return [file for file in files if not reasons[file.track_id]]
+
+
+def _unusable(path: Path) -> str:
+    if is_remote(path):
+        return "extractors hear files of this machine alone; fetch what lies at an address"
+    return unusable(path)
 
 
 def listed_files(table: pl.DataFrame, path: Path) -> list[SoundFile]:
@@ -96,8 +103,11 @@ def listed_files(table: pl.DataFrame, path: Path) -> list[SoundFile]:
     if "audio" not in table.columns:
         raise InputError(f"{path}: has no column `audio`; {_NEEDED}")
     rows = [row for row in table.select("track_id", "audio").iter_rows() if row[1]]
-    folder = folder_of_paths(path, [audio for _, audio in rows])
-    return [SoundFile(track, folder / audio, path.name) for track, audio in rows]
+    places = places_of(path, [audio for _, audio in rows])
+    return [
+        SoundFile(track, Path(place), name_of(path))
+        for (track, _), place in zip(rows, places, strict=True)
+    ]
 
 
 def fault_of(file: SoundFile, reason: str) -> Fault:

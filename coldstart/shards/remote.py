@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
+from coldstart.addresses.copies import copying, private
+from coldstart.addresses.places import normal
+from coldstart.addresses.transfer import fetch
 from coldstart.errors import InputError
-from coldstart.files import cache_folder, fingerprint, write_json
+from coldstart.files import cache_folder, write_json
 from coldstart.shards.listing import listing, parsed
-from coldstart.shards.transfer import fetch
 from coldstart.tables.splits import NEW
 
 ORIGIN = "mirror_of"
@@ -41,18 +42,12 @@ def mirror(address: str) -> Path:
     Raises:
         InputError: it can't be reached, or holds no dataset.
     """
-    address = _normal(address)
-    stem = re.sub(r"[^A-Za-z0-9_-]", "_", address.rpartition("/")[2])[:100]
-    folder = cache_folder() / f"{stem}-{fingerprint(address)[:12]}"
-    path = folder / "dataset.json"
-    with _copying(address, folder):
-        # The copies are the user's alone: what is behind a login stays so. The folder of somebody
-        # else, who would choose what we read, can't be changed.
-        cache_folder().mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder.mkdir(exist_ok=True)
-        folder.chmod(0o700)
+    address = normal(address)
+    with copying(address, cache_folder()):
+        folder = private(address)
+        path = folder / "dataset.json"
         with FileLock(f"{folder}.lock"):
-            remote = _listing_at(address, folder)
+            remote = listing_at(address, folder)
             copy = _listing_of_copy(path)
             if copy is None or not _continues(copy, remote):
                 shutil.rmtree(folder)
@@ -74,39 +69,7 @@ def mirror(address: str) -> Path:
     return folder
 
 
-def _normal(address: str) -> str:
-    """An address as fsspec reads it; a path may have made one slash of two.
-
-    >>> _normal("http:/example.org/shards/"), _normal("S3://bucket/a"), _normal("file:/data/shards")
-    ('http://example.org/shards', 's3://bucket/a', 'file:///data/shards')
-    >>> _normal("http:///")
-    Traceback (most recent call last):
-    ...
-    coldstart.errors.InputError: http:///: names no place; write it like https://host/folder or ...
-    """
-    scheme, _, rest = address.partition(":")
-    scheme, place = scheme.lower(), rest.strip("/")
-    if not place:
-        raise InputError(
-            f"{address}: names no place; write it like https://host/folder or s3://bucket/folder"
-        )
-    absolute = scheme in ("file", "local") and not re.match("//[^/]", rest)
-    return f"{scheme}:{'///' if absolute else '//'}{place}"
-
-
-@contextmanager
-def _copying(address: str, folder: Path) -> Iterator[None]:
-    """Raise InputError where a local copy can't be made, read or written to."""
-    try:
-        yield
-    except OSError as error:
-        raise InputError(
-            f"{address}: its local copy can't lie in {folder} ({error}); let COLDSTART_CACHE name "
-            "a folder of your own, with room"
-        ) from error
-
-
-def _listing_at(address: str, folder: Path) -> dict[str, Any]:
+def listing_at(address: str, folder: Path) -> dict[str, Any]:
     """dataset.json of a remote dataset."""
     place = f"{address}/dataset.json"
 
@@ -199,7 +162,7 @@ def fetch_into(
         check(fetched)
         fetched.replace(path)
 
-    with _copying(address, path.parent):
+    with copying(address, path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{path}.lock"):
             if path.is_file():  # another process was faster

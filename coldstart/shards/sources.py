@@ -12,15 +12,18 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
+from coldstart.addresses.copies import fetched
+from coldstart.addresses.failures import AbsentError
+from coldstart.addresses.places import name_of, states_at
 from coldstart.audio.storage import content_and_finding, field_of
 from coldstart.errors import Broken, InputError, ItemError
-from coldstart.files import fingerprint, unusable
+from coldstart.files import fingerprint, is_remote, unusable
 from coldstart.sample import folder_of
 from coldstart.shards.writing import npy_bytes
 from coldstart.tables.attributes import read_attributes, read_column
 from coldstart.tables.columns import ColumnChoice
 from coldstart.tables.memory import free_memory
-from coldstart.tables.parts import folder_of_paths, table_hash
+from coldstart.tables.parts import places_of, table_hash
 from coldstart.tables.vectors import read_vectors
 
 log = logging.getLogger(__name__)
@@ -129,25 +132,31 @@ def audio_source(facts: Mapping[str, Any], table: pl.DataFrame, path: Path) -> S
     files = {
         track: audio for track, audio in table.select("track_id", "audio").iter_rows() if audio
     }
-    folder = folder_of_paths(path, list(files.values()))
-    paths = {track: str(folder / audio) for track, audio in files.items()}
-    stats = _stats(folder, files)
+    paths = dict(zip(files, places_of(path, list(files.values())), strict=True))
+    stats = _stats(files, paths)
     return Source(
         field=field_of(facts),
         encode=partial(content_and_finding, facts=facts),
         items=paths,
         facts=facts,
         fingerprint=fingerprint(*facts.values(), stats),
-        file=path.name,
+        file=name_of(path),
         costly=True,
         reader="frames" if "transform" in facts else "flac",
         reported=True,
     )
 
 
-def _stats(folder: Path, files: Mapping[str, str]) -> list[tuple[str, tuple[int, int] | None]]:
+def _stats(
+    files: Mapping[str, str], paths: Mapping[str, str]
+) -> list[tuple[str, tuple[int, int] | str | None]]:
     """Enough to notice other content, wherever the table and its files have been moved to."""
-    return [(file, _size_and_time(folder / file)) for file in files.values()]
+    far = [path for path in paths.values() if is_remote(path)]
+    states = dict(zip(far, states_at(far), strict=True))
+    return [
+        (file, states[path] if path in states else _size_and_time(Path(path)))
+        for file, path in zip(files.values(), paths.values(), strict=True)
+    ]
 
 
 def _size_and_time(path: Path) -> tuple[int, int] | None:
@@ -164,7 +173,7 @@ def _genre_source(table: pl.DataFrame, path: Path) -> Source:
         for track, genres in table.select("track_id", "genres").iter_rows()
         if genres
     }
-    return Source("genres.json", _json_bytes, items, {}, fingerprint(items), path.name)
+    return Source("genres.json", _json_bytes, items, {}, fingerprint(items), name_of(path))
 
 
 def _attribute_source(
@@ -182,10 +191,10 @@ def _attribute_source(
     values = table.select(names).to_numpy().astype(np.float32)
     items = _in_table(name, path, dict(zip(table["track_id"], values, strict=True)), tracks)
     if not few:
-        _warn_of_constants(path.name, names, values)
+        _warn_of_constants(name_of(path), names, values)
     facts = {"names": names}
     source = fingerprint(table_hash(path), facts, *([ids] if ids else []))
-    return Source(f"{name}.npy", npy_bytes, items, facts, source, path.name)
+    return Source(f"{name}.npy", npy_bytes, items, facts, source, name_of(path))
 
 
 def _embedding_source(
@@ -207,7 +216,7 @@ def _embedding_source(
         *([width, sorted(choice.drop)] if choice.drop else []),
         *([ids] if ids else []),
     ]
-    return Source(f"{name}.npy", npy_bytes, items, {}, fingerprint(*parts), path.name)
+    return Source(f"{name}.npy", npy_bytes, items, {}, fingerprint(*parts), name_of(path))
 
 
 def _text_source(
@@ -217,7 +226,7 @@ def _text_source(
     table = read_column(path, "text", broken, names)
     items = _in_table(name, path, dict(table.iter_rows()), tracks)
     source = fingerprint(table_hash(path), *([names] if names else []))
-    return Source(f"{name}.txt", str.encode, items, {}, source, path.name)
+    return Source(f"{name}.txt", str.encode, items, {}, source, name_of(path))
 
 
 def _file_source(
@@ -225,10 +234,9 @@ def _file_source(
 ) -> Source:
     table = read_column(path, "path", broken, _named(columns, "track_id", "path"))
     files = _in_table(name, path, dict(table.iter_rows()), tracks)
-    folder = folder_of_paths(path, list(files.values()))
-    paths = {track: str(folder / file) for track, file in files.items()}
-    stats = _stats(folder, files)
-    return Source(f"{name}.bin", _file_bytes, paths, {}, fingerprint(stats), path.name)
+    paths = dict(zip(files, places_of(path, list(files.values())), strict=True))
+    stats = _stats(files, paths)
+    return Source(f"{name}.bin", _file_bytes, paths, {}, fingerprint(stats), name_of(path))
 
 
 def _named(columns: Mapping[str, str], *those: str) -> dict[str, str]:
@@ -250,14 +258,22 @@ def _in_table(
     return matches
 
 
-def _file_bytes(path: str) -> bytes:
+def _file_bytes(place: str) -> bytes:
+    try:
+        with fetched(place) as path:
+            return _content(path)
+    except AbsentError as error:
+        raise ItemError("can't be read: there is no such file") from error
+
+
+def _content(path: Path) -> bytes:
     if reason := unusable(path):
         raise ItemError(f"can't be read: {reason}")
     try:
-        size = Path(path).stat().st_size
+        size = path.stat().st_size
         if size > LARGE and size > free_memory():
             raise ItemError(f"its {size:,} bytes don't fit into memory")
-        content = Path(path).read_bytes()
+        content = path.read_bytes()
     except OSError as error:
         raise ItemError(f"can't be read ({error.strerror})") from error
     if not content:

@@ -6,13 +6,13 @@ import difflib
 import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from coldstart.addresses.places import name_of
 from coldstart.errors import InputError
 from coldstart.files import StrPath
 from coldstart.tables.table import MAX_NUMBER, read_table
@@ -78,7 +78,7 @@ def column_choice(
     tables = [
         read_table(file, ["track_id"], ids, optional=("track_id",))
         for file in files
-        if Path(file).suffix != ".npy"
+        if not name_of(file).lower().endswith(".npy")
     ]
     columns = [name for table in tables for name in _named(table).columns]
     for name in sorted(choice.drop | choice.keep):

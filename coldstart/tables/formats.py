@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 import polars as pl
 
+from coldstart.addresses.copies import origin_of
 from coldstart.errors import InputError
 from coldstart.files import unusable
 from coldstart.tables.column_names import listed
@@ -115,7 +116,10 @@ def _separator(path: Path, header: str, required: Sequence[str]) -> str:
         raise InputError(f"{path}: its header has two readings{lacking}: {readings}")
     if not candidates or candidates == [","]:
         return ","
-    log.info(f"{path}: read with {SEPARATORS[candidates[0]]} between cells, as its header has it")
+    log.info(
+        f"{origin_of(path)}: read with {SEPARATORS[candidates[0]]} between cells, as its header "
+        "has it"
+    )
     return candidates[0]
 
 

@@ -6,12 +6,15 @@ import logging
 import os
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote
 
+from coldstart.addresses.copies import copied, named_after, origin_of
+from coldstart.addresses.places import called, folder_at, host_of, joined, normal
 from coldstart.errors import InputError
-from coldstart.files import FOLDER, MISSING, StrPath, file_hash, fingerprint, unusable
+from coldstart.files import FOLDER, MISSING, StrPath, file_hash, fingerprint, is_remote, unusable
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +28,9 @@ READABLE = (
 
 NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 """What Hive and Spark call the folder of rows without a value."""
+
+STORES = frozenset(("s3", "s3a", "gs", "gcs", "az"))
+"""Schemes of addresses that name a bucket, and no host."""
 
 SAMPLE = 50
 """So many paths tell which folder they are relative to."""
@@ -54,6 +60,28 @@ def ending_of(path: StrPath) -> str:
         ending = Path(name.stem).suffix
         return ending if ending != ".parquet" and ending in ENDINGS else ""
     return ending if ending in ENDINGS else ""
+
+
+@contextmanager
+def here(path: StrPath) -> Iterator[Path]:
+    """Give a table's path on this machine: its own, or, of one at an address, that of its copy.
+
+    Errors that are raised in the block name the address.
+
+    Raises:
+        InputError: it can't be fetched.
+    """
+    if not is_remote(path):
+        yield Path(path)
+        return
+    with named_after(copied(path, _is_read)) as copy:
+        yield copy
+
+
+def _is_read(name: str) -> bool:
+    """Whether a file of a folder is read, and so fetched."""
+    shown = not any(part[0] in "._" for part in name.split("/") if part)
+    return shown and bool(ending_of(name) or name.lower().endswith(".npy"))
 
 
 def parts_of(path: StrPath) -> list[Part]:
@@ -128,10 +156,46 @@ def folder_of_paths(table: StrPath, paths: Sequence[str]) -> Path:
     return table if counts[0] > counts[1] else table.parent
 
 
+def places_of(table: StrPath, names: Sequence[str]) -> list[str]:
+    """Where the files are that a table names: paths, or addresses.
+
+    They are relative to the table's folder, here or at its address, or addresses themselves. A
+    table may come from a stranger: of addresses it may name those of object stores, whose host is
+    that of the user's own settings, and those of its own host.
+
+    Raises:
+        InputError: it names another address.
+
+    >>> places_of("s3://bucket/a/tracks.csv", ["x.mp3", "../b/y.mp3", "gs://other/z.mp3"])
+    ['s3://bucket/a/x.mp3', 's3://bucket/b/y.mp3', 'gs://other/z.mp3']
+    """
+    if not is_remote(table):
+        folder = folder_of_paths(table, names)
+        return [_allowed(name, table) if is_remote(name) else str(folder / name) for name in names]
+    own = folder_at(normal(table))
+    return [_allowed(name, table) if is_remote(name) else joined(own, name) for name in names]
+
+
+def _allowed(name: str, table: StrPath) -> str:
+    address = normal(name)
+    if address.partition(":")[0] in STORES or host_of(address) == host_of(os.fspath(called(table))):
+        return address
+    raise InputError(
+        f"{called(table)}: names {name}; a table may name files of object stores "
+        f"({', '.join(sorted(STORES))}) and of its own host. Fetch those files, and name them by "
+        "their paths"
+    )
+
+
 def table_hash(path: StrPath) -> str:
     """A hash of a table's bytes: of a single file, its SHA-256."""
+    with here(path) as place:
+        return _hash(place)
+
+
+def _hash(path: Path) -> str:
     parts = parts_of(path)
-    if len(parts) == 1 and parts[0].path == Path(path):
+    if len(parts) == 1 and parts[0].path == path:
         return file_hash(path)
     return fingerprint([(part.path.name, part.values, file_hash(part.path)) for part in parts])
 
@@ -151,11 +215,13 @@ def _of_folder(folder: Path) -> list[Part]:
     if not parts:
         raise InputError(f"{folder}: is a folder without a table; {READABLE}")
     if others:
-        log.info(f"{folder}: {len(others):,} files are no tables, such as {others[0].name}")
+        log.info(
+            f"{origin_of(folder)}: {len(others):,} files are no tables, such as {others[0].name}"
+        )
     if (folder / "_temporary").is_dir() and not (folder / "_SUCCESS").exists():
         log.warning(
-            f"{folder}: has a folder _temporary and no _SUCCESS: what wrote it may not have "
-            "finished, and parts may be missing"
+            f"{origin_of(folder)}: has a folder _temporary and no _SUCCESS: what wrote it may not "
+            "have finished, and parts may be missing"
         )
     return _of_one_kind(folder, parts)
 

@@ -12,11 +12,13 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from coldstart.addresses.copies import origin_of
+from coldstart.addresses.places import called, name_of
 from coldstart.errors import Broken, Fault, InputError
 from coldstart.files import StrPath, atomic
 from coldstart.tables.column_names import flag_value, listed, plain, with_names
 from coldstart.tables.formats import read_part
-from coldstart.tables.parts import Part, parts_of
+from coldstart.tables.parts import Part, here, parts_of
 from coldstart.tables.times import check_years
 
 log = logging.getLogger(__name__)
@@ -37,7 +39,7 @@ def read_table(
 
     Args:
         path: a Parquet, CSV, TSV or JSON-lines file, text also as .gz or .zst; a folder or a
-            pattern of several such files with the same columns.
+            pattern of several such files with the same columns; or the address of such.
         required: columns that it must have.
         columns: what the table calls its columns, of `column_names`; None where the user can't say.
         optional: columns that the table may call as they are read, whatever `columns` says.
@@ -46,10 +48,12 @@ def read_table(
         InputError: no such file, another ending, unreadable, no rows, or a missing column.
     """
     names = columns or {}
-    parts = parts_of(path)
     headers = [names.get(column) or column for column in required]
-    tables = [_read(part, headers) for part in parts]
-    table = tables[0] if len(tables) == 1 else _joined(path, parts, tables)
+    with here(path) as place:
+        parts = parts_of(place)
+        tables = [_read(part, headers) for part in parts]
+        table = tables[0] if len(tables) == 1 else _joined(place, parts, tables)
+    path = called(path)
     if names:
         table = with_names(path, table, names, optional)
     for column in required:
@@ -99,7 +103,7 @@ def _joined(path: StrPath, parts: Sequence[Part], tables: Sequence[pl.DataFrame]
             if known == pl.Null:  # of a part in which the column is empty
                 known, where = dtype, part.path
     table = pl.concat([each.select(first.columns) for each in tables], how="vertical_relaxed")
-    log.info(f"{path}: {len(parts):,} parts, {len(table):,} rows")
+    log.info(f"{origin_of(path)}: {len(parts):,} parts, {len(table):,} rows")
     return table
 
 
@@ -188,7 +192,7 @@ class Checker:
     """Applies rules to a table; each drops (or raises on) the rows that break it."""
 
     def __init__(self, path: StrPath, table: pl.DataFrame, broken: Broken, item: str) -> None:
-        self.path, self.broken, self.item = Path(path), broken, item
+        self.path, self.broken, self.item = called(path), broken, item
         self.table = table.with_row_index("__row", offset=1)
 
     def rule(self, field: str, bad: pl.Expr, reason: str, value: bool = True) -> None:
@@ -203,7 +207,7 @@ class Checker:
         rows = self.table.select({"__row", self.item, field}).filter(mask)
         self.broken.add(
             Fault(
-                self.path.name,
+                name_of(self.path),
                 row["__row"],
                 f"{self.item.removesuffix('_id')} {shown(row[self.item])}",
                 field,

@@ -12,11 +12,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from coldstart.addresses.places import called, name_of
 from coldstart.errors import Broken, InputError, one_line
 from coldstart.files import StrPath, unusable
 from coldstart.tables.attributes import read_attributes
 from coldstart.tables.columns import ColumnChoice
 from coldstart.tables.memory import check_fits
+from coldstart.tables.parts import here
 from coldstart.tables.table import MAX_NUMBER, Checker, read_table
 
 log = logging.getLogger(__name__)
@@ -58,9 +60,10 @@ def read_vectors(
     Raises:
         InputError: the file holds no vectors, or several a track; or a row is broken.
     """
-    path = Path(path)
-    if path.suffix.lower() == ".npy":
-        return dict(zip(tracks, _matrix(path, len(tracks)), strict=True))
+    path = called(path)
+    if name_of(path).lower().endswith(".npy"):
+        with here(path) as place:
+            return dict(zip(tracks, _matrix(place, len(tracks)), strict=True))
     table = read_table(path, ["track_id"], columns, optional=("track_id",))
     column = _vector_column(path, table)
     if not column:
@@ -78,10 +81,11 @@ def read_vectors(
         _lists_of_text(check, column)
     else:
         check.table = check.table.with_columns(_flat(check.table[column], check, column))
-    return _checked(check, column)
+    track_ids, rows = checked_vectors(check, column)
+    return dict(zip(track_ids, rows, strict=True))
 
 
-def _vector_column(path: Path, table: pl.DataFrame) -> str:
+def _vector_column(path: StrPath, table: pl.DataFrame) -> str:
     """The column of vectors; empty if each dimension has a column.
 
     Raises:
@@ -177,8 +181,16 @@ def _inner(dtype: pl.DataType) -> pl.DataType:
     return inner
 
 
-def _checked(check: Checker, column: str) -> dict[str, NDArray[np.float32]]:
-    """Vectors of one width, of finite numbers that float32 can hold."""
+def checked_vectors(check: Checker, column: str) -> tuple[pl.Series, NDArray[np.float32]]:
+    """Vectors of one width, of finite numbers that float32 can hold.
+
+    Args:
+        check: of a table with lists of numbers in this column; broken rows are taken out.
+        column: its name.
+
+    Returns:
+        N ids, of the column that `check` names rows by, and [N, width].
+    """
     widths = check.table[column].list.len()
     filled = widths.filter(widths.fill_null(0) > 0)
     if filled.is_empty():
@@ -198,7 +210,7 @@ def _checked(check: Checker, column: str) -> dict[str, NDArray[np.float32]]:
     matrix = matrix[(finite & small).all(1)]
     check.rule(column, ~pl.col("__finite"), "holds what is no finite number", False)
     check.rule(column, ~pl.col("__small"), f"holds a number above {MAX_NUMBER:g}", False)
-    return dict(zip(check.result()["track_id"], matrix.astype(np.float32), strict=True))
+    return check.result()[check.item], matrix.astype(np.float32)
 
 
 def _matrix(path: Path, rows: int) -> NDArray[np.float32]:

@@ -10,8 +10,9 @@ from bad_inputs.hosts import (
     npy,
 )
 
+from coldstart.addresses import transfer
 from coldstart.files import write_json
-from coldstart.shards import remote, transfer
+from coldstart.shards import remote
 from coldstart.shards.writing import write_dataset, write_tar
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from coldstart.addresses import transfer
 from coldstart.errors import InputError
-from coldstart.shards import transfer
 from coldstart.shards.reading import Shards
 
 FIELDS = ["mgp.npy", "genres.json"]

@@ -40,9 +40,9 @@ from bad_inputs.hosts import (
 )
 from helpers import World
 
+from coldstart.addresses import transfer
 from coldstart.cli import main
 from coldstart.errors import InputError
-from coldstart.shards import transfer
 from coldstart.shards.reading import Shards
 
 ENDLESS = [endless, endless_chunks]

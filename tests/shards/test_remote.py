@@ -12,12 +12,13 @@ import polars as pl
 import pytest
 from helpers import World
 
+from coldstart.addresses import transfer
 from coldstart.cli import main
 from coldstart.commands.add import add
 from coldstart.commands.remove import remove
 from coldstart.commands.shard import shard
 from coldstart.errors import InputError
-from coldstart.shards import remote, transfer
+from coldstart.shards import remote
 from coldstart.shards.reading import Shards
 
 FIELDS = ["mgp.npy", "genres.json"]
@@ -158,7 +159,7 @@ def test_what_cannot_be_fetched_is_named(
         everything(shards)
     tables = str(tiny_world.catalogue / "tracks.parquet")
     assert main(["shard", tables, "--out", site.address]) == 2
-    assert "an address can't be written to" in capsys.readouterr().err
+    assert "a web server takes no files" in capsys.readouterr().err
 
 
 def test_a_name_that_leads_elsewhere_is_refused(site: Site) -> None:

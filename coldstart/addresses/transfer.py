@@ -1,12 +1,12 @@
-"""One file from an address: within limits of time and size, tried again, and checked."""
+"""Something asked of an address, or fetched from it: within limits, tried again, and checked."""
 
 from __future__ import annotations
 
 import errno
+import inspect
 import logging
 import random
 import shutil
-import socket
 import sys
 import threading
 import time
@@ -15,15 +15,15 @@ from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from tempfile import TemporaryDirectory
-from textwrap import shorten
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from fsspec.asyn import sync
 from fsspec.callbacks import Callback
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from coldstart.errors import InputError, without_passwords
+from coldstart.addresses.failures import Failure, failure_of
+from coldstart.errors import without_passwords
 
 log = logging.getLogger(__name__)
 
@@ -33,33 +33,13 @@ PATIENCE = 20
 """Seconds in which the first bytes must come, and after them at least `LEAST` more each time."""
 LEAST = 20_000
 """Bytes: what comes more slowly than this in `PATIENCE` seconds counts as nothing."""
+LONGER = 3
+"""So many times as long may an answer take of which no bytes are seen, such as a listing."""
 WAITS = (1, 2, 4)
 """Seconds before the second, third and fourth try, where the reason may pass by itself; and up to
 a quarter more, or many machines that were refused at once come again at once."""
 REDIRECTS = 5
 """From one http address to another; never to another scheme."""
-
-ADVICE = "write an address like https://host/folder or s3://bucket/folder"
-AGAIN = (
-    "see that the server and the network are well, and give the same command again: what is here "
-    "already is not fetched twice"
-)
-
-
-class Failure(NamedTuple):
-    """Why a try failed.
-
-    Attributes:
-        reason: for people.
-        advice: what they can do.
-        tries: how many tries this is worth.
-        error: what was raised.
-    """
-
-    reason: str
-    advice: str
-    tries: int
-    error: Exception
 
 
 def fetch(
@@ -83,26 +63,76 @@ def fetch(
         What `use` returns.
 
     Raises:
+        AbsentError: there is no such file.
         InputError: it can't be fetched, or is damaged.
         OSError: `folder` can't be written to.
+    """
+
+    def attempt() -> T | Failure:
+        with TemporaryDirectory(prefix=".", dir=folder, ignore_cleanup_errors=True) as place:
+            path = Path(place) / "file"
+            failure = _transfer(address, path, largest, unannounced)
+            if failure is not None:
+                return failure
+            try:
+                return use(path)
+            except ValueError as error:
+                return _damage(path, error)
+
+    return tried(address, attempt)
+
+
+def asked(address: str, question: Callable[[], T], what: str = "fetched", more: float = 0) -> T:
+    """What a question to a store is answered with, such as what lies in a folder, or a write.
+
+    Args:
+        address: that it is about, for messages.
+        question: may be left alone, and then goes on in its thread.
+        what: was to be done, for messages.
+        more: seconds that it may take beside those that each question may.
+
+    Raises:
+        AbsentError: there is nothing.
+        InputError: no answer comes, or it is no.
+    """
+
+    def attempt() -> T | Failure:
+        answer: SimpleQueue[tuple[T] | Exception] = SimpleQueue()
+
+        def work() -> None:
+            try:
+                answer.put((question(),))
+            except Exception as error:  # whatever a store's package raises
+                answer.put(error)
+
+        threading.Thread(target=work, daemon=True).start()
+        seconds = LONGER * PATIENCE + more
+        try:
+            got = answer.get(timeout=seconds)
+        except Empty:
+            got = TimeoutError(f"no answer in {seconds:,.0f} seconds")
+        return failure_of(got, what) if isinstance(got, Exception) else got[0]
+
+    return tried(address, attempt)
+
+
+def tried(address: str, attempt: Callable[[], T | Failure]) -> T:
+    """What an attempt gives, made again where the reason of a failure may pass by itself.
+
+    Raises:
+        InputError: the last one failed, too.
     """
     number, waits = 0, iter(WAITS)
     while True:
         number += 1
-        with TemporaryDirectory(prefix=".", dir=folder, ignore_cleanup_errors=True) as place:
-            path = Path(place) / "file"
-            failure = _transfer(address, path, largest, unannounced)
-            if failure is None:
-                try:
-                    return use(path)
-                except ValueError as error:
-                    failure = _damage(path, error)
+        failure = attempt()
+        if not isinstance(failure, Failure):
+            return failure
         wait = next(waits, None) if number < failure.tries else None
         if wait is None:
             tries = f", at each of {number} tries" if number > 1 else ""
-            raise InputError(
-                f"{address}: {failure.reason}{tries}; {failure.advice}"
-            ) from failure.error
+            message = f"{address}: {failure.reason}{tries}; {failure.advice}"
+            raise failure.kind(message) from failure.error
         log.warning(without_passwords(f"{address}: {failure.reason}; another try in {wait} s"))
         time.sleep(wait * random.uniform(1, 1.25))  # noqa: S311
 
@@ -135,82 +165,61 @@ def _transfer(address: str, path: Path, largest: int, unannounced: int) -> Failu
             ended.put(error)
 
     threading.Thread(target=work, daemon=True).start()
-    before = 0
+    counted = written = 0
     while True:
         try:
             error = ended.get(timeout=PATIENCE)
-            return None if error is None else _failure(error)
+            return None if error is None else failure_of(error)
         except Empty:
-            # A file system may write without a call of the hooks, or call them before it writes.
-            come = max(callback.value, path.stat().st_size if path.exists() else 0)
-            if come < before + LEAST:
+            # A file system may write without a call of the hooks, call them before it writes, or
+            # give the file its whole length at once.
+            before = counted, written
+            counted, written = callback.value, path.stat().st_size if path.exists() else 0
+            come = max(counted - before[0], written - before[1])
+            if come < LEAST:
                 given_up.set()
-                return _failure(TimeoutError(f"{come - before:,} bytes came in {PATIENCE} seconds"))
-            before = come
+                return failure_of(TimeoutError(f"{come:,} bytes came in {PATIENCE} seconds"))
+
+
+def is_http(address: str) -> bool:
+    """Whether a web server is asked, which has no folders.
+
+    >>> is_http("https://example.org/a.csv"), is_http("s3://bucket/a.csv")
+    (True, False)
+    """
+    return address.lower().startswith(("http:", "https:"))
+
+
+def http_options(system: Any) -> dict[str, Any]:
+    """How we ask: of fsspec's file system of HTTP, options of each request."""
+    import aiohttp
+
+    # Without `identity`, bytes and announced bytes would differ. By default all of a file would
+    # have to come within five minutes.
+    return {
+        "headers": {**system.kwargs.get("headers", {}), "Accept-Encoding": "identity"},
+        "timeout": aiohttp.ClientTimeout(total=None, connect=PATIENCE, sock_read=PATIENCE),
+        "max_redirects": REDIRECTS,
+    }
 
 
 def _copy(address: str, path: Path, callback: Any) -> None:
     """Copy a file from an address to a path; raises whatever fsspec raises."""
     system, name = url_to_fs(address)
-    if address.startswith(("http:", "https:")):
-        import aiohttp
-
-        # Without `identity`, bytes and announced bytes would differ. By default all of a file would
-        # have to come within five minutes.
-        options = {
-            "headers": {**system.kwargs.get("headers", {}), "Accept-Encoding": "identity"},
-            "timeout": aiohttp.ClientTimeout(total=None, connect=PATIENCE, sock_read=PATIENCE),
-            "max_redirects": REDIRECTS,
-        }
+    if is_http(address):
         # Not `system.get_file`: it would take the timeout for its own.
+        options = http_options(system)
         sync(system.loop, partial(system._get_file, name, str(path), callback=callback, **options))
         return
     if isinstance(system, LocalFileSystem) and not Path(name).is_file():
         raise FileNotFoundError(name)  # or a pipe or a device, which might never end
-    system.get_file(name, str(path), callback=callback)
+    # Pieces side by side, as s3fs fetches what is large, are held in memory, ten of 50 MB, before
+    # any of it is counted or written: a slow line would seem to bring nothing.
+    own = inspect.signature(getattr(system, "_get_file", system.get_file)).parameters
+    options = {"max_concurrency": 1} if "max_concurrency" in own else {}
+    system.get_file(name, str(path), callback=callback, **options)
     if not path.is_file():  # of a folder, a folder is made
         raise FileNotFoundError(name)
-
-
-def _failure(error: Exception) -> Failure:
-    """What an error of fsspec's, or of the package below it, means."""
-    import aiohttp
-
-    text = str(error) or type(error).__name__
-    status = getattr(error, "status", None)  # of an HTTP reply
-    number, cause = (error.errno, error.strerror) if isinstance(error, OSError) else (None, None)
-    if isinstance(status, int):
-        text = f"{status} {getattr(error, 'message', '')}"
-    text = shorten(text, 200, placeholder=" …")
-    said = partial(Failure, error=error)
-    if isinstance(error, FileNotFoundError) or status in (404, 410):
-        return said("there is no such file", "see that address and upload are complete", 1)
-    if isinstance(error, PermissionError) or status in (401, 403):
-        advice = "make it public, or put your credentials where fsspec looks for them"
-        return said(f"access is refused ({text})", advice, 1)
-    if isinstance(error, ImportError):
-        return said(f"can't be fetched ({text})", "install what is missing beside coldstart", 1)
-    if "Redirect" in type(error).__name__:  # aiohttp has several, in each version others
-        return said(f"is redirected too often, or to no http address ({text})", ADVICE, 1)
-    if number == socket.EAI_NONAME:
-        return said(f"there is no such host ({text})", ADVICE, 1)
-    if number in (socket.EAI_AGAIN, socket.EAI_FAIL):  # often after ten seconds or more
-        return said(f"no name server knows the host ({text})", AGAIN, 2)
-    if number == errno.EFBIG:
-        return said(f"is refused, since {cause}", "give the address of a dataset of coldstart's", 1)
-    if number in (errno.ENOSPC, errno.EDQUOT):
-        advice = "make room, or let COLDSTART_CACHE name a folder with more"
-        return said(f"doesn't fit on the disk ({cause})", advice, 1)
-    if isinstance(error, TimeoutError):
-        return said(f"nobody answers, or too slowly ({text})", AGAIN, 2)
-    if status is not None and (status >= 500 or status in (408, 425, 429)):
-        return said(f"the server is in trouble ({text})", AGAIN, len(WAITS) + 1)
-    passing = (ConnectionError, aiohttp.ClientConnectionError, aiohttp.ClientPayloadError)
-    if isinstance(error, passing) and not isinstance(error, aiohttp.ClientSSLError):
-        nobody = isinstance(error, (aiohttp.ClientConnectorError, ConnectionRefusedError))
-        reason = "nobody answers" if nobody else "the connection broke off"
-        return said(f"{reason} ({text})", AGAIN, len(WAITS) + 1)
-    return said(f"can't be fetched ({text})", ADVICE, 1)
 
 
 def _damage(path: Path, error: ValueError) -> Failure:
