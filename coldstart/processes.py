@@ -140,18 +140,18 @@ class JobPart(NamedTuple):
 
     Attributes:
         number: from 1 on.
-        count: how many parts there are.
+        parts: how many there are.
     """
 
     number: int
-    count: int
+    parts: int
 
     @classmethod
     def of(cls, text: str) -> JobPart:
         """Read `I/N`, as a job scheduler's array gives it.
 
         >>> JobPart.of("3/8")
-        JobPart(number=3, count=8)
+        JobPart(number=3, parts=8)
         >>> JobPart.of("0/8")
         Traceback (most recent call last):
         ...
@@ -159,7 +159,7 @@ class JobPart(NamedTuple):
         """
         match = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text.strip())
         part = cls(int(match[1]), int(match[2])) if match else cls(0, 0)
-        if not 1 <= part.number <= part.count:
+        if not 1 <= part.number <= part.parts:
             raise InputError(f"part: {text!r} is no part such as 3/8, the third of eight")
         return part
 
@@ -169,4 +169,4 @@ class JobPart(NamedTuple):
         >>> JobPart(2, 3).share("abcdefg")
         ['b', 'e']
         """
-        return list(items[self.number - 1 :: self.count])
+        return list(items[self.number - 1 :: self.parts])

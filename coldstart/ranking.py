@@ -2,30 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-Scores = Callable[[slice], Tensor]
-"""A block of users (rows) → their scores for all candidates, [block, N]."""
+
+class Scores(Protocol):
+    """A block of users (rows) → their scores for all candidates, [block, N]."""
+
+    def __call__(self, rows: slice, /) -> Tensor:
+        """The scores."""
+        ...
+
 
 BLOCK_MB = 256
 """Maximum size of one block's scores; finding the best of them takes about as much memory again."""
 
 
-def dot_scores(users: Tensor, items: Tensor) -> Scores:
+class DotScores(NamedTuple):
+    """Scores by dot product.
+
+    Attributes:
+        users: [U, K].
+        items: [N, K].
+    """
+
+    users: Tensor
+    items: Tensor
+
+    def __call__(self, rows: slice) -> Tensor:
+        """[block, N] of a block of users."""
+        return self.users[rows] @ self.items.T
+
+    def of(self, rows: slice) -> DotScores:
+        """The same of some of the users."""
+        return self._replace(users=self.users[rows])
+
+
+def dot_scores(users: Tensor, items: Tensor) -> DotScores:
     """Score by dot product. [U, K], [N, K] → scores of a block of users.
 
     >>> score = dot_scores(torch.eye(2), torch.tensor([[1.0, 3.0], [2.0, 0.5]]))
     >>> score(slice(0, 2)).tolist()
     [[1.0, 2.0], [3.0, 0.5]]
     """
-    return lambda rows: users[rows] @ items.T
+    return DotScores(users, items)
+
+
+def block_users(candidates: int, block_mb: float | None = None) -> int:
+    """How many users are ranked at a time.
+
+    >>> block_users(100_000), block_users(1_000, block_mb=1)
+    (640, 250)
+    """
+    return max(1, int((block_mb or BLOCK_MB) * 1e6 / (4 * candidates)))
 
 
 def top_k(
-    scores: Scores, users: int, candidates: int, k: int, *, seed: int = 0, block_mb: int = BLOCK_MB
+    scores: Scores,
+    users: int,
+    candidates: int,
+    k: int,
+    *,
+    seed: int = 0,
+    block_mb: float | None = None,
 ) -> Iterator[tuple[slice, Tensor]]:
     """Rank the candidates for every user, best first; only the order of scores counts.
 
@@ -38,7 +80,7 @@ def top_k(
         candidates: N.
         k: length of the ranking; at most N.
         seed: of the tie-break.
-        block_mb: maximum size of one block's scores.
+        block_mb: maximum size of one block's scores; by default `BLOCK_MB`.
 
     Yields:
         Rows of a block of users, and their candidates [block, min(k, N)], best first.
@@ -49,14 +91,19 @@ def top_k(
 
 
 def top_k_by(
-    scores: Scores, users: int, orders: Sequence[Tensor], k: int, *, block_mb: int = BLOCK_MB
+    scores: Scores,
+    users: int,
+    orders: Sequence[Tensor],
+    k: int,
+    *,
+    block_mb: float | None = None,
 ) -> Iterator[tuple[slice, list[Tensor]]]:
     """As `top_k`, for several orders of the candidates [N], which decide between equal scores.
 
     The scores are computed and searched once, for only ties depend on the order.
     """
     candidates = len(orders[0])
-    size = max(1, int(block_mb * 1e6 / (4 * candidates)))
+    size = block_users(candidates, block_mb)
     for start in range(0, users, size):
         rows = slice(start, min(start + size, users))
         yield rows, _tops(scores(rows), orders, min(k, candidates))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from coldstart.errors import Broken, check_seed
 from coldstart.files import StrPath, writable
+from coldstart.spark.session import ComputeEngine, spark_options
 
 if TYPE_CHECKING:
+    from coldstart.factors.factorization import Solver
     from coldstart.factors.factors import Factors
 
 
@@ -32,6 +36,10 @@ def factorize(
     columns: str | dict[str, str] | None = None,
     min_seconds: float = 0.0,
     skip_broken: bool = False,
+    vectors: dict[str, str] | None = None,
+    engine: ComputeEngine = "local",
+    master: str | None = None,
+    spark: dict[str, Any] | None = None,
 ) -> Factors:
     """Factorise a listening log into one vector a track and one a user.
 
@@ -74,12 +82,25 @@ def factorize(
         min_seconds: leave out shorter plays, by the log's column seconds or milliseconds (or one
             such as ms_played; others are named: `--columns seconds=listening_time`).
         skip_broken: leave broken rows out and list them in `out`/broken.csv.
+        vectors: don't factorise, but take vectors that were made elsewhere: `--vectors.tracks
+            FOLDER --vectors.users FOLDER`, Parquet of an id and a list of numbers, such as the
+            itemFactors and userFactors of Spark's ALS. Held-out tracks' aren't used: they are
+            folded in, with `regularization`, `weighting` and `alpha` as they were there; without
+            `users`, users are solved from their plays of training tracks, too.
+        engine: `spark`: solved on a Spark cluster (`pip install 'coldstart[spark]'`), row by row as
+            here; with `--spark.coldstart.als=ml` by Spark ML's ALS. The log is read by this
+            process, and the folder that `out` is in is one that all machines share.
+        master: of the cluster, such as spark://host:7077, yarn, or local-cluster[2,1,1024].
+        spark: settings of Spark, such as `--spark.executor.memory=4g`; and two of ours:
+            `--spark.coldstart.als=rows`: half-steps alone, as on one machine and nearer to its
+            answer; `--spark.coldstart.blocks=200`: a side, of Spark ML's ALS.
 
     Returns:
         The factors, as they were saved.
     """
     from coldstart.factors.build import factors_of
     from coldstart.factors.factorization import FactorizationSettings
+    from coldstart.factors.foreign import with_vectors
     from coldstart.tables.table import write_broken
 
     writable(out)
@@ -99,13 +120,33 @@ def factorize(
         until=until,
     )
     broken = Broken(skip_broken)
-    result = factors_of(listens, splits, settings, broken, columns, min_seconds)
+    with _solver(out, engine, master, spark) as solver:
+        if vectors:
+            settings, solver = with_vectors(vectors, settings, solver)
+        result = factors_of(listens, splits, settings, broken, columns, min_seconds, solver)
     result.save(out)
     print(_summary(result))
     if skipped := write_broken(Path(out) / "broken.csv", broken):
         print(skipped)
     print(f"wrote {out}\nnext: coldstart shard TRACKS --splits SPLITS --out shards")
     return result
+
+
+@contextmanager
+def _solver(
+    out: StrPath, engine: str, master: str | None, settings: dict[str, Any] | None
+) -> Iterator[Solver]:
+    """What solves: this process, or a cluster for the length of the block."""
+    from coldstart.factors.factorization import HERE
+
+    options = spark_options(engine, master, settings)
+    if options is None:
+        yield HERE
+        return
+    from coldstart.spark.factorization import spark_solver
+
+    with spark_solver(options, out) as solver:
+        yield solver
 
 
 def _summary(factors: Factors) -> str:

@@ -60,7 +60,7 @@ def write_part(
         print(json_line(written._asdict() | {"folder": str(written.folder)}))
         return written
     print(
-        f"part {part.number} of {part.count}: wrote {written.written:,} of its {written.pieces:,} "
+        f"part {part.number} of {part.parts}: wrote {written.written:,} of its {written.pieces:,} "
         f"pieces into {written.folder} (the whole job has {written.total:,})"
     )
     print("next, when all parts are there: the same command with --merge in the place of --part")

@@ -71,7 +71,7 @@ def _predict_in_parts(own: argparse.Namespace, rest: Sequence[str]) -> None:
     if part is not None:
         written = predict_part(run, part)
         print(
-            f"part {part.number} of {part.count}: wrote {written.written:,} of its "
+            f"part {part.number} of {part.parts}: wrote {written.written:,} of its "
             f"{written.pieces:,} pieces into {written.folder} (the whole job has {written.total:,})"
         )
         print("next, when all parts are there: the same command with --merge in place of --part")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from coldstart.errors import Broken, InputError, check_seed
-from coldstart.files import StrPath, absolute, writable
+from coldstart.errors import Broken, InputError, check_seed, without_passwords
+from coldstart.files import StrPath, absolute, is_remote, writable
 from coldstart.processes import JobPart
 from coldstart.reporting.progress import Progress
 from coldstart.spark.session import ComputeEngine, SparkOptions, spark_options
@@ -62,7 +63,8 @@ def shard(
     Args:
         tracks: Parquet, CSV, TSV or JSON lines, also .gz, or a folder or a pattern of such files:
             track_id, title, artist[, artist_id, audio, genres, release_date].
-        out: folder of the dataset, new or to be extended.
+        out: folder of the dataset, new or to be extended; or an address in an object store, such
+            as s3://bucket/shards: written in the cache, and uploaded when it is whole.
         splits: table of track_id and split. Without it, a new dataset's tracks are all `test`:
             music to be recommended, not to be learnt from.
         attributes: tables of attributes by modality: `--attributes.mgp mgp.parquet`.
@@ -115,19 +117,24 @@ def shard(
     from coldstart.runs.extracted import clear, extractor_sources, modality_names
     from coldstart.shards.build import place_tracks
     from coldstart.shards.sources import sources_of
+    from coldstart.shards.upload import staging, upload
     from coldstart.tables.column_names import column_names
     from coldstart.tables.columns import column_choice
     from coldstart.tables.table import write_broken
     from coldstart.tables.tracks import TRACK_COLUMNS, read_tracks
 
-    out = writable(out)
     check_seed(seed)
-    share, cluster = (
-        None if part is None else JobPart.of(part),
-        spark_options(engine, master, spark),
-    )
+    share = None if part is None else JobPart.of(part)
+    cluster = spark_options(engine, master, spark)
     if sum((cluster is not None, merge, share is not None)) > 1:
         raise InputError("--part, --merge and --engine spark are three ways; name one")
+    address = os.fspath(out) if is_remote(out) else None
+    if address and (cluster or merge or share):
+        raise InputError(
+            f"{address}: is uploaded by one machine; with --part, --merge or --engine spark write "
+            "to storage that all machines share, and upload that"
+        )
+    out = staging(address) if address else writable(out)
     if extract is not None and (cluster or merge or share):
         raise InputError(
             "--extract hears all files on this machine; give each machine a share of the track "
@@ -185,9 +192,17 @@ def shard(
         return dataset
     if skipped := write_broken(out / "broken.csv", broken):
         print(skipped)
-    print(f"wrote {out}")
+    if address:
+        done = upload(out, address)
+        print(
+            f"uploaded {done.files:,} files, {done.bytes / 1e6:,.1f} MB; {done.skipped:,} are "
+            "there already"
+        )
+    place = without_passwords(address or str(out))
+    print(f"wrote {place}")
     config = _config_for(dataset.modalities)
-    print(f"next: coldstart fit --config {config}.yaml --data.shards {out} --data.factors factors")
+    flags = f"--data.shards {place} --data.factors factors"
+    print(f"next: coldstart fit --config {config}.yaml {flags}")
     return dataset
 
 
@@ -275,7 +290,7 @@ def _write_modalities(
         if way.part is not None:
             done = write_modality_part(dataset, name, source, way.part, way.workers, broken)
             print(
-                f"{name}: part {way.part.number} of {way.part.count}: wrote {done.written:,} of "
+                f"{name}: part {way.part.number} of {way.part.parts}: wrote {done.written:,} of "
                 f"its {done.tars:,} tars (the whole has {done.total:,})"
             )
             continue

@@ -19,6 +19,7 @@ from coldstart.errors import InputError, without_passwords
 from coldstart.evaluation import uncertainty
 from coldstart.evaluation.calibration import KnownScores, lifted
 from coldstart.evaluation.metrics import MAP_K, K
+from coldstart.evaluation.rankings import Ranker
 from coldstart.evaluation.results import (
     REPEATS,
     Line,
@@ -120,6 +121,7 @@ def evaluate(
     lengths: Lengths = "unit",
     placed: Placed | None = None,
     unknown: Tensor | None = None,
+    ranker: Ranker | None = None,
 ) -> Evaluation:
     """Figures of predicted factors for the test tracks, and of the floors and rivals.
 
@@ -135,6 +137,7 @@ def evaluate(
         lengths: for mixed candidates, what ranks; see `mixed_task`.
         placed: with `lengths="ensemble"`, the predictions in the ensemble.
         unknown: [K] what is predicted of tracks of which nothing is known; by default zeros.
+        ranker: what ranks the test tracks, elsewhere; None: this process.
 
     Raises:
         InputError: nobody has listened to anything that could be found.
@@ -146,7 +149,7 @@ def evaluate(
         found = (
             mixed_task(factors, track_ids, lengths) if mixed else ranking_task(factors, track_ids)
         )
-        return with_traits(found, factors, track_ids, genres)
+        return with_traits(found, factors, track_ids, genres)._replace(ranker=ranker)
 
     task = task_of(factors)
     _check(task, factors, track_ids)
@@ -164,7 +167,8 @@ def evaluate(
     own, shuffled = _own_and_shuffled(predictions.values, ranking, task, distance, name, seed)
     lines = [own]
     if placed is not None:
-        before = mixed_task(factors, track_ids, placed.before)._replace(traits=task.traits)
+        before = mixed_task(factors, track_ids, placed.before)
+        before = before._replace(traits=task.traits, ranker=ranker)
         scored = before.scored(predictions.values, [in_order], seed)[0]
         lines.append(Line.of(PREDICTED, name, own.cosine, scored, cold))
     elif patches:

@@ -13,7 +13,8 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from coldstart.evaluation.metrics import K, score_parts
-from coldstart.evaluation.tasks import evenly_spaced, masked, played
+from coldstart.evaluation.rankings import left_over, masked
+from coldstart.evaluation.tasks import evenly_spaced, played
 from coldstart.factors.factors import Factors
 from coldstart.model.ensemble import Audience
 from coldstart.ranking import Scores, dot_scores
@@ -47,7 +48,6 @@ class Revelation(NamedTuple):
     def ndcg_by(self, scores: Scores) -> Tensor:
         """The same by any scores of these listeners."""
         count = self.relevant.shape[1]
-        left = torch.from_numpy(np.diff(self.hidden_from.indptr).astype(np.int64))
         scored = score_parts(
             masked(scores, self.hidden_from),
             self.relevant,
@@ -55,7 +55,7 @@ class Revelation(NamedTuple):
             torch.zeros(count, dtype=torch.int64),
             0,
             map_k=K,  # nothing beyond the first 20 need be sorted
-            rankable=count - left,
+            rankable=left_over(self.hidden_from),
         )
         return scored[0].by_user[1]
 

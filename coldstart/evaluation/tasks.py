@@ -15,9 +15,10 @@ from torch.nn import functional as F
 from coldstart.errors import InputError, one_of
 from coldstart.evaluation.exposure import THIRDS, thirds
 from coldstart.evaluation.lists import ListTraits, list_traits
-from coldstart.evaluation.metrics import K, Scored, score_parts
+from coldstart.evaluation.metrics import K, Scored
+from coldstart.evaluation.rankings import Ranker, Ranking, UserScores, left_over
 from coldstart.factors.factors import Factors
-from coldstart.ranking import Scores, dot_scores
+from coldstart.ranking import DotScores, dot_scores
 
 Lengths = Literal["ensemble", "unit", "typical", "own"]
 """What ranks warm beside cold tracks; see `mixed_task`."""
@@ -52,6 +53,7 @@ class Task(NamedTuple):
         parts: names of the parts.
         warm: of the N candidates, those after the cold ones; None: all N are cold.
         traits: what lists are measured by beside their accuracy; None: they aren't.
+        ranker: what ranks, elsewhere; None: this process.
     """
 
     users: Tensor
@@ -62,6 +64,7 @@ class Task(NamedTuple):
     parts: tuple[str, ...]
     warm: Warm | None = None
     traits: ListTraits | None = None
+    ranker: Ranker | None = None
 
     def sample(self, users: int) -> Task:
         """At most this many of the users, evenly spaced: enough to choose a rival's λ. Their lists
@@ -86,10 +89,9 @@ class Task(NamedTuple):
     @property
     def rankable(self) -> Tensor:
         """[U] int64: how many candidates each user has."""
-        counts = torch.full((len(self.users),), self.relevant.shape[1])
         if self.warm:
-            counts -= torch.from_numpy(np.diff(self.warm.listens.indptr).astype(np.int64))
-        return counts
+            return left_over(self.warm.listens)
+        return torch.full((len(self.users),), self.relevant.shape[1])
 
     def figures(self, vectors: Tensor, seed: int = 0) -> Tensor:
         """Figures of each user when these vectors [C, K] rank, as in `scored`. → [3, U]."""
@@ -105,28 +107,27 @@ class Task(NamedTuple):
         """
         return self.scored_by(self._scores(vectors), permutations, seed)
 
-    def scored_by(self, scores: Scores, permutations: list[Tensor], seed: int = 0) -> list[Scored]:
+    def scored_by(
+        self, scores: UserScores, permutations: list[Tensor], seed: int = 0
+    ) -> list[Scored]:
         """As `scored`, by any scores of these users, in blocks: [block, N].
 
         Of mixed candidates, a user's training listens are left out, whatever their score.
         """
-        parts = (self.part, len(self.parts))
-        if self.warm is None:
-            return score_parts(
-                scores, self.relevant, permutations, *parts, seed=seed, traits=self.traits
-            )
         warm = torch.arange(len(permutations[0]), self.relevant.shape[1])  # they keep their places
-        return score_parts(
-            masked(scores, self.warm.listens),
+        ranking = Ranking(
+            scores,
             self.relevant,
             [torch.cat([permutation, warm]) for permutation in permutations],
-            *parts,
-            seed=seed,
-            rankable=self.rankable,
-            traits=self.traits,
+            self.part,
+            len(self.parts),
+            seed,
+            None if self.warm is None else self.warm.listens,
+            self.traits,
         )
+        return ranking.scored() if self.ranker is None else self.ranker(ranking)
 
-    def _scores(self, cold: Tensor) -> Scores:
+    def _scores(self, cold: Tensor) -> DotScores:
         """Dot products with the cold candidates' vectors, and with the warm ones'."""
         if self.warm is None:
             return dot_scores(self.users, cold)
@@ -175,19 +176,6 @@ def evenly_spaced(count: int, most: int) -> NDArray[np.int64]:
     if count <= most:
         return np.arange(count)
     return np.unique(np.linspace(0, count - 1, most).astype(np.int64))
-
-
-def masked(scores: Scores, listens: csr_matrix) -> Scores:
-    """The same scores, but -inf for what a user has listened to."""
-
-    def masked(rows: slice) -> Tensor:
-        block = scores(rows)
-        pairs = listens[rows].nonzero()
-        users, tracks = (torch.from_numpy(axis.astype(np.int64)) for axis in pairs)
-        block[users, tracks] = -torch.inf
-        return block
-
-    return masked
 
 
 def ranking_task(factors: Factors, candidates: list[str]) -> Task:

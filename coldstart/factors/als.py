@@ -98,13 +98,33 @@ def explicit_als(
         Track vectors [tracks, K] and user vectors [users, K], float32.
     """
     by_user, by_track = ratings.tocsr(), ratings.T.tocsr()
-    start = np.random.default_rng(seed).normal(0, factors**-0.5, (by_track.shape[0], factors))
-    tracks = start.astype(np.float32)
+    tracks = random_tracks(ratings.shape, factors, seed, "explicit")
     steps = range(iterations)
     for _ in tracked(steps, "explicit ALS", "iterations") if shown else steps:
         users = _solve_explicit(by_user, tracks, regularization)
         tracks = _solve_explicit(by_track, users, regularization)
     return tracks, users
+
+
+def random_tracks(
+    shape: tuple[int, int], factors: int, seed: int, algorithm: Literal["implicit", "explicit"]
+) -> Array:
+    """The track vectors that an ALS begins with.
+
+    Args:
+        shape: numbers of users and tracks.
+        factors: K.
+        seed: of the random numbers.
+        algorithm: that of `explicit_als`; or of the `implicit` library, by its own way.
+
+    Returns:
+        [tracks, K] float32.
+    """
+    generator = np.random.default_rng(seed)
+    if algorithm == "explicit":
+        return generator.normal(0, factors**-0.5, (shape[1], factors)).astype(np.float32)
+    generator.random((shape[0], factors), dtype=np.float32)  # of users, which are solved first
+    return generator.random((shape[1], factors), dtype=np.float32) * np.float32(0.01)
 
 
 def fold_in(

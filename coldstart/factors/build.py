@@ -10,7 +10,14 @@ import polars as pl
 from scipy.sparse import csr_matrix
 
 from coldstart.errors import Broken, InputError, one_of
-from coldstart.factors.factorization import FactorizationSettings, Listens, Solution, solve
+from coldstart.factors.factorization import (
+    HERE,
+    FactorizationSettings,
+    Listens,
+    Solution,
+    Solver,
+    solve,
+)
 from coldstart.factors.factors import VERSION, Factors
 from coldstart.factors.sparsity import (
     warn_of_nothing_withheld,
@@ -54,6 +61,7 @@ def factors_of(
     broken: Broken,
     columns: ColumnNames = None,
     min_seconds: float = 0.0,
+    solver: Solver = HERE,
 ) -> Factors:
     """Factorise a log.
 
@@ -64,6 +72,7 @@ def factors_of(
         broken: collects broken rows of the log.
         columns: what the log calls its columns; see `read_listens`.
         min_seconds: shorter plays are left out.
+        solver: what solves.
 
     Returns:
         The factors; nothing is written.
@@ -74,7 +83,7 @@ def factors_of(
     _check(settings)
     log = _read(listens, splits, settings, broken, columns, min_seconds)
     matrices = _matrices(log, splits, settings)
-    solution = solve(matrices, settings)
+    solution = solve(matrices, settings, solver)
     return Factors(
         track_ids=matrices.track_ids,
         user_ids=matrices.user_ids,
@@ -84,7 +93,8 @@ def factors_of(
         split=matrices.split,
         listens=matrices.matrix,
         about=_about(log, matrices, solution, splits is not None, settings)
-        | ({"min_seconds": min_seconds} if min_seconds else {}),
+        | ({"min_seconds": min_seconds} if min_seconds else {})
+        | dict(solver.about),
         withheld=matrices.withheld if matrices.withheld.nnz else None,
         axes=solution.axes,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Literal, NamedTuple
 
@@ -22,12 +22,15 @@ from coldstart.factors.als import (
 )
 from coldstart.factors.sparsity import warn_of_sparsity
 
+Algorithm = Literal["implicit", "explicit"]
+"""Of weighed plays, or of ratings."""
+
 
 class FactorizationSettings(NamedTuple):
     """How a log is factorised; the verb `factorize` explains each of them."""
 
     strict: bool
-    algorithm: Literal["implicit", "explicit"]
+    algorithm: Algorithm
     factors: int
     regularization: float
     shrinkage: float
@@ -69,6 +72,11 @@ class Listens(NamedTuple):
         """Number of tracks to be factorised."""
         return int((~self.folded).sum())
 
+    @property
+    def active(self) -> NDArray[np.bool_]:
+        """[U] whether the user has listens of tracks to be factorised."""
+        return np.diff(self.matrix[:, : self.warm].indptr) > 0
+
 
 class Solution(NamedTuple):
     """Vectors, and what they depend on beside the settings.
@@ -102,20 +110,50 @@ class FactorPair(NamedTuple):
     regularization: float
 
 
-def solve(listens: Listens, settings: FactorizationSettings) -> Solution:
+Als = Callable[..., tuple[NDArray[np.float32], NDArray[np.float32]]]
+"""Of confidences or ratings [U, N], and the keyword arguments of `als.implicit_als`: vectors of
+tracks and users."""
+
+FoldIn = Callable[[csr_matrix, NDArray[np.float32], float, Algorithm], NDArray[np.float32]]
+"""As `als.fold_in`."""
+
+
+class Solver(NamedTuple):
+    """What solves a factorisation; what it may see, and what is folded in, doesn't depend on it.
+
+    Attributes:
+        factorize: listens → vectors of the tracks to be factorised, and of the active users.
+        fold_in: solves vectors from their own plays, the other side's fixed.
+        about: what factors.json says of it, before or instead of what it says of our own.
+    """
+
+    factorize: Callable[[Listens, FactorizationSettings], FactorPair]
+    fold_in: FoldIn
+    about: Mapping[str, str | int]
+
+
+def factorize_here(listens: Listens, settings: FactorizationSettings) -> FactorPair:
+    """Factorise what may be seen, in this process."""
+    return factorize_matrix(listens.matrix[listens.active, : listens.warm], settings, shown=True)
+
+
+HERE = Solver(factorize_here, fold_in, {})
+"""This process, and all its cores."""
+
+
+def solve(listens: Listens, settings: FactorizationSettings, solver: Solver = HERE) -> Solution:
     """Factorise the warm tracks, then fold in the others."""
     matrix, warm = listens.matrix, listens.warm
     warn_of_sparsity(matrix, warm)
     # A listener of held-out tracks alone must not reach the factorisation either: one user more
     # is another random start. There is nothing to know them by, so their vector is zero.
-    active = np.diff(matrix[:, :warm].indptr) > 0
+    active = listens.active
     users = np.zeros((len(active), settings.factors), dtype=np.float32)
-    known = factorize_matrix(matrix[active, :warm], settings, shown=True)
+    known = solver.factorize(listens, settings)
     users[active] = known.users
-    held_out = matrix[:, warm:]
-    strength = confidence_of(held_out, settings) if settings.algorithm == "implicit" else held_out
-    with _understood(known.regularization, settings.factors):
-        folded = fold_in(strength.T.tocsr(), users, known.regularization, settings.algorithm)
+    held_out = strength_of(matrix[:, warm:], settings)
+    with understood(known.regularization, settings.factors):
+        folded = solver.fold_in(held_out.T.tocsr(), users, known.regularization, settings.algorithm)
     tracks = np.concatenate([known.tracks, folded])
     axes = score_axes(users[active]) if settings.axes == "scores" else None
     if axes:
@@ -124,7 +162,10 @@ def solve(listens: Listens, settings: FactorizationSettings) -> Solution:
 
 
 def factorize_matrix(
-    matrix: csr_matrix, settings: FactorizationSettings, shown: bool = False
+    matrix: csr_matrix,
+    settings: FactorizationSettings,
+    shown: bool = False,
+    als: Als | None = None,
 ) -> FactorPair:
     """Factorise plays or ratings, in the axes of the factorisation.
 
@@ -132,14 +173,13 @@ def factorize_matrix(
         matrix: [U, N], no empty row.
         settings: `axes` doesn't count here.
         shown: whether to show progress.
+        als: what alternates; by default that of the algorithm, in this process.
     """
-    strength, regularization = matrix, settings.regularization
-    if settings.algorithm == "implicit":
-        strength = confidence_of(matrix, settings)
-        if settings.shrinkage:
-            regularization = settings.shrinkage * noise_level(strength)
-    als = implicit_als if settings.algorithm == "implicit" else explicit_als
-    with _understood(regularization, settings.factors):
+    strength = strength_of(matrix, settings)
+    regularization = penalty_of(strength, settings)
+    if als is None:
+        als = implicit_als if settings.algorithm == "implicit" else explicit_als
+    with understood(regularization, settings.factors):
         tracks, users = als(
             strength,
             factors=settings.factors,
@@ -151,8 +191,20 @@ def factorize_matrix(
     return FactorPair(tracks, users, regularization)
 
 
+def strength_of(matrix: csr_matrix, settings: FactorizationSettings) -> csr_matrix:
+    """What is factorised: confidences (`implicit`) or ratings, from plays or ratings."""
+    return confidence_of(matrix, settings) if settings.algorithm == "implicit" else matrix
+
+
+def penalty_of(strength: csr_matrix, settings: FactorizationSettings) -> float:
+    """λ; with `shrinkage` it is a share of the noise level of these confidences."""
+    if settings.algorithm == "implicit" and settings.shrinkage:
+        return settings.shrinkage * noise_level(strength)
+    return settings.regularization
+
+
 @contextmanager
-def _understood(regularization: float, factors: int) -> Iterator[None]:
+def understood(regularization: float, factors: int) -> Iterator[None]:
     """What the library says of plays that don't determine the vectors is an InputError."""
     try:
         yield

@@ -101,7 +101,7 @@ def spark_session(options: SparkOptions) -> Iterator[SparkSession]:
     Raises:
         InputError: pyspark or Java is missing, a setting is refused, or no cluster answers.
     """
-    session_type = _pyspark()
+    session_type = installed_spark()
     if (active := session_type.getActiveSession()) is not None:
         yield active
         return
@@ -121,12 +121,19 @@ def spark_session(options: SparkOptions) -> Iterator[SparkSession]:
             yield session
         finally:
             if session is not None:
+                leftover = _work_folder(session) if _is_cluster_here(session) else None
                 session.stop()
+                if leftover is not None:
+                    shutil.rmtree(leftover, ignore_errors=True)
             shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _pyspark() -> type[SparkSession]:
-    """Its class of sessions."""
+def installed_spark() -> type[SparkSession]:
+    """Its class of sessions.
+
+    Raises:
+        InputError: pyspark or Java is missing.
+    """
     try:
         from pyspark.sql import SparkSession
     except ImportError as error:
@@ -180,6 +187,18 @@ def reason_of(error: BaseException) -> str:
     return (causes or lines or [repr(error)])[-1 if causes else 0][:500]
 
 
+def _is_cluster_here(session: SparkSession) -> bool:
+    return str(session.sparkContext.master).startswith("local-cluster")
+
+
+def _work_folder(session: SparkSession) -> Path:
+    """Where the workers of a `local-cluster` leave what they ran: a folder of Spark's own."""
+    import pyspark
+
+    home = Path(os.environ.get("SPARK_HOME") or Path(pyspark.__file__).parent)
+    return home / "work" / str(session.sparkContext.applicationId)
+
+
 @contextmanager
 def _environment(scratch: Path | None) -> Iterator[None]:
     """Within the block, processes of this machine listen on loopback, run this Python (by default
@@ -188,8 +207,8 @@ def _environment(scratch: Path | None) -> Iterator[None]:
     if scratch is None:
         yield
         return
-    folders = dict.fromkeys(("SPARK_WORKER_DIR", "SPARK_LOCAL_DIRS"), str(scratch))
-    new = {"SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_PYTHON": sys.executable, **folders}
+    new = {"SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_PYTHON": sys.executable}
+    new["SPARK_LOCAL_DIRS"] = str(scratch)
     added = {name: value for name, value in new.items() if name not in os.environ}
     os.environ.update(added)
     try:

@@ -29,6 +29,11 @@ _CHECKPOINT = {
     "metavar": "PATH",
     "help": "Another checkpoint than the run's best one; `last`: where its fit was.",
 }
+_MASTER = {
+    "metavar": "ADDRESS",
+    "help": "Of Spark, such as yarn or spark://host:7077. Its settings are given as "
+    "--spark.KEY=VALUE.",
+}
 
 FLAGS: dict[Verb, dict[str, dict[str, Any]]] = {
     "fit": {
@@ -105,6 +110,12 @@ FLAGS: dict[Verb, dict[str, dict[str, Any]]] = {
             "metavar": "NAME",
             "help": "Name of the files in the run's folder; `results` by default.",
         },
+        "--engine": {
+            "choices": ("local", "spark"),
+            "default": "local",
+            "help": "What ranks the test tracks for the users: this machine, or a Spark cluster.",
+        },
+        "--master": _MASTER,
     },
     "predict": {
         "--run": _RUN,
@@ -133,11 +144,7 @@ FLAGS: dict[Verb, dict[str, dict[str, Any]]] = {
             "default": "local",
             "help": "What predicts: this machine, or a Spark cluster.",
         },
-        "--master": {
-            "metavar": "ADDRESS",
-            "help": "Of Spark, such as yarn or spark://host:7077. Its settings are given as "
-            "--spark.KEY=VALUE.",
-        },
+        "--master": _MASTER,
     },
 }
 """Verb → flag → how `argparse` reads it."""
@@ -158,7 +165,11 @@ def parse(verb: Verb, args: Sequence[str]) -> tuple[argparse.Namespace, list[str
     for name in [arg.partition("=")[0] for arg in rest if arg.startswith("--")]:
         verbs = [other for other, flags in FLAGS.items() if name in flags]
         if verbs:
-            raise InputError(f"{name} is a flag of {' and '.join(verbs)}, not of {verb}")
+            other = "; nets train on many machines by --trainer.devices and --trainer.num_nodes"
+            raise InputError(
+                f"{name} is a flag of {' and '.join(verbs)}, not of {verb}"
+                + (other if verb == "fit" and name in ("--engine", "--master") else "")
+            )
     return own, rest
 
 
@@ -174,6 +185,25 @@ def values_of(args: Sequence[str], *flags: str) -> list[str]:
         if name in flags:
             found.append(value if equals else following)
     return found
+
+
+def without_spark(args: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """Spark's settings, and the other arguments.
+
+    >>> without_spark(["--run", "a", "--spark.executor.memory=4g", "--spark.x", "1"])
+    ({'executor.memory': '4g', 'x': '1'}, ['--run', 'a'])
+    """
+    settings, others, waiting = dict[str, str](), list[str](), list(args)
+    while waiting:
+        arg = waiting.pop(0)
+        name, equals, value = arg.partition("=")
+        if not name.startswith("--spark."):
+            others.append(arg)
+            continue
+        if not equals and waiting:
+            value = waiting.pop(0)
+        settings[name.removeprefix("--spark.")] = value
+    return settings, others
 
 
 def _as_declared(verb: Verb, arg: str) -> str:

@@ -22,6 +22,7 @@ from lightning.pytorch.loggers import CSVLogger
 from coldstart import registry
 from coldstart.data.datamodule import ColdStartData
 from coldstart.errors import InputError
+from coldstart.evaluation.rankings import Ranker
 from coldstart.files import atomic, local, reserved
 from coldstart.model.ensemble import EnsembleSettings
 from coldstart.reporting.foreign import hushed
@@ -53,7 +54,12 @@ STAGE_FOLDS = 5
 
 
 def lightning_cli(
-    verb: Verb, args: Sequence[str], extra: Sequence[Callback] = (), *, named: str = ""
+    verb: Verb,
+    args: Sequence[str],
+    extra: Sequence[Callback] = (),
+    *,
+    named: str = "",
+    ranker: Ranker | None = None,
 ) -> FitCLI:
     """Run one of Lightning's verbs.
 
@@ -64,6 +70,7 @@ def lightning_cli(
         args: as on the command line.
         extra: callbacks beside the config's.
         named: text in which classes are named that a run's config may build; see `trust`.
+        ranker: what ranks for a `test`, elsewhere; None: this process.
 
     Returns:
         Lightning's CLI, with what was prepared for it; its trainer holds the callbacks, which have
@@ -77,7 +84,7 @@ def lightning_cli(
     own, rest = flags.parse(verb, args)
     theirs = nullcontext() if verbosity() == "verbose" else hushed()
     with _reserved(verb, own, rest), settings.named_in_errors(), theirs:
-        return _run(verb, prepare(verb, own, rest, lightning_cli, named), extra)
+        return _run(verb, prepare(verb, own, rest, lightning_cli, named, ranker), extra)
 
 
 def printed_config(args: Sequence[str]) -> dict[str, Any]:

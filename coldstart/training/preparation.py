@@ -11,6 +11,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 
 from coldstart.errors import InputError
+from coldstart.evaluation.rankings import Ranker
 from coldstart.files import StrPath, is_writable, writable
 from coldstart.model.checkpoint import LAST, best_checkpoint, read_checkpoint
 from coldstart.runs.config import read_config, shipped_configs
@@ -54,6 +55,7 @@ def prepare(
     rest: Sequence[str],
     lightning: Callable[..., Any],
     named: str = "",
+    ranker: Ranker | None = None,
 ) -> Preparation:
     """Check what a verb needs, and say what Lightning is to do.
 
@@ -63,6 +65,7 @@ def prepare(
         rest: the other arguments.
         lightning: runs one of Lightning's verbs, such as a `predict` before a `test`.
         named: text in which classes are named that a run's config may build; see `trust`.
+        ranker: what ranks for a `test`, elsewhere; None: this process.
 
     Raises:
         InputError: there is no config, no such run, a run that would be replaced, or one whose
@@ -79,7 +82,7 @@ def prepare(
     if verb in ("test", "validate"):
         _must_have_tracks(verb, own, rest)
     if verb == "test":
-        return _test(own, preparation)
+        return _test(own, preparation, ranker)
     if verb == "predict":
         writers: list[Callback] = [PredictionWriter()]
         if own.write:
@@ -253,7 +256,7 @@ def _moved_data(folder: Path, rest: Sequence[str]) -> list[str]:
     return [f"--data.{key}={place}" for key, place in now.items() if place != old.get(key)]
 
 
-def _test(own: argparse.Namespace, preparation: Preparation) -> Preparation:
+def _test(own: argparse.Namespace, preparation: Preparation, ranker: Ranker | None) -> Preparation:
     if own.lengths and own.candidates == "cold":
         raise InputError("--lengths says what ranks warm beside cold: it needs --candidates mixed")
     if own.warm_up and (own.candidates != "cold" or own.drop_each):
@@ -261,6 +264,10 @@ def _test(own: argparse.Namespace, preparation: Preparation) -> Preparation:
             "--warm-up ranks the test tracks alone, so it goes without --candidates mixed and "
             "--drop-each"
         )
+    if own.warm_up and own.engine != "local":
+        raise InputError("--warm-up measures on this machine alone; leave --engine spark out")
+    if own.engine != "local" and ranker is None:
+        raise InputError("--engine spark is of `coldstart test` itself; leave it out here")
     report = TestReport(
         rivals=not own.no_rivals,
         name=results_name(own),
@@ -269,6 +276,7 @@ def _test(own: argparse.Namespace, preparation: Preparation) -> Preparation:
         lengths=own.lengths,
         warm_up=own.warm_up,
         run=Path(own.run) if own.run else None,
+        ranker=ranker,
     )
     args = [*preparation.args, *([f"--data.drop=[{own.drop}]"] if own.drop else [])]
     return preparation._replace(args=args, callbacks=[*preparation.callbacks, report])

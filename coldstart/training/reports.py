@@ -22,6 +22,7 @@ from coldstart.encoders.base import WholeTrack
 from coldstart.errors import InputError
 from coldstart.evaluation import evaluate, results, tables
 from coldstart.evaluation.metrics import means
+from coldstart.evaluation.rankings import Ranker
 from coldstart.evaluation.rivals.by_factors import RIVAL_USERS
 from coldstart.evaluation.tasks import Lengths, Task, TestCandidates, ranking_task
 from coldstart.files import write_json
@@ -169,6 +170,7 @@ class TestReport(Callback):
         lengths: Lengths | None = None,
         warm_up: bool = False,
         run: Path | None = None,
+        ranker: Ranker | None = None,
     ) -> None:
         """A report.
 
@@ -182,9 +184,11 @@ class TestReport(Callback):
                 or `own`.
             warm_up: measure the warm-up curve instead.
             run: folder of the run whose ensemble it is; None: the numbers are chosen for this test.
+            ranker: what ranks the test tracks, elsewhere; None: this process.
         """
         self.rivals, self.name, self.content = rivals, name, content
         self.candidates, self.warm_up, self.run = candidates, warm_up, run
+        self.ranker = ranker
         self.lengths: Lengths = lengths or ("ensemble" if candidates == "mixed" else "unit")
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -267,6 +271,7 @@ class TestReport(Callback):
             lengths=self.lengths,
             placed=placed,
             unknown=model.target.unknown,
+            ranker=self.ranker,
         )
         about["best_epoch"] = model.best_epoch
         about["weights"] = weights_id(model)

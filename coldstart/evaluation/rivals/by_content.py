@@ -18,11 +18,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from coldstart.evaluation.metrics import Scored, means
+from coldstart.evaluation.rankings import UserScores
 from coldstart.evaluation.rivals.features import features
 from coldstart.evaluation.tasks import Task, ranking_task, user_rows
 from coldstart.factors.factors import Factors
 from coldstart.model.predictions import Predictions
-from coldstart.ranking import Scores, dot_scores
+from coldstart.ranking import dot_scores
 
 Matrix = Tensor | csr_matrix
 """[rows, D]; two of one kind are ranked by their dot product."""
@@ -71,12 +72,31 @@ Rival = Callable[[Problem, int], ListenerSpace]
 """A problem and a seed → vectors of listeners and tracks."""
 
 
-def matrix_scores(users: Matrix, items: Matrix) -> Scores:
+class SparseScores(NamedTuple):
+    """Scores by dot products of sparse vectors.
+
+    Attributes:
+        users: [U, D].
+        columns: [D, N].
+    """
+
+    users: csr_matrix
+    columns: csr_matrix
+
+    def __call__(self, rows: slice) -> Tensor:
+        """[block, N] of a block of users."""
+        return torch.from_numpy((self.users[rows] @ self.columns).toarray()).float()
+
+    def of(self, rows: slice) -> SparseScores:
+        """The same of some of the users."""
+        return self._replace(users=self.users[rows])
+
+
+def matrix_scores(users: Matrix, items: Matrix) -> UserScores:
     """Dot products, in blocks of users. Both dense, or both sparse."""
     if isinstance(users, Tensor) and isinstance(items, Tensor):
         return dot_scores(users, items)
-    sparse_users, columns = csr_matrix(users), csr_matrix(items).T.tocsr()
-    return lambda rows: torch.from_numpy((sparse_users[rows] @ columns).toarray()).float()
+    return SparseScores(csr_matrix(users), csr_matrix(items).T.tocsr())
 
 
 def problem_of(

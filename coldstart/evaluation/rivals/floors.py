@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -61,15 +62,34 @@ def _drawn_lists(task: Task, level: Tensor, seed: int = 0) -> Tensor:
         level: [N], the same for every user; the higher comes first.
         seed: of the orders.
     """
-    generator = torch.Generator().manual_seed(seed)
-    place = level.unique(return_inverse=True)[1].double()
-
-    def scores(rows: slice) -> Tensor:
-        users = len(range(*rows.indices(len(task.users))))
-        drawn = torch.rand(users, len(place), dtype=torch.float64, generator=generator)
-        return torch.as_tensor(place + drawn)
-
+    scores = _DrawnOrders(level.unique(return_inverse=True)[1], seed)
     return task.scored_by(scores, [torch.arange(task.cold)], seed)[0].lists
+
+
+class _DrawnOrders(NamedTuple):
+    """Scores by which candidates of one place stand in an order drawn for each user.
+
+    Attributes:
+        place: [N] int64: the higher comes first.
+        seed: of the numbers; a block of users has a stream of its own, which begins with this and
+            the number of its first user, so that it is the same whoever ranks the block.
+        first: the user who is row 0.
+    """
+
+    place: Tensor
+    seed: int
+    first: int = 0
+
+    def __call__(self, rows: slice) -> Tensor:
+        """[block, N] of a block of users, float64."""
+        shape = (rows.stop - rows.start, len(self.place))
+        generator = torch.Generator().manual_seed(self.seed + self.first + rows.start)
+        drawn = torch.rand(shape, dtype=torch.float64, generator=generator)
+        return torch.as_tensor(self.place.double() + drawn)
+
+    def of(self, rows: slice) -> _DrawnOrders:
+        """The same of some of the users."""
+        return self._replace(first=self.first + rows.start)
 
 
 def _expected_coverage(task: Task, counts: Tensor) -> float | None:
