@@ -127,7 +127,7 @@ def test_explicit_als_recovers_a_low_rank_matrix_from_a_part_of_it(
     truth = generator.normal(size=(80, 3)) @ generator.normal(size=(60, 3)).T
     seen = generator.random(truth.shape) < 0.4
     ratings = csr_matrix(np.where(seen, truth, 0).astype(np.float32))
-    options: dict[str, Any] = {"factors": 3, "regularization": 1e-4, "iterations": 30, "seed": 0}
+    options: dict[str, Any] = {"factors": 3, "regularization": 1e-4, "iterations": 15, "seed": 0}
     tracks, users = spark_als(spark, tmp_path, "explicit", by_ml, ratings, **options)
     error = (users @ tracks.T - truth)[~seen]
     assert np.sqrt((error**2).mean()) < 0.02 * truth.std()
