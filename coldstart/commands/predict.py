@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from coldstart.errors import InputError
 from coldstart.files import StrPath
 from coldstart.processes import JobPart
-from coldstart.spark.session import SparkOptions, spark_options
-from coldstart.training.flags import as_arguments, parse
+from coldstart.spark.session import ComputeEngine, SparkOptions, spark_options
+from coldstart.training.flags import as_arguments, engine_flags, parse, without_spark
 
 if TYPE_CHECKING:
     from coldstart.runs.prediction_parts import VectorPiece
@@ -23,7 +23,15 @@ PLACES = {"--data.shards": "shards", "--data.factors": "factors"}
 
 
 def predict(
-    run: StrPath, *, overrides: Mapping[str, Any] | None = None, trust: bool = False
+    run: StrPath,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    trust: bool = False,
+    part: str | None = None,
+    merge: bool = False,
+    engine: ComputeEngine = "local",
+    master: str | None = None,
+    spark: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a run's outputs for all tracks: vectors, or a listener's attributes.
 
@@ -31,15 +39,24 @@ def predict(
         run: folder of a fitted run.
         overrides: as in `fit`.
         trust: whether the run's own config may build anything; see docs/security.md.
+        part: `I/N`: predict the I-th of N parts of the shards, as one of several machines.
+        merge: join what all parts have predicted.
+        engine: what predicts: `local`, this machine, or `spark`, a cluster.
+        master: of Spark, such as `yarn` or `spark://host:7077`.
+        spark: Spark's settings, such as `{"executor.memory": "4g"}`.
     """
-    main(["--run", os.fspath(run), *as_arguments(overrides), *(["--trust"] if trust else [])])
+    flags = ["--run", os.fspath(run), *as_arguments(overrides), *(["--trust"] if trust else [])]
+    flags += [*(["--part", part] if part else []), *(["--merge"] if merge else [])]
+    main([*flags, *engine_flags(engine, master, spark)])
 
 
 def main(args: Sequence[str]) -> None:
     """`coldstart predict ARGS`."""
+    settings, args = without_spark(args)
     own, rest = parse("predict", args)
-    if own.part is not None or own.merge or own.engine != "local" or own.master:
-        _predict_in_parts(own, rest)
+    cluster = spark_options(own.engine, own.master, settings)
+    if own.part is not None or own.merge or cluster is not None:
+        _predict_in_parts(own, rest, cluster)
         return
     from coldstart.training.lightning_cli import lightning_cli
     from coldstart.training.prediction_writers import PredictionWriter
@@ -50,10 +67,11 @@ def main(args: Sequence[str]) -> None:
         print(f"next: {step}")
 
 
-def _predict_in_parts(own: argparse.Namespace, rest: Sequence[str]) -> None:
+def _predict_in_parts(
+    own: argparse.Namespace, rest: Sequence[str], cluster: SparkOptions | None
+) -> None:
     """One of several machines' part, or the join of all, or a cluster's work."""
-    places, settings = _places_and_settings(rest)
-    cluster = spark_options(own.engine, own.master, settings)
+    places = _places(rest)
     part = None if own.part is None else JobPart.of(own.part)
     if sum((cluster is not None, own.merge, part is not None)) > 1:
         raise InputError("--part, --merge and --engine spark are three ways; name one")
@@ -96,21 +114,17 @@ def _spread(
         yield partial(spread_vectors, session, RunPlaces(run, **places))
 
 
-def _places_and_settings(rest: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
-    """Shards and factors, and Spark's settings, of flags that aren't `predict`'s own."""
-    places, settings = dict[str, str](), dict[str, str]()
-    waiting = list(rest)
+def _places(rest: Sequence[str]) -> dict[str, str]:
+    """Shards and factors, of flags that aren't `predict`'s own."""
+    places, waiting = dict[str, str](), list(rest)
     while waiting:
         name, equals, value = waiting.pop(0).partition("=")
-        if not equals and waiting:
-            value = waiting.pop(0)
-        if name.startswith("--spark."):
-            settings[name.removeprefix("--spark.")] = value
-        elif name in PLACES:
-            places[PLACES[name]] = value
-        else:
+        if name not in PLACES:
             raise InputError(
                 f"{name}: with --part, --merge or --engine spark, predict takes --run, "
                 f"{', '.join(PLACES)} and --spark.KEY=VALUE alone"
             )
-    return places, settings
+        if not equals and waiting:
+            value = waiting.pop(0)
+        places[PLACES[name]] = value
+    return places

@@ -11,15 +11,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coldstart.files import StrPath
-from coldstart.spark.session import SparkOptions, spark_options
-from coldstart.training.flags import as_arguments, parse, values_of, without_spark
+from coldstart.spark.session import ComputeEngine, SparkOptions, spark_options
+from coldstart.training.flags import (
+    as_arguments,
+    engine_flags,
+    parse,
+    values_of,
+    without_spark,
+)
 
 if TYPE_CHECKING:
     from coldstart.evaluation.rankings import Ranker
 
 
 def test(
-    run: StrPath, *, overrides: Mapping[str, Any] | None = None, trust: bool = False
+    run: StrPath,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    trust: bool = False,
+    engine: ComputeEngine = "local",
+    master: str | None = None,
+    spark: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Compute a run's figures beside floors and rivals, and print them as tables.
 
@@ -27,11 +39,15 @@ def test(
         run: folder of a fitted run.
         overrides: as in `fit`.
         trust: whether the run's own config may build anything; see docs/security.md.
+        engine: what ranks: `local`, this machine, or `spark`, a cluster.
+        master: of Spark, such as `yarn` or `spark://host:7077`.
+        spark: Spark's settings, such as `{"executor.memory": "4g"}`.
 
     Returns:
         What is also written to the run's results.json.
     """
-    main(["--run", os.fspath(run), *as_arguments(overrides), *(["--trust"] if trust else [])])
+    flags = ["--run", os.fspath(run), *as_arguments(overrides), *(["--trust"] if trust else [])]
+    main([*flags, *engine_flags(engine, master, spark)])
     results: dict[str, Any] = json.loads((Path(run) / "results.json").read_text(encoding="utf-8"))
     return results
 

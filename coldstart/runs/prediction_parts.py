@@ -16,7 +16,7 @@ from coldstart.files import atomic, fingerprint
 from coldstart.model.predictions import NO_TRACKS, Predictions, as_array, join
 from coldstart.processes import JobPart
 from coldstart.runs.pieces import begin_job, must_be_complete, piece_path, pieces_folder
-from coldstart.runs.predictions import made_from, predict_tracks
+from coldstart.runs.predictions import complete, made_from, predict_tracks
 from coldstart.runs.run import Run, vectors_folder
 from coldstart.shards.format import Place, place_of
 
@@ -140,6 +140,7 @@ def write_vectors(run: Run, piece: VectorPiece, device: torch.device | None = No
 
 def _begun(run: Run, shared: bool) -> tuple[Path, list[VectorPiece]]:
     """The folder of the pieces, which keeps those of this model and data alone, and all pieces."""
+    complete(run)
     shards = run.data.shards
     folder = pieces_folder(vectors_folder(run.folder, shards))
     begin_job(folder, fingerprint(made_from(run.model, run.data), sorted(shards.removed)), shared)

@@ -59,7 +59,7 @@ def predictions_of(run: Run) -> Predictions:
     predicted, and only those are read. Where the run can't be written to, they are stored in this
     user's cache. Modalities that nets compute are computed first for tracks that were added since.
     """
-    _complete(run)
+    complete(run)
     if not run.own_shards:
         return predict_tracks(run)
     state = made_from(run.model, run.data)
@@ -76,7 +76,7 @@ def predictions_of(run: Run) -> Predictions:
     return predictions
 
 
-def _complete(run: Run) -> None:
+def complete(run: Run) -> None:
     """Give tracks that were added since what nets compute of them, as far as the model reads it."""
     shards = run.data.shards
     if not shards.shard_sizes(NEW):

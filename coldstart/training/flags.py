@@ -231,6 +231,19 @@ def as_arguments(overrides: Mapping[str, Any] | None) -> list[str]:
     return [f"--{key}={value}" for key, value in (overrides or {}).items()]
 
 
+def engine_flags(engine: str, master: str | None, spark: Mapping[str, Any] | None) -> list[str]:
+    """Python's choice of an engine as flags of a command line.
+
+    >>> engine_flags("spark", None, {"executor.memory": "4g"})
+    ['--engine=spark', '--spark.executor.memory=4g']
+    """
+    settings = {
+        f"spark.{key.removeprefix('spark.')}": value for key, value in (spark or {}).items()
+    }
+    chosen = {} if engine == "local" else {"engine": engine}
+    return as_arguments(chosen | ({"master": master} if master else {}) | settings)
+
+
 def _parser(verb: Verb) -> argparse.ArgumentParser:
     config = " --config CONFIG" if verb == "fit" else ""
     parser = _Parser(

@@ -12,6 +12,7 @@ from helpers import Fitted, World, copy_of
 from spark_processes import LINUX, executor_killed
 
 from coldstart.cli import main
+from coldstart.commands.predict import predict
 from coldstart.model.predictions import Predictions
 from coldstart.retrieval import batch
 
@@ -92,7 +93,7 @@ def test_vectors_are_equal_though_a_worker_is_killed(
         return len(list(fitted.run.glob("*.parts/*.parquet")))
 
     with executor_killed(lambda: written() > 3, lambda: written() == 60):
-        assert main(["predict", "--run", str(fitted.run), place, "--engine=spark"]) == 0
+        predict(fitted.run, overrides={"data.shards": narrow.shards}, engine="spark")
     there = Predictions.load(folder)
     assert there.track_ids == whole.track_ids
     np.testing.assert_allclose(there.values, whole.values, atol=1e-5)

@@ -9,9 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import polars as pl
 import pytest
+from helpers import World
 from spark_processes import LINUX, executors
 
+import coldstart
 from coldstart.errors import InputError, one_of
 from coldstart.spark.session import spark_options, spark_session
 from coldstart.spark.tasks import spread
@@ -102,6 +105,25 @@ def test_a_session_of_a_script_listens_on_loopback_and_leaves_nothing(tmp_path: 
     assert host in ("127.0.0.1", "localhost")
     assert page.startswith(("http://127.0.0.1:", "http://localhost:"))
     assert [path.name for path in tmp_path.iterdir()] == ["script.py"]
+
+
+def test_a_job_that_is_submitted_takes_the_master_it_was_given(
+    tiny_world: World, tmp_path: Path
+) -> None:
+    submit = Path(sys.executable).with_name("spark-submit")
+    verb = Path(coldstart.__file__).with_name("__main__.py")
+    flags = [tiny_world.catalogue / "tracks.parquet", "--out", tmp_path / "splits.parquet"]
+    run = subprocess.run(
+        [submit, "--master", "local[1]", verb, "split", *flags, "--engine", "spark"],
+        env={**os.environ, "PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert "local[1]" in run.stdout  # Spark passes on what Python says
+    assert pl.read_parquet(tmp_path / "splits.parquet").equals(pl.read_parquet(tiny_world.splits))
 
 
 def test_what_is_missing_or_wrong_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
