@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from coldstart.errors import Broken, InputError
 from coldstart.files import StrPath
@@ -19,29 +19,28 @@ if TYPE_CHECKING:
     from coldstart.retrieval.batch import ListFile, ListPart, Spread
     from coldstart.retrieval.recommender import Placement, Recommender
     from coldstart.retrieval.sound_queries import FileLists
+    from coldstart.spark.places import RunPlaces
 
 log = logging.getLogger(__name__)
-
-Opened: TypeAlias = "tuple[str, str | None, str | None, Placement | None]"
-"""Run, shards, factors and placement, as `RunOptions` has them."""
 
 
 @contextmanager
 def spread_on(
     cluster: SparkOptions | None,
-    opened: Opened,
+    opened: RunPlaces,
+    placement: Placement | None,
     choices: dict[str, Any],
 ) -> Iterator[Spread | None]:
     """What writes pieces of lists on a cluster; None without one."""
     if cluster is None:
         yield None
         return
-    from coldstart.spark.lists import RunOptions, spread_lists
+    from coldstart.spark.lists import spread_lists
     from coldstart.spark.session import spark_session
 
     options: Any = {k: v for k, v in choices.items() if k not in ("fallback", "overwrite")}
     with spark_session(cluster) as session:
-        yield partial(spread_lists, session, RunOptions(*opened), choices["fallback"], options)
+        yield partial(spread_lists, session, opened, placement, choices["fallback"], options)
 
 
 def write_part(

@@ -107,8 +107,9 @@ def _spread(
     if cluster is None:
         yield None
         return
+    from coldstart.spark.places import RunPlaces
     from coldstart.spark.session import spark_session
-    from coldstart.spark.vectors import RunPlaces, spread_vectors
+    from coldstart.spark.vectors import spread_vectors
 
     with spark_session(cluster) as session:
         yield partial(spread_vectors, session, RunPlaces(run, **places))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
@@ -12,6 +13,7 @@ from coldstart.files import StrPath
 from coldstart.processes import JobPart
 from coldstart.reporting.terminal import json_line
 from coldstart.reporting.text import clean
+from coldstart.spark.places import RunPlaces
 from coldstart.spark.session import ComputeEngine, spark_options
 
 if TYPE_CHECKING:
@@ -229,8 +231,8 @@ def recommend(
         choices |= {"fallback": fallback == "average", "overwrite": overwrite}
         if share is not None:
             return write_part(recommender, share, ids, out, choices, json)
-        opened = (str(run), shards, factors, placement)
-        with spread_on(cluster, opened, choices) as spread:
+        opened = RunPlaces(os.fspath(run), shards, factors)
+        with spread_on(cluster, opened, placement, choices) as spread:
             return write_lists(
                 recommender, ids, out, {**choices, "merge": merge, "spread": spread}, json
             )

@@ -3,36 +3,21 @@
 from __future__ import annotations
 
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from coldstart.files import absolute
 from coldstart.retrieval.batch import ListPiece, write_piece
 from coldstart.retrieval.recommender import ListOptions, Placement, Recommender
+from coldstart.spark.places import RunPlaces
 from coldstart.spark.tasks import spread
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 
-class RunOptions(NamedTuple):
-    """Which run a recommender is of, as `Recommender` takes it.
-
-    Attributes:
-        run: its folder.
-        shards: other shards than the run's.
-        factors: other factors.
-        placement: where a track lies that was not factorised.
-    """
-
-    run: str
-    shards: str | None = None
-    factors: str | None = None
-    placement: Placement | None = None
-
-
 def spread_lists(
     session: SparkSession,
-    opened: RunOptions,
+    opened: RunPlaces,
+    placement: Placement | None,
     fallback: bool,
     options: ListOptions,
     pieces: list[ListPiece],
@@ -45,28 +30,28 @@ def spread_lists(
     Args:
         session: an open one.
         opened: what each executor opens.
+        placement: as in `Recommender`.
         fallback: as in `recommend_to_file`.
         options: as there.
         pieces: to be written.
     """
-    places = RunOptions(
-        absolute(opened.run),
-        absolute(opened.shards) if opened.shards else None,
-        absolute(opened.factors) if opened.factors else None,
-        opened.placement,
-    )
     pieces = [piece._replace(path=piece.path.absolute()) for piece in pieces]
-    work = partial(_write, places, fallback, options)
+    work = partial(_write, opened.everywhere(), placement, fallback, options)
     spread(session, pieces, work, "recommending")
 
 
-def _write(opened: RunOptions, fallback: bool, options: ListOptions, piece: ListPiece) -> int:
-    return write_piece(_recommender(opened), piece, fallback, options)
+def _write(
+    opened: RunPlaces,
+    placement: Placement | None,
+    fallback: bool,
+    options: ListOptions,
+    piece: ListPiece,
+) -> int:
+    return write_piece(_recommender(opened, placement), piece, fallback, options)
 
 
 @lru_cache(1)
-def _recommender(opened: RunOptions) -> Recommender:
+def _recommender(opened: RunPlaces, placement: Placement | None) -> Recommender:
     """Loaded once by each of Spark's Python processes, which serve many tasks."""
-    return Recommender(
-        opened.run, shards=opened.shards, factors=opened.factors, placement=opened.placement
-    )
+    run, shards, factors = opened
+    return Recommender(run, shards=shards, factors=factors, placement=placement)

@@ -3,31 +3,17 @@
 from __future__ import annotations
 
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
 
-from coldstart.files import absolute
 from coldstart.runs.prediction_parts import VectorPiece, write_vectors
 from coldstart.runs.run import Run, open_run
+from coldstart.spark.places import RunPlaces
 from coldstart.spark.tasks import spread
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
-
-
-class RunPlaces(NamedTuple):
-    """Which run, as `open_run` takes it.
-
-    Attributes:
-        run: its folder.
-        shards: other shards than the run's.
-        factors: other factors.
-    """
-
-    run: str
-    shards: str | None = None
-    factors: str | None = None
 
 
 def spread_vectors(session: SparkSession, opened: RunPlaces, pieces: list[VectorPiece]) -> None:
@@ -41,9 +27,8 @@ def spread_vectors(session: SparkSession, opened: RunPlaces, pieces: list[Vector
         opened: what each executor opens.
         pieces: to be written.
     """
-    places = RunPlaces(*(absolute(place) if place else None for place in opened))  # type: ignore[arg-type]
     pieces = [piece._replace(path=piece.path.absolute()) for piece in pieces]
-    spread(session, pieces, partial(_write, places), "predicting")
+    spread(session, pieces, partial(_write, opened.everywhere()), "predicting")
 
 
 def _write(opened: RunPlaces, piece: VectorPiece) -> int:
