@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing import current_process, resource_tracker
 from multiprocessing.context import SpawnContext, SpawnProcess
+from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from coldstart.errors import InputError
@@ -170,3 +171,32 @@ class JobPart(NamedTuple):
         ['b', 'e']
         """
         return list(items[self.number - 1 :: self.parts])
+
+
+class PartDone(NamedTuple):
+    """What a part of a job has written.
+
+    Attributes:
+        part: which.
+        folder: of the pieces.
+        pieces: of this part.
+        written: those of them that weren't there before.
+        total: pieces of the whole job.
+    """
+
+    part: JobPart
+    folder: Path
+    pieces: int
+    written: int
+    total: int
+
+    def __str__(self) -> str:
+        """For people."""
+        return (
+            f"part {self.part.number} of {self.part.parts}: wrote {self.written:,} of its "
+            f"{self.pieces:,} pieces into {self.folder} (the whole job has {self.total:,})"
+        )
+
+
+MERGE = "next, when all parts are there: the same command with --merge in place of --part"
+"""What is said after a part."""

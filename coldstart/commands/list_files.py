@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from coldstart.errors import Broken, InputError
 from coldstart.files import StrPath
-from coldstart.processes import JobPart
+from coldstart.processes import MERGE, JobPart, PartDone
 from coldstart.reporting.terminal import json_line
 from coldstart.spark.session import SparkOptions
 
 if TYPE_CHECKING:
-    from coldstart.retrieval.batch import ListFile, ListPart, Spread
+    from coldstart.retrieval.batch import ListFile, Spread
     from coldstart.retrieval.recommender import Placement, Recommender
     from coldstart.retrieval.sound_queries import FileLists
     from coldstart.spark.places import RunPlaces
@@ -50,19 +50,16 @@ def write_part(
     out: StrPath,
     choices: dict[str, Any],
     json: bool,
-) -> ListPart:
+) -> PartDone:
     """One part's pieces of lists for many listeners, and a summary."""
     from coldstart.retrieval.batch import recommend_part
 
     written = recommend_part(recommender, out, part, ids, **choices)
     if json:
-        print(json_line(written._asdict() | {"folder": str(written.folder)}))
+        plain = {"part": f"{part.number}/{part.parts}", "folder": str(written.folder)}
+        print(json_line(written._asdict() | plain))
         return written
-    print(
-        f"part {part.number} of {part.parts}: wrote {written.written:,} of its {written.pieces:,} "
-        f"pieces into {written.folder} (the whole job has {written.total:,})"
-    )
-    print("next, when all parts are there: the same command with --merge in the place of --part")
+    print(f"{written}\n{MERGE}")
     return written
 
 

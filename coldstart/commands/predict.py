@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from coldstart.errors import InputError
 from coldstart.files import StrPath
-from coldstart.processes import JobPart
+from coldstart.processes import MERGE, JobPart
 from coldstart.spark.session import ComputeEngine, SparkOptions, spark_options
 from coldstart.training.flags import as_arguments, engine_flags, parse, without_spark
 
@@ -87,12 +87,7 @@ def _predict_in_parts(
     run = open_run(own.run, **places)
     must_predict_factors(run.model)
     if part is not None:
-        written = predict_part(run, part)
-        print(
-            f"part {part.number} of {part.parts}: wrote {written.written:,} of its "
-            f"{written.pieces:,} pieces into {written.folder} (the whole job has {written.total:,})"
-        )
-        print("next, when all parts are there: the same command with --merge in place of --part")
+        print(f"{predict_part(run, part)}\n{MERGE}")
         return
     with _spread(cluster, own.run, places) as spread:
         folder = predict_whole(run, own.merge, spread)

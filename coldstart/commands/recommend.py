@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
 
 from coldstart.errors import Broken, InputError
 from coldstart.files import StrPath
-from coldstart.processes import JobPart
+from coldstart.processes import JobPart, PartDone
 from coldstart.reporting.terminal import json_line
 from coldstart.reporting.text import clean
 from coldstart.spark.places import RunPlaces
 from coldstart.spark.session import ComputeEngine, spark_options
 
 if TYPE_CHECKING:
-    from coldstart.retrieval.batch import ListFile, ListPart
+    from coldstart.retrieval.batch import ListFile
     from coldstart.retrieval.query import Recommendations
     from coldstart.retrieval.sound_queries import FileLists
 
@@ -78,7 +78,7 @@ def recommend(
     users: str,
     out: StrPath,
     **options: Unpack[_Options],
-) -> ListFile | ListPart: ...
+) -> ListFile | PartDone: ...
 
 
 @overload
@@ -125,7 +125,7 @@ def recommend(
     engine: ComputeEngine = "local",
     master: str | None = None,
     spark: dict[str, Any] | None = None,
-) -> Recommendations | ListFile | ListPart | FileLists:
+) -> Recommendations | ListFile | PartDone | FileLists:
     """Recommend tracks like a track, like sound files, for a user, or for everybody into a file.
 
     A warm track is where its plays put it, a cold one where its content puts it, and, once it is

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from coldstart.errors import Broken, InputError, check_seed, without_passwords
 from coldstart.files import StrPath, absolute, is_remote, writable
-from coldstart.processes import JobPart
+from coldstart.processes import MERGE, JobPart
 from coldstart.reporting.progress import Progress
 from coldstart.spark.session import ComputeEngine, SparkOptions, spark_options
 
@@ -188,7 +188,7 @@ def shard(
         dataset = _write_modalities(dataset, sources, len(table), way, broken)
     clear(dataset)
     if share is not None:
-        print("next, when all parts are there: the same command with --merge in place of --part")
+        print(MERGE)
         return dataset
     if skipped := write_broken(out / "broken.csv", broken):
         print(skipped)
@@ -289,10 +289,7 @@ def _write_modalities(
             )
         if way.part is not None:
             done = write_modality_part(dataset, name, source, way.part, way.workers, broken)
-            print(
-                f"{name}: part {way.part.number} of {way.part.parts}: wrote {done.written:,} of "
-                f"its {done.tars:,} tars (the whole has {done.total:,})"
-            )
+            print(f"{name}: {done}")
             continue
         facts = {**source.facts, **statistics(source, training)}
         write_modality(dataset, name, source, facts, way.workers, broken, way.merge, way.runner)

@@ -16,7 +16,7 @@ from coldstart.errors import InputError
 from coldstart.files import StrPath, atomic, fingerprint, reserved, writable
 from coldstart.model.checkpoint import weights_id
 from coldstart.model.predictions import as_array
-from coldstart.processes import JobPart
+from coldstart.processes import JobPart, PartDone
 from coldstart.reporting.progress import Progress
 from coldstart.retrieval.recommender import ListOptions, Recommender
 from coldstart.retrieval.selection import Selection
@@ -47,22 +47,6 @@ class ListPiece(NamedTuple):
 
 Spread = Callable[[list[ListPiece]], object]
 """Writes pieces, on other machines; when it returns, they are there."""
-
-
-class ListPart(NamedTuple):
-    """What a part of a job has written.
-
-    Attributes:
-        folder: of the pieces.
-        pieces: of this part.
-        written: those of them that weren't there before.
-        total: pieces of the whole job.
-    """
-
-    folder: Path
-    pieces: int
-    written: int
-    total: int
 
 
 class ListFile(NamedTuple):
@@ -166,7 +150,7 @@ def recommend_part(
     fallback: bool = True,
     overwrite: bool = False,
     **options: Unpack[ListOptions],
-) -> ListPart:
+) -> PartDone:
     """Write this part's pieces of what `recommend_to_file` joins; what is there already stays.
 
     Args:
@@ -186,7 +170,7 @@ def recommend_part(
     mine = part.share(job.pieces)
     missing = [piece for piece in mine if not piece.path.is_file()]
     _write(recommender, missing, fallback, options)
-    return ListPart(job.folder, len(mine), len(missing), len(job.pieces))
+    return PartDone(part, job.folder, len(mine), len(missing), len(job.pieces))
 
 
 class _Job(NamedTuple):

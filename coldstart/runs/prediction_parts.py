@@ -14,7 +14,7 @@ import torch
 from coldstart.errors import InputError
 from coldstart.files import atomic, fingerprint
 from coldstart.model.predictions import NO_TRACKS, Predictions, as_array, join
-from coldstart.processes import JobPart
+from coldstart.processes import JobPart, PartDone
 from coldstart.runs.pieces import begin_job, must_be_complete, piece_path, pieces_folder
 from coldstart.runs.predictions import complete, made_from, predict_tracks
 from coldstart.runs.run import Run, vectors_folder
@@ -36,23 +36,7 @@ class VectorPiece(NamedTuple):
     places: list[Place]
 
 
-class VectorPart(NamedTuple):
-    """What a part of a job has written.
-
-    Attributes:
-        folder: of the pieces.
-        pieces: of this part.
-        written: those of them that weren't there before.
-        total: pieces of the whole job.
-    """
-
-    folder: Path
-    pieces: int
-    written: int
-    total: int
-
-
-def predict_part(run: Run, part: JobPart) -> VectorPart:
+def predict_part(run: Run, part: JobPart) -> PartDone:
     """Write this part's pieces of the vectors that `predict_whole` joins; what is there stays.
 
     Raises:
@@ -63,7 +47,7 @@ def predict_part(run: Run, part: JobPart) -> VectorPart:
     missing = [piece for piece in mine if not piece.path.is_file()]
     for piece in missing:
         write_vectors(run, piece)
-    return VectorPart(folder, len(mine), len(missing), len(pieces))
+    return PartDone(part, folder, len(mine), len(missing), len(pieces))
 
 
 def predict_whole(

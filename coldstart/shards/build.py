@@ -6,7 +6,7 @@ import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -14,7 +14,7 @@ import polars as pl
 from coldstart.audio import report
 from coldstart.errors import Broken, InputError
 from coldstart.files import StrPath, fingerprint, write_json
-from coldstart.processes import JobPart
+from coldstart.processes import JobPart, PartDone
 from coldstart.shards.format import VERSION, Place, place_of
 from coldstart.shards.jobs import TarRunner, TarTask, notes_of, task_of, write_tars
 from coldstart.shards.reading import Shards
@@ -34,20 +34,6 @@ log = logging.getLogger(__name__)
 
 REMARKS = 10
 """Files that are named on the terminal; the report has all of them."""
-
-
-class PartOfModality(NamedTuple):
-    """What a part of a job has written of a modality.
-
-    Attributes:
-        tars: of this part.
-        written: those of them that weren't there before.
-        total: tars of the whole modality.
-    """
-
-    tars: int
-    written: int
-    total: int
 
 
 def place_tracks(
@@ -198,7 +184,7 @@ def write_modality(
 
 def write_modality_part(
     dataset: Shards, name: str, source: Source, part: JobPart, workers: int | None, broken: Broken
-) -> PartOfModality:
+) -> PartDone:
     """Write this part's tars of a modality, which `write_modality` lists when all are there.
 
     Args:
@@ -215,7 +201,7 @@ def write_modality_part(
     tasks = {place: everything[place] for place in part.share(list(everything))}
     notes = notes_of(name, source, tasks, broken)
     write_tars(name, source, tasks, notes, workers, broken)
-    return PartOfModality(len(tasks), len(tasks) - len(notes), len(everything))
+    return PartDone(part, dataset.folder, len(tasks), len(tasks) - len(notes), len(everything))
 
 
 def _progress(dataset: Shards, name: str, source: Source) -> Path:

@@ -33,7 +33,7 @@ def test_shards_of_parts_are_those_of_one_machine(
 ) -> None:
     flags = shard_flags(tiny_world, tmp_path / "shards")
     assert main([*flags, "--part=2/3"]) == 0
-    assert "audio: part 2 of 3: wrote 3 of its 3 tars (the whole has 8)" in capsys.readouterr().out
+    assert "audio: part 2 of 3: wrote 3 of its 3 pieces into" in capsys.readouterr().out
     assert Shards(tmp_path / "shards").modalities == {}  # nobody reads what isn't whole
     assert main([*flags, "--part=1/3"]) == 0
     assert main([*flags, "--merge"]) == 2
@@ -41,7 +41,7 @@ def test_shards_of_parts_are_those_of_one_machine(
     assert "2 of 8 tars of 'audio' are missing (the first: train/000002)" in said
     assert main([*flags, "--part=3/3"]) == 0
     assert main([*flags, "--part=3/3"]) == 0
-    assert "wrote 0 of its 2 tars" in capsys.readouterr().out
+    assert "wrote 0 of its 2 pieces" in capsys.readouterr().out
     assert main([*flags, "--merge"]) == 0
     assert files_of(tmp_path / "shards") == files_of(tiny_world.shards)
 
@@ -92,7 +92,16 @@ def test_lists_of_parts_are_those_of_one_machine(
     assert "holds parts of another job" in capsys.readouterr().err
     assert main([*flags, "--merge"]) == 2
     assert "3 of 6 pieces are missing (the first: that of user" in capsys.readouterr().err
-    assert main([*flags, "--part=1/2"]) == 0
+    capsys.readouterr()
+    assert main([*flags, "--part=1/2", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said | {"folder": ""} == {
+        "part": "1/2",
+        "folder": "",
+        "pieces": 3,
+        "written": 3,
+        "total": 6,
+    }
     assert main([*flags, "--merge"]) == 0
     assert pl.read_parquet(out).equals(pl.read_parquet(whole))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["recs.parquet", "whole.parquet"]
