@@ -12,7 +12,6 @@ from coldstart.cli import main
 from coldstart.commands.dataset import dataset
 from coldstart.commands.factorize import factorize
 from coldstart.commands.new_encoder import new_encoder
-from coldstart.commands.shard import shard
 from coldstart.commands.split import split
 from coldstart.datasets import LOADERS
 from coldstart.datasets.synthetic import make_catalogue
@@ -77,7 +76,6 @@ WRITERS: dict[str, Callable[[StrPath], object]] = {
     # What a long job needs is checked before it reads its input, which doesn't exist here.
     "split": lambda path: split("no.csv", out=path),
     "factorize": lambda path: factorize("no.csv", out=path),
-    "shard": lambda path: shard("no.csv", out=path),
     "new_encoder": lambda path: new_encoder("Poems", path),
     "make_catalogue": lambda path: make_catalogue(Path(path), tracks=20, users=5),
     "dataset": lambda path: dataset("fma", out=path, source="no"),

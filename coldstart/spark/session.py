@@ -108,11 +108,12 @@ def spark_session(options: SparkOptions) -> Iterator[SparkSession]:
     here = options.master is None or options.master.partition("[")[0] in HERE
     submitted = _SUBMITTED in os.environ
     scratch = Path(tempfile.mkdtemp(prefix="coldstart-spark-"))
-    with _environment(scratch if here and not submitted else None):
+    mine = scratch if here and not submitted else None
+    with _environment(mine):
         session = None
         try:
             with _interrupts_kept():
-                session = _begun(session_type, options, here and not submitted)
+                session = _begun(session_type, options, mine)
             context = session.sparkContext
             log.info(
                 f"Spark {session.version}, {context.master}"
@@ -150,17 +151,18 @@ def installed_spark() -> type[SparkSession]:
     return SparkSession
 
 
-def _begun(session_type: type[SparkSession], options: SparkOptions, here: bool) -> SparkSession:
+def _begun(
+    session_type: type[SparkSession], options: SparkOptions, scratch: Path | None
+) -> SparkSession:
     defaults: dict[str, str] = {
         "spark.app.name": "coldstart",
         "spark.ui.showConsoleProgress": "false",  # there is one of our own
     }
-    if here:
+    if scratch is not None:
         properties = Path(__file__).with_name("log4j2.properties").as_uri()
-        defaults |= {
-            "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={properties}",
-            "spark.executor.extraJavaOptions": f"-Dlog4j2.configurationFile={properties}",
-        }
+        # Libraries that Java unpacks would stay behind an executor that was killed.
+        java = f'-Dlog4j2.configurationFile={properties} "-Djava.io.tmpdir={scratch}"'
+        defaults |= {f"spark.{side}.extraJavaOptions": java for side in ("driver", "executor")}
     builder = session_type.builder
     if options.master is not None:
         builder = builder.master(options.master)
