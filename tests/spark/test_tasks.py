@@ -112,9 +112,13 @@ def test_a_job_that_is_submitted_takes_the_master_it_was_given(
 ) -> None:
     submit = Path(sys.executable).with_name("spark-submit")
     verb = Path(coldstart.__file__).with_name("__main__.py")
-    flags = [tiny_world.catalogue / "tracks.parquet", "--out", tmp_path / "splits.parquet"]
+    tables = [
+        str(tiny_world.catalogue / "tracks.parquet"),
+        "--out",
+        str(tmp_path / "splits.parquet"),
+    ]
     run = subprocess.run(
-        [submit, "--master", "local[1]", verb, "split", *flags, "--engine", "spark"],
+        [submit, "--master", "local[1]", verb, "split", *tables, "--engine", "spark"],
         env={**os.environ, "PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1"},
         cwd=tmp_path,
         capture_output=True,
