@@ -122,10 +122,7 @@ def spark_session(options: SparkOptions) -> Iterator[SparkSession]:
             yield session
         finally:
             if session is not None:
-                leftover = _work_folder(session) if _is_cluster_here(session) else None
                 session.stop()
-                if leftover is not None:
-                    shutil.rmtree(leftover, ignore_errors=True)
             shutil.rmtree(scratch, ignore_errors=True)
 
 
@@ -187,18 +184,6 @@ def reason_of(error: BaseException) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     causes = [line.removeprefix("Caused by: ") for line in lines if _CAUSE.match(line)]
     return (causes or lines or [repr(error)])[-1 if causes else 0][:500]
-
-
-def _is_cluster_here(session: SparkSession) -> bool:
-    return str(session.sparkContext.master).startswith("local-cluster")
-
-
-def _work_folder(session: SparkSession) -> Path:
-    """Where the workers of a `local-cluster` leave what they ran: a folder of Spark's own."""
-    import pyspark
-
-    home = Path(os.environ.get("SPARK_HOME") or Path(pyspark.__file__).parent)
-    return home / "work" / str(session.sparkContext.applicationId)
 
 
 @contextmanager

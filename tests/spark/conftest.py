@@ -1,10 +1,13 @@
 """One Spark for all tests of it: a master, two workers, an executor each, as real processes."""
 
+import os
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from filelock import FileLock
 
 from coldstart.spark.session import SparkOptions, spark_session
 
@@ -15,10 +18,22 @@ MASTER = "local-cluster[2,1,1024]"
 
 
 @pytest.fixture(scope="session")
-def spark() -> Iterator["SparkSession"]:
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator["SparkSession"]:
     """An open session: a verb with `--engine spark` uses it, whatever its master says."""
-    pytest.importorskip("pyspark", reason="Spark is NOT tested: there is no pyspark")
+    pyspark = pytest.importorskip("pyspark", reason="Spark is NOT tested: there is no pyspark")
     if shutil.which("java") is None:
         pytest.skip("Spark is NOT tested: there is no Java")
-    with spark_session(SparkOptions(MASTER, {"spark.sql.shuffle.partitions": "2"})) as session:
+    begun = spark_session(SparkOptions(MASTER, {"spark.sql.shuffle.partitions": "2"}))
+    # An application is called by the second in which it begins, and its executors work in a folder
+    # of that name: two test processes must not begin in one second.
+    shared = tmp_path_factory.getbasetemp()
+    shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
+    with FileLock(shared / "spark.lock"):
+        session = begun.__enter__()
+    home = Path(os.environ.get("SPARK_HOME") or Path(pyspark.__file__).parent)
+    folder = home / "work" / str(session.sparkContext.applicationId)
+    try:
         yield session
+    finally:
+        begun.__exit__(None, None, None)
+        shutil.rmtree(folder, ignore_errors=True)  # Spark leaves it behind

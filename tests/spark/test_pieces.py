@@ -19,7 +19,7 @@ from coldstart.retrieval import batch
 pytestmark = pytest.mark.usefixtures("spark")
 
 
-def shard_flags(world: World, out: Path, size: int = 1) -> list[str]:
+def shard_flags(world: World, out: Path, size: int = 2) -> list[str]:
     tables = world.catalogue
     flags = ["--splits", str(world.splits), "--attributes.mgp", str(tables / "mgp.parquet")]
     small = ["--sample-rate=8000", f"--shard-size={size}", "--workers=1"]
@@ -34,7 +34,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def narrow(tiny_world: World, tmp_path_factory: pytest.TempPathFactory) -> World:
-    """The tiny world with a shard for each track: 60 tasks."""
+    """The tiny world with a shard for each two tracks: 30 tasks."""
     shards = tmp_path_factory.mktemp("narrow") / "shards"
     assert main(shard_flags(tiny_world, shards)) == 0
     return tiny_world._replace(shards=shards)
@@ -50,7 +50,7 @@ def test_shards_are_equal_byte_for_byte_though_a_worker_is_killed(
     def written() -> int:
         return len(list(notes.glob("audio-*/*.json")))
 
-    with executor_killed(lambda: written() > 3, lambda: written() == 60):
+    with executor_killed(lambda: written() > 3, lambda: written() == 30):
         flags = shard_flags(narrow, Path("shards"))
         assert main([*flags, "--engine=spark", "--spark.task.maxFailures=4"]) == 0
     assert files_of(tmp_path / "shards") == files_of(narrow.shards)
@@ -92,7 +92,7 @@ def test_vectors_are_equal_though_a_worker_is_killed(
     def written() -> int:
         return len(list(fitted.run.glob("*.parts/*.parquet")))
 
-    with executor_killed(lambda: written() > 3, lambda: written() == 60):
+    with executor_killed(lambda: written() > 3, lambda: written() == 30):
         predict(fitted.run, overrides={"data.shards": narrow.shards}, engine="spark")
     there = Predictions.load(folder)
     assert there.track_ids == whole.track_ids
