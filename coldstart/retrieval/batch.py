@@ -109,7 +109,11 @@ def recommend_to_file(
         begin_job(job.folder, job.key, shared=merge)
         if merge:
             named = [f"that of user {piece.users[0]!r}" for piece in job.pieces]
-            must_be_complete([piece.path for piece in job.pieces], named)
+            must_be_complete(
+                [piece.path for piece in job.pieces],
+                named,
+                ", or leave --merge out: then this machine makes what is missing",
+            )
         missing = [piece for piece in job.pieces if not piece.path.is_file()]
         if spread is not None:
             spread(missing)

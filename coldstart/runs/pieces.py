@@ -58,17 +58,17 @@ def begin_job(folder: Path, job: str, shared: bool = False) -> None:
     write_json(note, {"job": job})
 
 
-def must_be_complete(paths: Collection[Path], named: Sequence[str]) -> None:
+def must_be_complete(paths: Collection[Path], named: Sequence[str], otherwise: str = "") -> None:
     """Raise InputError unless all pieces are there, as `--merge` promises.
 
     Args:
         paths: of all pieces.
         named: what each is a piece of, for the message.
+        otherwise: what else can be done.
     """
     missing = [name for path, name in zip(paths, named, strict=True) if not path.is_file()]
     if missing:
         raise InputError(
             f"{len(missing):,} of {len(paths):,} pieces are missing (the first: {missing[0]}), so "
-            "nothing is merged; see which part has failed and run it again, or leave --merge out: "
-            "then this machine makes what is missing"
+            f"nothing is merged; see which part has failed and run it again{otherwise}"
         )
