@@ -173,6 +173,21 @@ class JobPart(NamedTuple):
         return list(items[self.number - 1 :: self.parts])
 
 
+def chosen_part(part: str | None, merge: bool, clustered: bool) -> JobPart | None:
+    """The part that a verb is given by `--part`, if it is.
+
+    Raises:
+        InputError: it is no part, or more than one of the ways to use several machines is named.
+
+    >>> chosen_part("1/2", False, False), chosen_part(None, True, False)
+    (JobPart(number=1, parts=2), None)
+    """
+    chosen = None if part is None else JobPart.of(part)
+    if sum((chosen is not None, merge, clustered)) > 1:
+        raise InputError("--part, --merge and --engine spark are three ways; name one")
+    return chosen
+
+
 class PartDone(NamedTuple):
     """What a part of a job has written.
 

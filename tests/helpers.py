@@ -259,6 +259,12 @@ def times(folder: Path) -> dict[str, int]:
     return {str(p.relative_to(folder)): p.stat().st_mtime_ns for p in folder.rglob("*.tar")}
 
 
+def files_of(folder: Path) -> dict[str, bytes]:
+    """A dataset's files, without locks."""
+    paths = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock"]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+
 def samples(shards: Shards, *fields: str) -> dict[str, dict[str, Any]]:
     """Track id → its fields, over the whole dataset."""
     found = [

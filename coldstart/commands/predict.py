@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from coldstart.errors import InputError
 from coldstart.files import StrPath
-from coldstart.processes import MERGE, JobPart
+from coldstart.processes import MERGE, chosen_part
 from coldstart.spark.session import ComputeEngine, SparkOptions, spark_options
 from coldstart.training.flags import as_arguments, engine_flags, parse, without_spark
 
@@ -72,9 +72,7 @@ def _predict_in_parts(
 ) -> None:
     """One of several machines' part, or the join of all, or a cluster's work."""
     places = _places(rest)
-    part = None if own.part is None else JobPart.of(own.part)
-    if sum((cluster is not None, own.merge, part is not None)) > 1:
-        raise InputError("--part, --merge and --engine spark are three ways; name one")
+    part = chosen_part(own.part, own.merge, cluster is not None)
     if not own.run or own.write or own.ckpt_path:
         raise InputError(
             "--part, --merge and --engine spark predict the vectors of --run DIR by its best "

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
 
 from coldstart.errors import Broken, InputError
 from coldstart.files import StrPath
-from coldstart.processes import JobPart, PartDone
+from coldstart.processes import PartDone, chosen_part
 from coldstart.reporting.terminal import json_line
 from coldstart.reporting.text import clean
 from coldstart.spark.places import RunPlaces
@@ -203,9 +203,7 @@ def recommend(
     cluster = spark_options(engine, master, spark)
     if users is None and (cluster or merge or part is not None):
         raise InputError("--part, --merge and --engine spark are for --users all|FILE --out FILE")
-    if sum((cluster is not None, merge, part is not None)) > 1:
-        raise InputError("--part, --merge and --engine spark are three ways; name one")
-    share = None if part is None else JobPart.of(part)
+    share = chosen_part(part, merge, cluster is not None)
     if out is not None and why:
         raise InputError("--why explains one query's tracks; leave --out out")
     choices: dict[str, Any] = {

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from coldstart.errors import Broken, InputError, check_seed, without_passwords
 from coldstart.files import StrPath, absolute, is_remote, writable
-from coldstart.processes import MERGE, JobPart
+from coldstart.processes import MERGE, JobPart, chosen_part
 from coldstart.reporting.progress import Progress
 from coldstart.spark.session import ComputeEngine, SparkOptions, spark_options
 
@@ -124,10 +124,8 @@ def shard(
     from coldstart.tables.tracks import TRACK_COLUMNS, read_tracks
 
     check_seed(seed)
-    share = None if part is None else JobPart.of(part)
     cluster = spark_options(engine, master, spark)
-    if sum((cluster is not None, merge, share is not None)) > 1:
-        raise InputError("--part, --merge and --engine spark are three ways; name one")
+    share = chosen_part(part, merge, cluster is not None)
     address = os.fspath(out) if is_remote(out) else None
     if address and (cluster or merge or share):
         raise InputError(

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from addresses.store import BUCKET, Store, few_times
+from bad_inputs.hosts import everything
 from helpers import World
 
 from coldstart.addresses.transfer import fetch
@@ -11,22 +12,12 @@ from coldstart.cli import main
 from coldstart.errors import InputError
 from coldstart.shards.reading import Shards
 
-FIELDS = ["mgp.npy", "genres.json"]
 TAR = "train/mgp/000001.tar"
 
 
 @pytest.fixture
 def address(store: Store, tiny_world: World) -> str:
     return store.put(tiny_world.shards, "shards")
-
-
-def everything(shards: Shards) -> list[dict[str, object]]:
-    return [
-        dict(sample)
-        for split in ("train", "val", "test")
-        for number in range(len(shards.shard_sizes(split)))
-        for sample in shards.samples(split, number, FIELDS)
-    ]
 
 
 def test_a_bucket_reads_as_the_folder_does_and_each_file_is_fetched_once(

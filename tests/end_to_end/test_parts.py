@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from helpers import Fitted, World, copy_of
+from helpers import Fitted, World, copy_of, files_of
 
 from coldstart.cli import main
 from coldstart.model.predictions import Predictions
@@ -20,12 +20,6 @@ def shard_flags(world: World, out: Path) -> list[str]:
     flags = ["--splits", str(world.splits), "--attributes.mgp", str(tables / "mgp.parquet")]
     small = ["--sample-rate=8000", "--shard-size=8", "--workers=1"]
     return ["shard", str(tables / "tracks.parquet"), "--out", str(out), *flags, *small]
-
-
-def files_of(folder: Path) -> dict[str, bytes]:
-    """A dataset's files, without locks."""
-    paths = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock"]
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 
 def test_shards_of_parts_are_those_of_one_machine(

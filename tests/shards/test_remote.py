@@ -10,6 +10,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from bad_inputs.hosts import FIELDS, everything
 from helpers import World
 
 from coldstart.addresses import transfer
@@ -20,8 +21,6 @@ from coldstart.commands.shard import shard
 from coldstart.errors import InputError
 from coldstart.shards import remote
 from coldstart.shards.reading import Shards
-
-FIELDS = ["mgp.npy", "genres.json"]
 
 
 class Site:
@@ -58,15 +57,6 @@ def site(tiny_world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     yield site
     site.server.shutdown()
     assert not list(here.iterdir())
-
-
-def everything(shards: Shards) -> list[dict[str, object]]:
-    return [
-        dict(sample)
-        for split in ("train", "val", "test")
-        for number in range(len(shards.shard_sizes(split)))
-        for sample in shards.samples(split, number, FIELDS)
-    ]
 
 
 def test_an_address_reads_as_the_folder_does_and_each_file_is_fetched_once(
