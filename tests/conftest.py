@@ -6,6 +6,7 @@ import shutil
 import sys
 import venv
 from pathlib import Path
+from typing import Any
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # One thread for each of pytest-xdist's workers, or they would fight for the cores; the numeric
@@ -62,8 +63,23 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes longest: at the end, one of two workers would wait for the other."""
-    long = ["end_to_end", "studies"]
+    long = ["spark", "end_to_end", "studies"]
     items.sort(key=lambda item: [folder not in item.path.parts for folder in long])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With `--dist loadfile`, one worker takes all that needs Spark, which is slow to begin."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
+
+    class Scheduling(LoadFileScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file: str = super()._split_scope(nodeid)
+            return "tests/spark" if file.startswith("tests/spark/") else file
+
+    return Scheduling(config, log)
 
 
 def pytest_collection_finish() -> None:

@@ -1,4 +1,4 @@
-"""Spark's own processes, found and killed by the tests."""
+"""Spark's own processes: how they begin quickly, and how the tests find and kill them."""
 
 import os
 import signal
@@ -13,6 +13,10 @@ import pytest
 LINUX = pytest.mark.skipif(
     not Path("/proc").is_dir(), reason="processes are found by Linux's /proc"
 )
+
+QUICK_JAVA = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+"""Java that compiles fast rather than well, and collects garbage in one thread: no test calls
+anything often enough for more."""
 
 
 def executors() -> list[int]:

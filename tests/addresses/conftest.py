@@ -41,6 +41,8 @@ def store(s3_port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("AWS_PROFILE", raising=False)
+    # s3fs's own tries, which take seconds.
+    monkeypatch.setattr(s3fs.S3FileSystem, "retries", 1)
     monkeypatch.setattr(transfer, "WAITS", (0.01, 0.02, 0.04))
     (tmp_path / "current").mkdir()
     monkeypatch.chdir(tmp_path / "current")

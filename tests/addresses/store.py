@@ -25,6 +25,7 @@ class Proxy(http.server.BaseHTTPRequestHandler):
     """Hands on each request to the store, unless the store's rule is against it."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else each answer's body would wait for its head's receipt
     store: Store
 
     def log_message(self, *_: object) -> None:
@@ -90,7 +91,7 @@ class Store:
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self.server.daemon_threads = True
         self.endpoint = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
 
     def close(self) -> None:
         self.server.shutdown()

@@ -52,7 +52,12 @@ def test_trouble_that_passes_is_not_noticed(
     assert store.fetched().count(f"shards/{TAR}") > 1
 
 
-def test_a_cut_answer_goes_on_where_it_was_cut(store: Store, tmp_path: Path) -> None:
+def test_a_cut_answer_goes_on_where_it_was_cut(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import s3fs
+
+    monkeypatch.setattr(s3fs.S3FileSystem, "retries", 5)  # its default
     (tmp_path / "large").write_bytes(bytes(range(256)) * 4000)
     address = store.put(tmp_path / "large", "large")
     store.rule = few_times(2, "cut", "large")

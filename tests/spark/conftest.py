@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from filelock import FileLock
+from spark_processes import QUICK_JAVA
 
 from coldstart.spark.session import SparkOptions, spark_session
 
@@ -16,6 +17,15 @@ if TYPE_CHECKING:
 
 MASTER = "local-cluster[2,1,1024]"
 
+SETTINGS = {
+    "spark.sql.shuffle.partitions": "2",
+    "spark.driver.defaultJavaOptions": QUICK_JAVA,
+    "spark.executor.defaultJavaOptions": QUICK_JAVA,
+    # What a killed executor held isn't asked for three times, five seconds apart.
+    "spark.shuffle.io.maxRetries": "1",
+    "spark.shuffle.io.retryWait": "100ms",
+}
+
 
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator["SparkSession"]:
@@ -23,7 +33,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator["SparkSession"]:
     pyspark = pytest.importorskip("pyspark", reason="Spark is NOT tested: there is no pyspark")
     if shutil.which("java") is None:
         pytest.skip("Spark is NOT tested: there is no Java")
-    begun = spark_session(SparkOptions(MASTER, {"spark.sql.shuffle.partitions": "2"}))
+    begun = spark_session(SparkOptions(MASTER, SETTINGS))
     # An application is called by the second in which it begins, and its executors work in a folder
     # of that name: two test processes must not begin in one second.
     shared = tmp_path_factory.getbasetemp()

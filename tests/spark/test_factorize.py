@@ -181,7 +181,7 @@ def test_the_result_is_the_same_if_an_executor_is_killed_in_the_middle(
 ) -> None:
     log = block_log(tmp_path, users=200, tracks=120)
     options: dict[str, Any] = {"engine": "spark", "factors": 4, "iterations": 7}
-    with setting(spark, WAY, way):
+    with setting(spark, WAY, way), setting(spark, BLOCKS, "2"):
         calm = made_from(tmp_path / "calm", log, tmp_path / "splits.csv", **options)
     rough = tmp_path / "rough"
     with (
@@ -190,6 +190,7 @@ def test_the_result_is_the_same_if_an_executor_is_killed_in_the_middle(
             lambda: (rough / "out" / "factors.json").exists(),
         ),
         setting(spark, WAY, way),
+        setting(spark, BLOCKS, "2"),
     ):
         made = made_from(rough, log, tmp_path / "splits.csv", **options)
     # Spark ML may add up in the order in which parts arrive; rows are each solved alone.
@@ -228,7 +229,7 @@ def test_real_listeners_get_as_good_lists(
         options: dict[str, Any] = {"factors": 16, "iterations": 8, "hold_out": 0.2, "seed": seed}
         log = tmp_path / "tables" / "listens.parquet"
         here = factorize(log, out=tmp_path / "here", **options)
-        with setting(spark, WAY, way):
+        with setting(spark, WAY, way), setting(spark, BLOCKS, "2"):
             there = factorize(log, out=tmp_path / "there", engine="spark", **options)
         (lists, figures), (others, other_figures) = map(lists_and_figures, (here, there))
         differences.append(float((other_figures - figures).mean()))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 import pytest
 from helpers import World
-from spark_processes import LINUX, executors
+from spark_processes import LINUX, QUICK_JAVA, executors
 
 import coldstart
 from coldstart.errors import InputError, one_of
@@ -96,7 +96,7 @@ def test_a_session_of_a_script_listens_on_loopback_and_leaves_nothing(tmp_path: 
     run = subprocess.run(
         [sys.executable, script],
         cwd=tmp_path,
-        env={**os.environ, "TMPDIR": str(tmp_path)},
+        env={**os.environ, "JDK_JAVA_OPTIONS": QUICK_JAVA, "TMPDIR": str(tmp_path)},
         capture_output=True,
         text=True,
         check=True,
@@ -117,9 +117,10 @@ def test_a_job_that_is_submitted_takes_the_master_it_was_given(
         "--out",
         str(tmp_path / "splits.parquet"),
     ]
+    environment = {"JDK_JAVA_OPTIONS": QUICK_JAVA, "SPARK_LOCAL_IP": "127.0.0.1"}
     run = subprocess.run(
         [submit, "--master", "local[1]", verb, "split", *tables, "--engine", "spark"],
-        env={**os.environ, "PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1"},
+        env={**os.environ, "PYSPARK_PYTHON": sys.executable, **environment},
         cwd=tmp_path,
         capture_output=True,
         text=True,
