@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from coldstart.data.datamodule import ColdStartData as ColdStartData
     from coldstart.datasets.synthetic import make_catalogue as make_catalogue
     from coldstart.encoders.artist import Artist as Artist
+    from coldstart.encoders.artist_id import ArtistId as ArtistId
     from coldstart.encoders.attributes import MGP as MGP
     from coldstart.encoders.attributes import MachineListened as MachineListened
     from coldstart.encoders.audio import Audio as Audio
@@ -78,6 +79,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Artist": "encoders.artist",
+    "ArtistId": "encoders.artist_id",
     "Attention": "fusion.attention",
     "Attributes": "targets.attributes",
     "Audio": "encoders.audio",

@@ -38,19 +38,26 @@ class Keep:
 class Lacks:
     """Picklable: whether a track is treated as if it lacked what an encoder reads.
 
-    Which tracks do is a hash of their ids: the same in every epoch, process and run.
+    Which tracks do is a hash of their ids: the same in every epoch, process and run. Of encoders
+    that are `spared`, only those that all tracks lack count.
 
     >>> lacks = Lacks(frozenset({"genres"}), 0.5)
     >>> [lacks(track, "mgp") for track in ("a", "b", "c", "d")], lacks("a", "genres")
     ([False, True, False, True], True)
+    >>> Lacks(frozenset(), 0.99, spared=frozenset({"artist_id"}))("a", "artist_id")
+    False
     """
 
-    def __init__(self, encoders: frozenset[str], share: float) -> None:
-        self.encoders, self.share = encoders, share
+    def __init__(
+        self, encoders: frozenset[str], share: float, spared: frozenset[str] = frozenset()
+    ) -> None:
+        self.encoders, self.share, self.spared = encoders, share, spared
 
     def __call__(self, track: str, encoder: str) -> bool:
         """Whether this track lacks it."""
-        return encoder in self.encoders or hash_of(f"{encoder}/{track}") < self.share * 2**64
+        if encoder in self.encoders or encoder in self.spared:
+            return encoder in self.encoders
+        return hash_of(f"{encoder}/{track}") < self.share * 2**64
 
 
 def nets_without(track: str, training: Collection[str], folds: int) -> Sequence[int]:

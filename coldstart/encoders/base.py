@@ -83,6 +83,10 @@ class Encoder(Component):
             shard then: the data module joins it to a sample, as [n, K], the factors of the
             training tracks of the same artist, the most played first, without the track's own.
             `build` and `check` get the facts of the factors.
+        reads_tracks: true if it reads columns of the track list. Its `fields` are `track.COLUMN`
+            then, such as `track.artist_id`: they lie in no tar, and are joined to a sample as
+            text, where a track has one that isn't empty. `build` and `check` get no facts but
+            what `learn` returns.
         may_differ: arguments that no weight depends on, so that they may be changed for a trained
             model.
         dim: width of what it returns; known after `build`.
@@ -93,6 +97,7 @@ class Encoder(Component):
     streamed: ClassVar[bool] = False
     precomputed: ClassVar[bool] = False
     reads_factors: ClassVar[bool] = False
+    reads_tracks: ClassVar[bool] = False
     may_differ: ClassVar[tuple[str, ...]] = ()
     dim: int
     absent: nn.Parameter
@@ -109,8 +114,12 @@ class Encoder(Component):
         """How it would read a dataset's modality without a layer to train; for `default.yaml`.
 
         Args:
-            folder: of the shards.
-            info: its facts in dataset.json.
+            folder: of the shards; or `track`, of encoders with `reads_tracks`, which are asked
+                about nothing else.
+            info: its facts in dataset.json; of `track`, `columns`: of each column how many
+                training `tracks` have a value, how many values are `shared` by two or more of
+                them, and whether the split keeps its values `apart`, so that no held-out track's
+                value is in training.
 
         Returns:
             Arguments of the constructor; None (the default) if it isn't made for this content.

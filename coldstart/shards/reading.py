@@ -19,6 +19,7 @@ from coldstart.sample import MalformedError, Sample, folder_of
 from coldstart.shards import remote
 from coldstart.shards.format import MAPPED, place_of, track_of
 from coldstart.shards.listing import listing, parsed
+from coldstart.shards.track_columns import TRACK, text_of
 from coldstart.tables.splits import IN_USE, NEW, SPLITS
 
 STARTS = {"flac": b"fLaC", "frames": b"\x93NUMPY"}
@@ -145,16 +146,29 @@ class Shards:
             for track in self.tracks(split, shard)
         ]
 
+    def column_of(self, field: str) -> str | None:
+        """The column of the track list that a field names: X in `track.X`; None: it lies in tars,
+        as it also does where the dataset has a modality of that name.
+        """
+        folder, _, column = field.partition(".")
+        in_tars = field in self.modalities.get(folder, {}).get("fields", ())
+        return column if folder == TRACK and not in_tars else None
+
     def samples(self, split: str, shard: int, fields: Iterable[str]) -> Iterator[Sample]:
         """Stream one shard's tracks with these fields, joined in order.
 
-        Each track comes exactly once, with the fields it has.
+        Each track comes exactly once, with the fields it has; `track.X` is the text in column X of
+        its row in the track list.
 
         Raises:
             InputError: a tar is missing, damaged, or doesn't match dataset.json.
         """
         by_folder: dict[str, set[str]] = {}
+        columns: dict[str, str] = {}
         for field in fields:
+            if (column := self.column_of(field)) is not None:
+                columns[field] = column
+                continue
             present = self.info(folder_of(field))["fields"]
             if field not in present:
                 raise InputError(
@@ -165,6 +179,9 @@ class Shards:
         ahead = {folder: next(stream, None) for folder, stream in streams.items()}
         for track in self.tracks(split, shard):
             sample: Sample = {"track_id": track["track_id"], "shard": place_of(split, shard)}
+            for field, column in columns.items():
+                if (text := text_of(track, column)) is not None:
+                    sample[field] = text
             for folder, names in by_folder.items():
                 member = ahead[folder]
                 if member is not None and track_of(member["__key__"]) == track["track_id"]:

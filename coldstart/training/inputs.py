@@ -13,6 +13,7 @@ from coldstart.model.net import Net
 from coldstart.runs.config import shipped_configs
 from coldstart.sample import folder_of
 from coldstart.shards.reading import Shards
+from coldstart.shards.track_columns import must_be_listed
 from coldstart.targets.track_factors import FACTORS
 from coldstart.training.ranks import is_main
 from coldstart.training.stages import recipe_of
@@ -36,8 +37,10 @@ def must_be_there(config: dict[str, Any]) -> None:
     dataset, model = Shards(config["data"]["shards"]), config["model"]
     encoders = [registry.create("encoders", recipe_of(part)) for part in model["encoders"].values()]
     target = model.get("target")
-    parts = [each for each in encoders if not each.reads_factors]
+    parts = [each for each in encoders if not (each.reads_factors or each.reads_tracks)]
     parts += [registry.create("targets", recipe_of(target))] if target else []
+    for field in {field for each in encoders if each.reads_tracks for field in each.fields}:
+        must_be_listed(field, dataset.all_tracks(["train"]), dataset.shown)
     for part in parts:
         folder = folder_of(part.fields[0])
         if folder in dataset.modalities or part.fields[0] == FACTORS:

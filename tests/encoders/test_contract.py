@@ -6,6 +6,7 @@ import numpy as np
 from helpers import noise_flac
 
 from coldstart.encoders.artist import Artist
+from coldstart.encoders.artist_id import ArtistId
 from coldstart.encoders.attributes import MGP, MachineListened
 from coldstart.encoders.audio import Audio
 from coldstart.encoders.base import Encoder
@@ -146,3 +147,16 @@ class TestArtist(EncoderContract):
 
     def encoder(self) -> Encoder:
         return Artist(most=4, hidden=(8,))
+
+
+class TestArtistId(EncoderContract):
+    tracks = ({"track.artist_id": "a1"}, {"track.artist_id": "Björk"})
+    broken = ({"track.artist_id": ""}, {"track.artist_id": b"a1"})
+
+    def encoder(self) -> Encoder:
+        return ArtistId(dim=16)
+
+
+class TestArtistIdThroughLayers(TestArtistId):
+    def encoder(self) -> Encoder:
+        return ArtistId(dim=16, hidden=(8, 4))

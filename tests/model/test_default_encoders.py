@@ -8,9 +8,11 @@ import torch
 import yaml
 from helpers import World
 
+from coldstart import registry
 from coldstart.cli import main
 from coldstart.commands.factorize import factorize
 from coldstart.commands.shard import shard
+from coldstart.encoders.artist_id import ArtistId
 from coldstart.encoders.attributes import MGP, MachineListened
 from coldstart.encoders.embedding import Embedding
 from coldstart.errors import InputError
@@ -53,7 +55,8 @@ def test_each_modality_that_can_be_read_as_it_is_has_its_encoder(
     found = default_encoders(dataset)
     assert found.left == ["audio"]
     kinds = [f"{name} {about['class_path']}" for name, about in found.encoders.items()]
-    assert kinds == ["genres Genres", "heard Embedding", "lyrics Text", "mgp MGP", "tags MGP"]
+    content = ["genres Genres", "heard Embedding", "lyrics Text", "mgp MGP", "tags MGP"]
+    assert kinds == [*content, "artist_id ArtistId"]
     assert found.encoders["tags"]["init_args"] == {"hidden": [], "modality": "tags"}
     assert found.encoders["heard"]["init_args"]["normalize"]
 
@@ -69,6 +72,68 @@ def test_a_machine_s_attributes_and_units_of_their_own_are_told_by_the_facts() -
     assert Embedding.as_is("x", {**vectors, "runs": ["runs/a"]}) is None
     own = Embedding.as_is("x", {**vectors, "own_units": True})
     assert own == {"modality": "x", "standardize": True, "normalize": False}
+
+
+Tracks = list[tuple[str, str, str | None]]
+
+
+def listed(folder: Path, rows: Tracks, **more: list[object]) -> Shards:
+    """Shards of tracks with genres, given the id, the side and the artist of each."""
+    folder.mkdir()
+    ids, sides, artists = (list(column) for column in zip(*rows, strict=True))
+    pl.DataFrame({"track_id": ids, "split": sides}).write_parquet(folder / "splits.parquet")
+    tracks = {"track_id": ids, "title": ids, "artist": ids, "artist_id": artists, **more}
+    table = pl.DataFrame(tracks, schema_overrides={"artist_id": pl.String})
+    table.with_columns(genres=["jazz"]).write_parquet(folder / "tracks.parquet")
+    splits, out = folder / "splits.parquet", folder / "shards"
+    shard(folder / "tracks.parquet", out=out, splits=splits, modalities=["genres"])
+    return Shards(out)
+
+
+TWO: Tracks = [("t1", "train", "a"), ("t2", "train", "a")]
+
+
+@pytest.mark.parametrize(
+    ("rows", "read"),
+    [
+        ([*TWO, ("t3", "train", "b"), ("v", "val", "a"), ("e", "test", "c")], True),
+        (TWO, True),  # a live fit: nothing is held out
+        ([*TWO, ("v", "val", None)], True),
+        ([*TWO, ("v", "val", "b"), ("e", "test", "c")], False),  # artists are kept apart
+        ([("t1", "train", "a"), ("t2", "train", "b"), ("v", "val", "a")], False),
+        ([("t1", "train", None), ("t2", "train", None), ("v", "val", "a")], False),
+    ],
+)
+def test_artists_are_read_where_training_tracks_share_one_and_held_out_tracks_may(
+    rows: Tracks, read: bool, tmp_path: Path
+) -> None:
+    found = default_encoders(listed(tmp_path / "d", rows))
+    assert list(found.encoders) == ["genres", *(["artist_id"] if read else [])]
+
+
+class Label(ArtistId):
+    """As a plugin would read another column."""
+
+    fields = ("track.label",)
+
+
+def test_a_plugin_reads_another_column_and_names_never_clash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows: Tracks = [*TWO, ("v", "val", "a")]
+    labels: list[object] = ["x", "y", "y"]
+    usable = registry.usable
+
+    def with_label(kind: registry.Kind) -> dict[str, type]:
+        return {**usable(kind), "Label": Label}
+
+    monkeypatch.setattr(registry, "usable", with_label)
+    apart = listed(tmp_path / "apart", rows, label=labels)
+    assert list(default_encoders(apart).encoders) == ["genres", "artist_id"]
+    shared = listed(tmp_path / "shared", rows, label=["x", "x", "x"])
+    assert list(default_encoders(shared).encoders) == ["genres", "artist_id", "label"]
+    shared.modalities["label"] = {**shared.info("genres"), "fields": {"label.json": "json"}}
+    assert list(default_encoders(shared).encoders) == ["genres", "artist_id", "label_"]
 
 
 def test_sound_alone_is_refused_with_what_makes_vectors_of_it(
@@ -104,15 +169,15 @@ def test_a_fit_reads_what_is_there_and_its_run_says_what_it_read(
     run = tmp_path / "run"
     assert main(["fit", "--config", "default.yaml", *where, f"--run={run}"]) == 0
     said = capsys.readouterr()
-    assert "reads heard" in said.out + said.err
-    assert list(read_config(run)["model"]["encoders"]) == ["heard"]
-    assert list(open_run(run).model.encoders) == ["heard"]
+    assert "reads heard, artist_id" in said.out + said.err
+    assert list(read_config(run)["model"]["encoders"]) == ["heard", "artist_id"]
+    assert list(open_run(run).model.encoders) == ["heard", "artist_id"]
     assert main(["test", f"--run={run}", "--no-rivals"]) == 0
     capsys.readouterr()
     with pytest.raises(SystemExit):
         main(["fit", "--config", "default.yaml", *where, "--print_config"])
     printed = yaml.safe_load(capsys.readouterr().out)
-    assert list(printed["model"]["encoders"]) == ["heard"]
+    assert list(printed["model"]["encoders"]) == ["heard", "artist_id"]
     with pytest.raises(SystemExit):
         main(["fit", "--config", "mgp.yaml", *where, "--print_config"])
     assert list(yaml.safe_load(capsys.readouterr().out)["model"]["encoders"]) == ["mgp"]
@@ -134,7 +199,7 @@ def test_somebody_else_s_broken_encoder_stops_no_fit(
     flags = [f"--data.shards={tmp_path / 'shards'}", f"--data.factors={tiny_world.factors}"]
     run = tmp_path / "run"
     assert main(["fit", "--config=default.yaml", f"--run={run}", *flags, "--data.workers=0"]) == 0
-    assert list(open_run(run).model.encoders) == ["genres"]
+    assert list(open_run(run).model.encoders) == ["genres", "artist_id"]
     (told,) = [line for line in caplog.messages if "Ballads" in line]
     assert "the encoders plugin 'Ballads' of ballad 1.0 fails to import" in told
     assert "there_is_no_such_module" in told
