@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 
 from coldstart.encoders.base import Modality, Reader
-from coldstart.factors.als import ListenerAxes
+from coldstart.factors.listening import NOTHING, Listening
 
 
 class Batch(NamedTuple):
@@ -42,11 +42,11 @@ class Lent(NamedTuple):
         target: the target's field and reader.
         streamed: whether any of the modalities must be streamed.
         factor_fields: fields that lie in no shard, for they hold other tracks' factors.
-        axes: what the model's space has beside the factors' axes; None: nothing.
+        listening: what the model knows of listeners beside the factors.
     """
 
     readers: Mapping[str, tuple[tuple[str, ...], Reader]]
     target: tuple[str, Reader]
     streamed: bool
     factor_fields: tuple[str, ...] = ()
-    axes: ListenerAxes | None = None
+    listening: Listening = NOTHING

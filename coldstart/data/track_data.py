@@ -20,9 +20,10 @@ from coldstart.data.loaders import Request, loader_of
 from coldstart.data.pipeline import Pipeline
 from coldstart.errors import InputError, one_of
 from coldstart.factors.factors import Factors
-from coldstart.factors.listener_axes import widened
+from coldstart.factors.model_space import in_model_space
 from coldstart.sample import Sample, folder_of
 from coldstart.shards.reading import Shards
+from coldstart.shards.track_columns import TRACK
 from coldstart.tables.splits import NEW, read_ids
 from coldstart.targets.track_factors import FACTORS
 
@@ -58,7 +59,9 @@ class TrackData:
             fold: this fold's tracks are held out of training and validation.
             test_tracks: table with a column track_id: of the test tracks, only these are tested.
             missing: treat this share of the tracks, drawn for each encoder by a hash of their ids,
-                as if they lacked what it reads, in training and testing: an experiment.
+                as if they lacked what it reads, in training and testing: an experiment. It is
+                content that is missing: what comes from the track list, such as who made a track,
+                stays.
             drop: treat all tracks as if they lacked what these encoders read.
         """
         super().__init__()
@@ -80,13 +83,15 @@ class TrackData:
             _same_splits(self.shards, self.factors)
 
     def info(self, folder: str) -> Mapping[str, Any]:
-        """Facts of a modality, or of the factors.
+        """Facts of a modality, or of the factors; of the track list there are none.
 
         Raises:
             InputError: the dataset doesn't have it.
         """
         if folder == folder_of(FACTORS):
             return self.known_factors().about
+        if folder == TRACK and folder not in self.shards.modalities:
+            return {}
         return self.shards.info(folder)
 
     def has(self, folder: str) -> bool:
@@ -111,11 +116,8 @@ class TrackData:
         Raises:
             InputError: `factors` is null.
         """
-        factors, axes = self.known_factors(), self._readers().axes
-        if axes is None:
-            return factors
         if self._space is None:
-            self._space = widened(factors, axes)
+            self._space = in_model_space(self.known_factors(), self._readers().listening)
         return self._space
 
     def training_samples(self, fields: Sequence[str]) -> Iterator[Sample]:
@@ -210,8 +212,17 @@ class TrackData:
             joined[field] = ArtistTracks(self.shards, self.known_factors(), in_use)
         for name in sorted(self.drop):
             one_of("data.drop", name, list(lent.readers))
-        lacks = Lacks(self.drop, self.missing)
+        lacks = Lacks(self.drop, self.missing, self._of_track_list(lent))
         return Pipeline(self.shards, lent, joined, keep, needs_target, training, lacks, in_use)
+
+    def _of_track_list(self, lent: Lent) -> frozenset[str]:
+        """The encoders that read the track list alone."""
+        column_of = self.shards.column_of
+        return frozenset(
+            name
+            for name, (fields, _) in lent.readers.items()
+            if all(column_of(field) is not None for field in fields)
+        )
 
     def _rank_world_seed(self) -> tuple[int, int, int]:
         return 0, 1, torch.initial_seed() % 2**32

@@ -17,7 +17,7 @@ from coldstart.evaluation.tasks import evenly_spaced
 from coldstart.factors.als import Array
 from coldstart.factors.factors import Factors
 from coldstart.factors.folding import half_step
-from coldstart.factors.listener_axes import beside
+from coldstart.factors.model_space import Solved, solved_again
 from coldstart.model.ensemble import Audience, Ensemble, EnsembleSettings, artist_levels, priors
 from coldstart.model.predictions import Predictions, as_array
 
@@ -281,17 +281,13 @@ class KnownScores:
         pairs = (row[kept], known.indices[kept])
         shown = csr_matrix((known.data[kept], pairs), shape=known.shape)
         tracks = half_step(shown.T.tocsr(), audience.users, audience.settings)
-        vectors = half_step(shown[self.users], tracks, audience.settings)
-        if factors.loadings is not None:
-            own = beside(factors, shown)
-            tracks = np.concatenate([np.float32(factors.kept) * tracks, own.tracks], axis=1)
-            places = own.listeners[self.users].astype(np.float32)
-            vectors = np.concatenate([vectors, places], axis=1)
+        users = half_step(shown[self.users], tracks, audience.settings)
+        seen = solved_again(factors, Solved(users, tracks), shown, self.users)
         asked = ~kept & (known.data > 0)
         entries = csr_matrix((asked.astype(np.int8), known.indices, known.indptr), known.shape)
         weight = self.ahead / WITHHELD
         self.reliability = _reliability(
-            vectors, tracks, shown[self.users], entries[self.users], weight
+            seen.users, seen.tracks, shown[self.users], entries[self.users], weight
         )
 
     def lift(self, vectors: Array, ids: Sequence[str], ensemble: Ensemble) -> Ensemble:

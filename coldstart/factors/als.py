@@ -31,22 +31,6 @@ class Axes(NamedTuple):
     users: NDArray[np.float64]
 
 
-class ListenerAxes(NamedTuple):
-    """M axes beside those of a factorisation of W tracks.
-
-    Attributes:
-        loadings: [W, M] float32: a listener's place is the sum of those of the tracks they have
-            played, each weighed by its confidence, a listener's weights together of length 1.
-            Listeners' places have a mean square of 1 on each axis.
-        places: [W, M] float32 of the tracks; with a listener's place, a part of the score.
-        share: of the score that these axes have; the vectors have the rest.
-    """
-
-    loadings: Array
-    places: Array
-    share: float
-
-
 def implicit_als(
     confidence: csr_matrix,
     *,

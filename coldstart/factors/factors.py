@@ -16,6 +16,7 @@ from scipy.sparse import csr_matrix
 
 from coldstart.errors import InputError
 from coldstart.factors.als import Array, Axes
+from coldstart.factors.listening import NOTHING, Listening
 from coldstart.files import MISSING, StrPath, local, unusable, write_json
 from coldstart.forms.arrays import ArrayForm, read_arrays, write_arrays
 from coldstart.forms.checksums import check_checksums, write_checksums
@@ -122,10 +123,8 @@ class Factors:
         axes: from the factorisation's own axes to those of the vectors; None if they are the same,
             or if an earlier version made the factors.
         support: see `listeners`; None where all users with a vector count.
-        narrow: what `listener_axes.widened` has added places to; None of factors as they are
-            stored.
-        loadings: of these places, see `listener_axes.ListenerAxes`.
-        kept: share of a score that the vectors have beside these places.
+        narrow: what `model_space` made these from; None of factors as they are stored.
+        listening: what a model knows of listeners, by which it was done; nothing of stored ones.
     """
 
     track_ids: list[str]
@@ -140,8 +139,13 @@ class Factors:
     axes: Axes | None = None
     support: NDArray[np.int64] | None = None
     narrow: Factors | None = None
-    loadings: Array | None = None
-    kept: float = 1.0
+    listening: Listening = NOTHING
+
+    @property
+    def kept(self) -> float:
+        """Share of a score that the vectors have beside places on listeners' own axes."""
+        axes = self.listening.axes
+        return 1.0 if axes is None else 1 - axes.share
 
     @property
     def dim(self) -> int:

@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, diags
 
 from coldstart.errors import InputError
-from coldstart.factors.als import Array, ListenerAxes
+from coldstart.factors.als import Array
 from coldstart.factors.factorization import FactorizationSettings, confidence_of
 from coldstart.factors.factors import Factors
 from coldstart.factors.folding import settings_of
+from coldstart.factors.listening import ListenerAxes
 
 _SPARE = 64
 """Columns more than are wanted, with which the strongest axes are found."""
@@ -113,21 +114,18 @@ def _strongest(matrix: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Te
     return values[kept], vectors[:, kept]
 
 
-def widened(factors: Factors, axes: ListenerAxes | None) -> Factors:
+def with_axes(factors: Factors, axes: ListenerAxes) -> Factors:
     """Vectors with places on listeners' own axes after their own K numbers: [·, K + M].
 
-    Dot products are scores, as before: of the vectors, times 1 − share, and of the places. What is
-    to be known of the factorisation itself, such as its axes, `narrow` has.
+    Dot products are scores, as before: of the vectors, times 1 − share, and of the places.
 
     Args:
         factors: those that the axes were made from, or with listens since.
-        axes: None: nothing is added.
+        axes: of a model.
 
     Raises:
         InputError: the axes are of other tracks.
     """
-    if axes is None:
-        return factors
     warm, width = axes.loadings.shape
     if axes.places.shape != (warm, width) or warm != (~factors.folded).sum():
         raise InputError(
@@ -141,40 +139,30 @@ def widened(factors: Factors, axes: ListenerAxes | None) -> Factors:
     listeners = np.asarray(weights[:, :warm] @ axes.loadings.astype(np.float64))
     listeners[~factors.users.any(axis=1)] = 0.0
     places = np.concatenate([axes.places, _folded_in(weights, listeners, axes.places)])
-    keep = 1 - axes.share
-    tracks = np.concatenate([np.float32(keep) * factors.tracks, places], axis=1)
+    tracks = np.concatenate([np.float32(1 - axes.share) * factors.tracks, places], axis=1)
     mean = tracks[:warm].mean(0)
     about = factors.about | {
         "factors": factors.dim + width,
         "mean": mean.tolist(),
         "spread": float(np.sqrt(np.square(tracks[:warm] - mean).mean())),
     }
-    return replace(
-        factors,
-        tracks=tracks,
-        users=np.concatenate([factors.users, listeners.astype(np.float32)], axis=1),
-        axes=None,
-        about=about,
-        narrow=factors,
-        loadings=axes.loadings,
-        kept=keep,
-    )
+    users = np.concatenate([factors.users, listeners.astype(np.float32)], axis=1)
+    return replace(factors, tracks=tracks, users=users, about=about)
 
 
-def beside(factors: Factors, listens: csr_matrix) -> Beside:
-    """Places on the axes of a wide space, from some of the plays alone.
+def beside(factors: Factors, axes: ListenerAxes, listens: csr_matrix) -> Beside:
+    """Places on a model's axes, from some of the plays alone.
 
     Args:
-        factors: as `widened` gives them.
+        factors: those that the axes were made from.
+        axes: of the model.
         listens: [U, W] plays of factorised tracks that count.
     """
-    assert factors.loadings is not None, "widened() has made them"
-    warm = len(factors.loadings)
     weights = play_weights(listens, settings_of(factors.about))
-    listeners = np.asarray(weights @ factors.loadings.astype(np.float64))
-    fitted = factors.tracks[:warm, -listeners.shape[1] :]
+    listeners = np.asarray(weights @ axes.loadings.astype(np.float64))
     columns = np.asarray(weights.T @ listeners)
-    return Beside((_scale(columns, fitted) * _centred(columns)).astype(np.float32), listeners)
+    places = _scale(columns, axes.places) * _centred(columns)
+    return Beside(places.astype(np.float32), listeners)
 
 
 def _folded_in(weights: csr_matrix, listeners: NDArray[np.float64], places: Array) -> Array:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from coldstart.components import Component
-from coldstart.factors.als import ListenerAxes
+from coldstart.factors.listening import NOTHING, Listening
 
 
 class Solvable(NamedTuple):
@@ -80,19 +80,24 @@ class FusionHead(Component):
         chooses: true if its `solve` takes `InnerFolds` as a second argument, to choose settings by;
             None where nobody's plays are known.
         share: of the score that listeners' own plays shall have, if `solve` finds that they help;
-            then the head has `smoother`, `centre_ids`, `axes`, `beside` and `solve_again`, as
+            then the head has `smoother`, `centre_ids`, `axes`, `heard` and `solve_again`, as
             `Kernel` has.
+        content_share: of listeners' vectors that shall come from content, if `solve` finds that it
+            helps; then the head has `unseen`, `centre_ids` and `heard`.
     """
 
     interface: ClassVar[int]
     closed_form: ClassVar[bool] = False
     chooses: ClassVar[bool] = False
     share: float = 0.0
+    content_share: float = 0.0
 
     @property
-    def listener_axes(self) -> ListenerAxes | None:
-        """Axes beside those of the factors, of which the head predicts tracks' places as well."""
-        return None
+    def listening(self) -> Listening:
+        """What the head knows of listeners beside the factors; of axes beside theirs, it predicts
+        tracks' places as well.
+        """
+        return NOTHING
 
     def build(self, dims: Mapping[str, int], out: int) -> None:
         """Make the layers.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -38,6 +38,37 @@ class FitTracks(NamedTuple):
     def first(self, count: int) -> FitTracks:
         """The first tracks, at most `count`."""
         return self.at(torch.arange(min(count, len(self.vectors)), device=self.vectors.device))
+
+
+class Standard(NamedTuple):
+    """What makes modalities of different sizes comparable.
+
+    Attributes:
+        mean: [F].
+        scale: [F] after it is taken away: a modality's vectors then have a mean length of 1.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+
+def standard_of(tracks: FitTracks, columns: Mapping[str, slice]) -> Standard:
+    """Of each modality, over the tracks that have it; a modality that is the same for all of them
+    gets the scale 0.
+
+    Args:
+        tracks: to learn from.
+        columns: modality → its columns of the tracks' values.
+    """
+    mean, scale = (torch.zeros_like(tracks.values[0]) for _ in range(2))
+    for name, place in columns.items():
+        values = tracks.values[tracks.present[name], place].double()
+        if not len(values):
+            continue
+        mean[place] = values.mean(0).to(mean)
+        spread = (values - values.mean(0)).square().sum(1).mean().sqrt()
+        scale[place] = 1 / float(spread) if spread > 0 else 0.0
+    return Standard(mean, scale)
 
 
 def sample_tracks(

@@ -10,12 +10,21 @@ import torch
 from torch import Tensor
 
 from coldstart.errors import InputError, one_of
-from coldstart.factors.als import ListenerAxes
-from coldstart.fusion.base import FusionHead, InnerFolds, Solvable
-from coldstart.fusion.choice import Fitness, Judge, by_error, by_ranking, sharing_by_ranking
+from coldstart.factors.listening import Listening
+from coldstart.fusion.base import FusionHead, InnerFold, InnerFolds, Solvable
+from coldstart.fusion.choice import (
+    Among,
+    Fitness,
+    Judge,
+    by_error,
+    by_ranking,
+    shares_by_ranking,
+)
 from coldstart.fusion.conjugate import conjugate_ridge
-from coldstart.fusion.fit_tracks import FitTracks, sample_tracks
+from coldstart.fusion.fit_tracks import FitTracks, sample_tracks, standard_of
+from coldstart.fusion.heard import Heard
 from coldstart.fusion.kernels import KERNELS, scale_of
+from coldstart.fusion.ridge import residuals
 
 WEIGHTS = (0.25, 0.5, 1.0, 2.0)
 """Weights of a modality to choose from, relative to the best one; it may also be left out."""
@@ -24,6 +33,9 @@ PENALTIES = tuple(round(10.0 ** (power / 2), 3) for power in range(-4, 5))
 
 SHARES = (0.1, 0.2, 0.3, 0.5, 0.8)
 """Shares of the score to choose from for listeners' own plays; they may also get none."""
+
+CONTENT_SHARES = (0.2, 0.3, 0.4, 0.5)
+"""Shares of listeners' vectors to choose from for what content says of them; or none."""
 
 CHOICE_TRACKS = 2000
 """Tracks on which weights, kernel and penalty are chosen: each candidate costs eigendecompositions
@@ -44,7 +56,8 @@ class Kernel(FusionHead):
     factorisation of their own (of a random sample of tracks); without plays, those that predict
     left-out vectors best. No validation track is used.
     Where listeners' own plays (`factors.listener_axes`) rank these hidden tracks better, they get
-    a share of the score, which is chosen in the same way.
+    a share of the score, which is chosen in the same way; and so does what content says of the
+    listeners (`factors.content_listeners`), as a share of their vectors.
     All training tracks are centres of the Laplace kernel, up to `landmarks` of them: of up to 8,192
     the solution is exact, of more, conjugate gradients come as near as makes no difference. Beyond
     `landmarks`, and beyond 8,192 with the smooth kernels, a random sample of that size gives the
@@ -68,6 +81,7 @@ class Kernel(FusionHead):
         kernel: KernelName = "auto",
         axes: int = 512,
         shares: Sequence[float] = SHARES,
+        content_shares: Sequence[float] = CONTENT_SHARES,
         seed: int = 0,
     ) -> None:
         """Settings of the solution.
@@ -86,6 +100,9 @@ class Kernel(FusionHead):
                 where the solution is exact.
             shares: of the score to choose from for these axes, between 0 and 1; they may also get
                 none.
+            content_shares: of a listener's vector to choose from for what content says of them,
+                above 0, at most 1; they may also get none. They are found where the solution is
+                exact.
             seed: of the random choice of landmarks.
         """
         super().__init__()
@@ -96,6 +113,9 @@ class Kernel(FusionHead):
         if axes < 0 or not all(0 < share < 1 for share in shares):
             raise InputError("Kernel: axes is at least 0, shares are between 0 and 1")
         one_of("Kernel: kernel", kernel, get_args(KernelName))
+        if not all(0 < share <= 1 for share in content_shares):
+            raise InputError("Kernel: content_shares are above 0, at most 1")
+        self.content_shares, self.content_share = tuple(content_shares), 0.0
         self.axes, self.shares, self.share = axes, tuple(shares), 0.0
         self.centre_ids: list[str] = []
         self.landmarks, self.width, self.seed = landmarks, width, seed
@@ -116,7 +136,7 @@ class Kernel(FusionHead):
         self.register_buffer("penalty", torch.zeros(()))
         self.register_buffer("number", torch.tensor(tuple(KERNELS).index(self.kernels[0])))
         self.dims = dict(dims)
-        self.beside(None)
+        self.heard = Heard()
 
     def forward(self, encoded: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
         """{modality: [B, dim]} → [B, out]."""
@@ -125,21 +145,9 @@ class Kernel(FusionHead):
         return kernel @ get("coefficients") + get("bias")
 
     @property
-    def listener_axes(self) -> ListenerAxes | None:
-        """What listeners' own plays say, if it has a share of the score."""
-        loadings, places = self.get_buffer("loadings"), self.get_buffer("places")
-        if not loadings.numel():
-            return None
-        return ListenerAxes(
-            loadings.cpu().numpy(), places.cpu().numpy(), float(self.get_buffer("own_share"))
-        )
-
-    def beside(self, axes: ListenerAxes | None) -> None:
-        """Take listeners' own axes, which the vectors to be solved for next have as well."""
-        none = torch.zeros(0, 0)
-        self.register_buffer("loadings", none if axes is None else torch.tensor(axes.loadings))
-        self.register_buffer("places", none if axes is None else torch.tensor(axes.places))
-        self.register_buffer("own_share", torch.tensor(0.0 if axes is None else axes.share))
+    def listening(self) -> Listening:
+        """What it knows of listeners beside the factors."""
+        return self.heard.listening
 
     @property
     def kernel(self) -> str:
@@ -165,7 +173,9 @@ class Kernel(FusionHead):
         if len(tracks.vectors) < 3:
             raise InputError(f"Kernel: {len(tracks.vectors)} training tracks are too few to fit on")
         targets = (tracks.vectors - tracks.vectors.mean(0)).double()
-        self._standardise(tracks)
+        standard = standard_of(tracks, dict(zip(self.names, self._columns(), strict=True)))
+        self.get_buffer("mean").copy_(standard.mean)
+        self.get_buffer("scale").copy_(standard.scale)
         some = tracks.first(CHOICE_TRACKS)
         folds = inner_folds(some.track_ids, some.group) if inner_folds else ()
         judge = by_error(targets[:CHOICE_TRACKS], some.group, self.penalties)
@@ -173,23 +183,18 @@ class Kernel(FusionHead):
             judge = by_ranking(folds, self.penalties)
         best = self._choose_kernel(some, judge, self._choose_weights(some, judge))
         self._set("penalty", best.penalty)
-        self.share = 0.0
-        if folds and self.axes and total <= min(EXACT, self.landmarks):
-            features = self._scale(some.values, some.present)
-            self._set_kernel_scale(features)
-            matrix = self._kernel_matrix(features)
-            sharing = sharing_by_ranking(folds, matrix, self.penalties, self.shares)
-            if sharing.share:
-                self.share, best = sharing.share, best._replace(penalty=sharing.penalty)
-                self._set("penalty", best.penalty)
+        self.share = self.content_share = 0.0
+        if folds and total <= min(EXACT, self.landmarks):
+            best = self._choose_shares(some, folds, best)
         how = self._fit(tracks, total, rows)
-        weights = ", ".join(
-            f"{name} × {value:g}"
-            for name, value in zip(self.names, self.get_buffer("weight").tolist(), strict=True)
-        )
+        if self.content_share:
+            self.unseen = self._unseen(tracks)
+        weighted = zip(self.names, self.get_buffer("weight").tolist(), strict=True)
+        weights = ", ".join(f"{name} × {value:g}" for name, value in weighted)
         what = "NDCG of hidden tracks" if folds else "explained of left-out tracks"
         penalty = f"λ = {best.penalty:g}{self._at_the_end(best.penalty)}"
-        own = f"; listeners' own plays × {self.share:g}" if self.share else ""
+        own = f"; listeners by content × {self.content_share:g}" if self.content_share else ""
+        own += f"; listeners' own plays × {self.share:g}" if self.share else ""
         centres = len(self.get_buffer("centres"))
         return (
             f"{self.kernel} kernel of {centres:,} of {total:,} training tracks: {weights}; "
@@ -207,6 +212,30 @@ class Kernel(FusionHead):
         inner.diagonal().add_(float(self.get_buffer("penalty")))
         smoother: Tensor = torch.cholesky_solve(matrix, torch.linalg.cholesky(inner)).T
         return smoother
+
+    def _choose_shares(
+        self, tracks: FitTracks, folds: Sequence[InnerFold], best: Fitness
+    ) -> Fitness:
+        """Set how much is asked of listeners' plays beside their vectors; → with another λ."""
+        features = self._scale(tracks.values, tracks.present)
+        self._set_kernel_scale(features)
+        among = Among(self.penalties, self.shares if self.axes else (), self.content_shares)
+        matrix = self._kernel_matrix(features)
+        chosen = shares_by_ranking(folds, matrix, tracks.group, best, among)
+        self.share, self.content_share = chosen.own, chosen.content
+        self._set("penalty", chosen.fitness.penalty)
+        return chosen.fitness
+
+    def _unseen(self, tracks: FitTracks) -> Tensor:
+        """[N, K] what content predicts of each centre where its group is left out of the fit."""
+        matrix = self._kernel_matrix(self.get_buffer("centres"))
+        matrix.diagonal().add_(float(self.get_buffer("penalty")))
+        inverse = torch.cholesky_inverse(torch.linalg.cholesky(matrix))
+        coefficients = self.get_buffer("coefficients").double()
+        missed = residuals(
+            coefficients, tracks.group, lambda rows: inverse[rows[:, :, None], rows[:, None, :]]
+        )
+        return (tracks.vectors - missed).float()
 
     def _fit(self, tracks: FitTracks, total: int, rows: Callable[[], Iterable[Solvable]]) -> str:
         """Set centres and coefficients; → what is to be said of how."""
@@ -238,15 +267,6 @@ class Kernel(FusionHead):
         if len(self.penalties) > 1 and penalty in (min(self.penalties), max(self.penalties)):
             return ", at the end of those that were tried"
         return ""
-
-    def _standardise(self, tracks: FitTracks) -> None:
-        """Set each modality's mean, and the scale that gives its vectors a mean length of 1."""
-        for name, columns in zip(self.names, self._columns(), strict=True):
-            values = tracks.values[tracks.present[name], columns].double()
-            mean = values.mean(0) if len(values) else values.new_zeros(self.dims[name])
-            spread = (values - mean).square().sum(1).mean().sqrt() if len(values) else values.sum()
-            self.get_buffer("mean")[columns] = mean.to(self.get_buffer("mean"))
-            self.get_buffer("scale")[columns] = 1 / float(spread) if spread > 0 else 0.0
 
     def _choose_weights(self, tracks: FitTracks, judge: Judge) -> Fitness:
         """Set the best modality alone, then each other one with the weight that helps most, if any.
@@ -358,18 +378,18 @@ class Kernel(FusionHead):
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
-        """Make as many centres, and axes, as the checkpoint has. One of before names no kernel: the
-        first; and no axes: none.
+        """Make as many centres as the checkpoint has. One of before names no kernel: the first; and
+        its axes of listeners' own plays lie beside the rest.
         """
-        for name in ("centres", "coefficients", "loadings", "places"):
+        for name in ("centres", "coefficients"):
             value = state_dict.get(prefix + name)
             if value is not None:
                 buffer = self.get_buffer(name)
-                free = name in ("loadings", "places")
-                shape = value.shape if free else (len(value), *buffer.shape[1:])
-                self.register_buffer(name, buffer.new_zeros(shape))
-        for name in ("number", "loadings", "places", "own_share"):
-            state_dict.setdefault(prefix + name, self.get_buffer(name))
+                self.register_buffer(name, buffer.new_zeros((len(value), *buffer.shape[1:])))
+        for name in ("loadings", "places", "own_share"):
+            if prefix + name in state_dict:
+                state_dict[f"{prefix}heard.{name}"] = state_dict.pop(prefix + name)
+        state_dict.setdefault(prefix + "number", self.get_buffer("number"))
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -52,10 +52,27 @@ def ridge(kernel: Tensor, targets: Tensor, penalties: Sequence[float], group: Te
         coefficients = eigenvectors @ (inverse[:, None] * projections)
         error = 0.0
         for rows, block in blocks:
-            residuals = torch.linalg.solve((block * inverse) @ block.mT, coefficients[rows])
-            error += float(residuals.square().sum())
+            missed = torch.linalg.solve((block * inverse) @ block.mT, coefficients[rows])
+            error += float(missed.square().sum())
         fits.append(Fit(penalty, error / variance if variance else 0.0, coefficients))
     return min(fits, key=lambda fit: fit.error)
+
+
+def residuals(coefficients: Tensor, group: Tensor, inverse: Callable[[Tensor], Tensor]) -> Tensor:
+    """How far each row is from its prediction by a regression without its group.
+
+    Args:
+        coefficients: [N, K] of the regression on all rows.
+        group: [N] int64.
+        inverse: rows [groups, size] → the blocks [groups, size, size] of M of `ridge`.
+
+    Returns:
+        [N, K] truth − prediction.
+    """
+    found = torch.zeros_like(coefficients)
+    for rows in _rows_by_group(group):
+        found[rows] = torch.linalg.solve(inverse(rows), coefficients[rows])
+    return found
 
 
 def _rows_by_group(group: Tensor) -> list[Tensor]:

@@ -14,7 +14,7 @@ from coldstart import registry
 from coldstart.data.batch import Batch, Lent
 from coldstart.encoders.base import Encoder, Modality
 from coldstart.errors import InputError
-from coldstart.factors.als import ListenerAxes
+from coldstart.factors.listening import Listening
 from coldstart.files import StrPath
 from coldstart.fusion.base import FusionHead
 from coldstart.fusion.concat import Concat
@@ -230,13 +230,13 @@ class Net(nn.Module):
             target=(self.target.fields[0], self.target.reader()),
             streamed=any(encoder.streamed for _, encoder in self._encoders()),
             factor_fields=tuple(e.fields[0] for _, e in self._encoders() if e.reads_factors),
-            axes=self.listener_axes,
+            listening=self.listening,
         )
 
     @property
-    def listener_axes(self) -> ListenerAxes | None:
-        """Axes beside those of the factors in the space that it predicts; None: there are none."""
-        return self.fusion.listener_axes
+    def listening(self) -> Listening:
+        """What it knows of listeners beside the factors."""
+        return self.fusion.listening
 
     def build_target(self, about: Mapping[str, Any]) -> None:
         """Build the target for other facts of the factors: a space with more axes, or fewer."""

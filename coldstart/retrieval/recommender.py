@@ -10,7 +10,6 @@ from typing import Literal, TypedDict, Unpack
 import polars as pl
 
 from coldstart.errors import InputError, one_of
-from coldstart.factors.listener_axes import widened
 from coldstart.factors.update import current_factors
 from coldstart.files import StrPath
 from coldstart.model.ensemble import Ensemble
@@ -29,6 +28,7 @@ from coldstart.retrieval.taste import liked
 from coldstart.retrieval.unseen import UnseenTrack
 from coldstart.retrieval.why import explain_tracks
 from coldstart.runs.ensemble import run_ensemble, settings_of_run
+from coldstart.runs.listeners import space_of
 from coldstart.runs.predictions import predictions_of
 from coldstart.runs.run import open_run
 
@@ -127,7 +127,7 @@ class Recommender:
         place = self.run.places["factors"]
         current = None
         if place is not None:
-            current = widened(current_factors(place), self.run.model.listener_axes)
+            current = space_of(self.run, current_factors(place))
         self.predictions: Predictions = predictions_of(self.run)
         self.ensemble: Ensemble | None = self._joined(placement)
         self.catalogue: Catalogue = catalogue_of(

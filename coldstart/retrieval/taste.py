@@ -11,8 +11,12 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from coldstart.errors import InputError
-from coldstart.factors.als import turned
+from coldstart.factors.als import Array, turned
+from coldstart.factors.content_listeners import mixed
+from coldstart.factors.factors import Factors
 from coldstart.factors.folding import listener_vectors, mean_listener, settings_of
+from coldstart.factors.listening import ContentListeners
+from coldstart.factors.model_space import seen_by_content
 from coldstart.retrieval.catalogue import Catalogue
 from coldstart.retrieval.query import Query, like
 
@@ -58,11 +62,30 @@ def liked(catalogue: Catalogue, tracks: Sequence[str]) -> Query:
         vector = turned(vector[None], axes.users)[0]
     if not np.isfinite(vector).all() or not vector.any():
         raise InputError("these tracks say nothing of a taste: their places are zero")
-    if space.loadings is not None:
-        known = [space.row[track] for track in dict.fromkeys(tracks) if track in space.row]
-        own = space.loadings[[row for row in known if row < len(space.loadings)]]
+    own_axes, content = space.listening
+    if content is not None:
+        vector = _seen_by_content(space, content, tracks, vector)
+    if own_axes is not None:
+        own = own_axes.loadings[_factorised(space, tracks)]
         vector = np.concatenate([vector, own.sum(0) / max(1.0, len(own) ** 0.5)])
     return Query(torch.from_numpy(vector), rows, catalogue.by_length)
+
+
+def _factorised(space: Factors, tracks: Sequence[str]) -> NDArray[np.int64]:
+    """Rows of those tracks that were factorised."""
+    rows: NDArray[np.int64] = space.rows(list(dict.fromkeys(tracks)))
+    return np.asarray(rows[(rows >= 0) & (rows < (~space.folded).sum())])
+
+
+def _seen_by_content(
+    space: Factors, content: ContentListeners, tracks: Sequence[str], vector: Array
+) -> Array:
+    """[K] the vector, mixed with what content says of somebody who likes these tracks."""
+    rows = _factorised(space, tracks)
+    shape = (1, len(content.predicted))
+    plays = csr_matrix((np.ones(len(rows), np.float32), (np.zeros_like(rows), rows)), shape)
+    seen = seen_by_content(space, content, plays)
+    return mixed(content, vector[None], seen)[0] if seen.any() else vector
 
 
 def _places(catalogue: Catalogue, rows: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ from coldstart.errors import InputError
 from coldstart.evaluation.calibration import FEWEST, Calibration, calibrate
 from coldstart.factors.factors import Factors
 from coldstart.factors.folding import check_foldable
-from coldstart.factors.listener_axes import widened
+from coldstart.factors.model_space import in_model_space
 from coldstart.files import StrPath, is_write_refused, write_json
 from coldstart.model.checkpoint import weights_id
 from coldstart.model.ensemble import Ensemble, EnsembleSettings
@@ -47,7 +47,7 @@ def ensemble_of(
         run: the folder.
         model: its model.
         predictions: of its validation tracks, at least.
-        factors: of its training, as factorised: without updates.
+        factors: of its training, without updates: as factorised, or in the model's space.
         tracks: the dataset's, with their artists.
 
     Raises:
@@ -65,6 +65,8 @@ def ensemble_of(
     stored = _stored(run / FILE, made_from)
     if stored is not None:
         return stored
+    if factors.narrow is None:
+        factors = in_model_space(factors, model.listening)
     found = calibrate(predictions, factors, artists_of(tracks), settings)
     if found is None:
         found = _of_like_run(run) or _default(settings)
@@ -85,7 +87,6 @@ def run_ensemble(run: Run) -> Calibration:
         )
     factors = Factors.load(place)
     check_foldable(factors, str(place))  # also where the numbers are stored
-    factors = widened(factors, run.model.listener_axes)
     tracks = run.data.shards.tracks_in_use()
     return ensemble_of(run.folder, run.model, predictions_of(run), factors, tracks)
 

@@ -251,7 +251,7 @@ class TestReport(Callback):
         content = (self.content or model).to(model.device)
         readers = [reader for _, reader in model.lend().readers.values()]
         patched = not all(isinstance(reader, WholeTrack) for reader in readers)
-        data.lend(content.lend()._replace(axes=model.listener_axes))
+        data.lend(content.lend()._replace(listening=model.listening))
 
         def describe(batch: Batch) -> torch.Tensor:
             moved = trainer.strategy.batch_to_device(batch)

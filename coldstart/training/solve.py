@@ -6,17 +6,21 @@ import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 
 from coldstart.data.datamodule import ColdStartData
 from coldstart.errors import InputError
-from coldstart.factors.als import ListenerAxes
+from coldstart.factors.factors import Factors
 from coldstart.factors.listener_axes import listener_axes
+from coldstart.factors.listening import NOTHING, Listening
+from coldstart.factors.model_space import content_listeners
 from coldstart.fusion.base import InnerFold, Solvable
 from coldstart.model.net import Net
 from coldstart.reporting.progress import doing
+from coldstart.shards.track_columns import kept_apart, text_of
 from coldstart.targets.base import Target
 from coldstart.targets.track_factors import FACTORS
 from coldstart.training.inner_folds import inner_folds
@@ -52,9 +56,8 @@ def groups_of(data: ColdStartData) -> dict[str, int]:
     held-out track's artist is in training; else the track alone.
     """
     train, held_out = data.shards.all_tracks(["train"]), data.shards.all_tracks(["val", "test"])
-    artists: dict[str, str] = {track["track_id"]: track.get("artist_id") or "" for track in train}
-    held_out_artists = {track.get("artist_id") for track in held_out} - {None, ""}
-    disjoint = bool(held_out_artists) and not held_out_artists & set(artists.values())
+    artists = {track["track_id"]: text_of(track, "artist_id") for track in train}
+    disjoint = kept_apart(train, held_out, "artist_id")
     numbers: dict[tuple[str, str], int] = {}  # one counter for groups of an artist and of a track
     groups = {}
     for track, artist in artists.items():
@@ -73,8 +76,8 @@ def solve(model: Net, data: ColdStartData) -> None:
     """
     must_be_fixed(model)
     head: Any = model.fusion  # what only some heads have isn't in the interface
-    if model.listener_axes is not None:  # it is solved anew, from the factors alone
-        _beside(model, data, None)
+    if model.listening:  # it is solved anew, from the factors alone
+        _hear(model, data, NOTHING)
 
     group = groups_of(data)
 
@@ -99,21 +102,35 @@ def solve(model: Net, data: ColdStartData) -> None:
     model.eval()
     with torch.no_grad():
         report = head.solve(rows, folds if known else None) if head.chooses else head.solve(rows)
+        if head.share or head.content_share:
+            show("solving the fusion head: what plays say of listeners beside their vectors")
+            _hear(model, data, _listening(model, data.known_factors()))
         if head.share:
-            show("solving the fusion head: the axes of listeners' own plays")
-            factors, smoother = data.known_factors(), head.smoother().cpu()
-            axes = listener_axes(factors, head.centre_ids, smoother, head.share, head.axes)
-            _beside(model, data, axes)
             head.solve_again(rows)
     model.train(training)
     tell(report)
 
 
-def _beside(model: Net, data: ColdStartData, axes: ListenerAxes | None) -> None:
-    """Give the model's space these axes beside those of the factors, or take them away."""
+def _listening(model: Net, factors: Factors) -> Listening:
+    """What a head that was just solved asks of listeners' plays, beside their vectors."""
     head: Any = model.fusion
-    head.beside(axes)
-    data.lend(model.lend())  # the axes, which `space` needs; below, the wider target's reader
+    axes = content = None
+    if head.content_share:
+        predicted = np.zeros((int((~factors.folded).sum()), factors.dim), np.float32)
+        outputs = model.target.output(head.unseen)  # on the factors' scale
+        predicted[factors.rows(head.centre_ids)] = outputs.cpu().numpy()
+        content = content_listeners(factors, predicted, head.content_share)
+    if head.share:
+        smoother = head.smoother().cpu()
+        axes = listener_axes(factors, head.centre_ids, smoother, head.share, head.axes)
+    return Listening(axes, content)
+
+
+def _hear(model: Net, data: ColdStartData, listening: Listening) -> None:
+    """Give the model's space what is known of listeners, or take it away."""
+    head: Any = model.fusion
+    head.heard.take(listening)
+    data.lend(model.lend())  # which `space` needs; below, the reader of a target that may be wider
     model.build_target(data.space().about)
     model.target.to(model.device)
     head.to(model.device)

@@ -16,7 +16,7 @@ from coldstart.cli import main
 from coldstart.evaluation.results import read_results
 from coldstart.evaluation.warm_up import WarmUpRow
 from coldstart.factors.factors import Factors
-from coldstart.factors.listener_axes import widened
+from coldstart.factors.model_space import in_model_space
 from coldstart.files import write_json
 from coldstart.model.ensemble import Ensemble
 from coldstart.runs.ensemble import FILE, run_ensemble
@@ -201,7 +201,7 @@ def test_either_content_or_plays_is_as_it_was_before(
     name: str, label: World, runs: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = open_run(runs[name])
-    factors = widened(Factors.load(label.factors), run.model.listener_axes)
+    factors = in_model_space(Factors.load(label.factors), run.model.listening)
     predictions = predictions_of(run)
     user = factors.user_ids[3]
     rows = recommended(capsys, runs[name], f"--user={user}", "--placement=either")

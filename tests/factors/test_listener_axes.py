@@ -20,7 +20,9 @@ from coldstart.commands.update import update
 from coldstart.errors import InputError
 from coldstart.factors.factors import Factors
 from coldstart.factors.folding import settings_of
-from coldstart.factors.listener_axes import listener_axes, play_weights, widened
+from coldstart.factors.listener_axes import listener_axes, play_weights
+from coldstart.factors.listening import NOTHING, Listening
+from coldstart.factors.model_space import in_model_space
 from coldstart.fusion.kernel import Kernel
 from coldstart.retrieval.recommender import Recommender
 from coldstart.runs.run import open_run
@@ -93,8 +95,8 @@ def test_fans_find_the_new_tracks_of_their_artists(fans: Fans) -> None:
 
 
 def test_no_axes_where_they_bring_nothing(fans: Fans) -> None:
-    assert open_run(fans.folder / "vectors").model.listener_axes is None
-    axes = open_run(fans.folder / "own").model.listener_axes
+    assert open_run(fans.folder / "vectors").model.listening.axes is None
+    axes = open_run(fans.folder / "own").model.listening.axes
     assert axes is not None
     assert 0 < axes.share < 1
 
@@ -151,7 +153,7 @@ def test_scores_of_the_wide_space_are_the_sum_of_both_parts(fans: Fans) -> None:
     factors = Factors.load(fans.folder / "factors")
     ids, smoother = _axes(factors)
     axes = listener_axes(factors, ids, smoother, 0.2, 16)
-    wide = widened(factors, axes)
+    wide = in_model_space(factors, Listening(axes))
     warm = len(axes.places)
     listeners = play_weights(factors.listens[:, :warm], settings_of(factors.about)) @ axes.loadings
     active = factors.users.any(axis=1)
@@ -161,7 +163,7 @@ def test_scores_of_the_wide_space_are_the_sum_of_both_parts(fans: Fans) -> None:
     squares = np.square(wide.users[active, factors.dim :]).mean(0)
     np.testing.assert_allclose(squares, 1.0, rtol=1e-3)
     assert wide.narrow is factors
-    assert widened(factors, None) is factors
+    assert in_model_space(factors, NOTHING) is factors
 
 
 def test_axes_of_other_tracks_are_refused(fans: Fans) -> None:
@@ -169,17 +171,22 @@ def test_axes_of_other_tracks_are_refused(fans: Fans) -> None:
     axes = listener_axes(factors, *_axes(factors), 0.2, 16)
     fewer = axes._replace(loadings=axes.loadings[:-1], places=axes.places[:-1])
     with pytest.raises(InputError, match="don't belong together"):
-        widened(factors, fewer)
+        in_model_space(factors, Listening(fewer))
     with pytest.raises(InputError, match="don't belong together"):
-        widened(factors, axes._replace(places=axes.places[:, :-1]))
+        in_model_space(factors, Listening(axes._replace(places=axes.places[:, :-1])))
 
 
-def test_a_checkpoint_of_before_has_no_axes() -> None:
+def test_checkpoints_of_before_open() -> None:
     head = Kernel()
     head.build({"a": 3}, 2)
-    weights = {k: v for k, v in head.state_dict().items() if k not in ("loadings", "places")}
-    del weights["own_share"]
+    old = {k: v for k, v in head.state_dict().items() if not k.startswith("heard.")}
     twin = Kernel()
     twin.build({"a": 3}, 2)
-    twin.load_state_dict(weights)
-    assert twin.listener_axes is None
+    twin.load_state_dict(dict(old))  # of before there were axes
+    assert twin.listening == NOTHING
+    axes = {"loadings": torch.ones(5, 2), "places": torch.ones(5, 2)}
+    twin.load_state_dict({**old, **axes, "own_share": torch.tensor(0.25)})  # beside the rest
+    assert twin.listening.axes is not None
+    assert twin.listening.axes.places.shape == (5, 2)
+    assert twin.listening.axes.share == 0.25
+    assert twin.listening.content is None

@@ -17,7 +17,7 @@ from coldstart.encoders.attributes import MGP
 from coldstart.encoders.genres import Genres
 from coldstart.errors import InputError
 from coldstart.factors.factors import Factors
-from coldstart.factors.listener_axes import widened
+from coldstart.factors.model_space import in_model_space
 from coldstart.fusion.kernel import Kernel
 from coldstart.model.predictions import by_track
 from coldstart.runs.predictions import predictions_of
@@ -98,7 +98,7 @@ def test_a_test_and_mixed_candidates_go_by_dot_product(
 def test_a_user_is_served_by_dot_product_and_the_reasons_add_up_to_it(
     fitted: Path, factors: Path
 ) -> None:
-    made = widened(Factors.load(factors), open_run(fitted).model.listener_axes)
+    made = in_model_space(Factors.load(factors), open_run(fitted).model.listening)
     user = made.user_ids[int(np.diff(made.listens.indptr).argmax())]
     found = recommend(run=fitted, user=user, k=5, why=True, placement="either")
     run = open_run(fitted)
