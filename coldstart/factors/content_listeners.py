@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, diags
 
-from coldstart.factors.als import Array, score_axes, solve_implicit
-from coldstart.factors.listening import ContentListeners
+from coldstart.factors.als import Array, score_axes, solve_implicit, turned
+from coldstart.factors.listening import ContentListeners, Equations
 
 PLAY = 10.0
 """How much more a listener's mean play weighs than a track that they haven't played; the penalty is
@@ -23,20 +23,37 @@ the mean square of the predictions on an axis. Neither makes much difference, so
 """
 
 
-def weighted_vectors(weights: csr_matrix, predicted: Array, system: Array) -> Array:
-    """Solve listeners' vectors from the predictions of the tracks that they have played.
+def equations_of(predicted: Array, users: Array) -> Equations:
+    """What listeners' vectors are solved from.
+
+    Args:
+        predicted: [W, K] in the factors' axes; zeros where nothing is predicted.
+        users: [U, K] of the factorisation, which say what an axis is worth.
+    """
+    axes = score_axes(users[users.any(axis=1)])
+    places = turned(predicted, axes.tracks)
+    gram = places.T.astype(np.float64) @ places
+    # Axes in which no listener differs are empty: there, nothing is to be solved.
+    worth = max(1, int(axes.tracks.any(axis=0).sum()))
+    penalty = max(float(np.trace(gram)) / worth, 1e-12)
+    gram.flat[:: len(gram) + 1] += penalty
+    return Equations(places, gram.astype(np.float32), axes.tracks.T.astype(np.float32))
+
+
+def solved(weights: csr_matrix, equations: Equations) -> Array:
+    """Listeners' vectors, in the factors' axes.
 
     Args:
         weights: [U, W] what each play weighs; only the proportions count for a listener.
-        predicted: [W, K], zeros where nothing is predicted.
-        system: [K, K] as `common_system` gives it.
+        equations: as `equations_of` gives them.
 
     Returns:
         [U, K]; zeros of those who have played nothing that is predicted.
     """
+    predicted, gram, back = equations
     weights = csr_matrix(weights @ diags(np.asarray(predicted.any(axis=1), np.float32)))
     weights.eliminate_zeros()
-    result = np.zeros((weights.shape[0], predicted.shape[1]), np.float32)
+    result = np.zeros((weights.shape[0], len(back)), np.float32)
     counts = np.diff(weights.indptr)
     rows = np.flatnonzero(counts)
     if not len(rows):
@@ -44,29 +61,8 @@ def weighted_vectors(weights: csr_matrix, predicted: Array, system: Array) -> Ar
     means = np.asarray(weights.sum(axis=1)).ravel()[rows] / counts[rows]
     asked = csr_matrix(diags(PLAY / means) @ weights[rows], dtype=np.float32)
     asked.data += np.float32(1.0)
-    result[rows] = solve_implicit(asked, predicted, system, 0.0)
+    result[rows] = turned(solve_implicit(asked, predicted, gram, 0.0), back)
     return result
-
-
-def common_system(predicted: Array, users: Array) -> Array:
-    """What all listeners' equations have in common: tracks that they haven't played, and a penalty.
-
-    Args:
-        predicted: [W, K].
-        users: [U, K] of the factorisation, which say what an axis is worth: the penalty counts in
-            axes in which each is worth the same.
-
-    Returns:
-        [K, K] float32.
-    """
-    table = predicted.astype(np.float64)
-    gram = table.T @ table
-    axes = score_axes(users[users.any(axis=1)])
-    unit = float(np.trace(axes.tracks.T @ gram @ axes.tracks)) / len(gram)
-    penalty = unit * axes.users @ axes.users.T
-    # Axes in which no listener differs have no penalty: keep the equations solvable.
-    penalty += 1e-6 * max(float(np.trace(gram)) / len(gram), 1e-12) * np.eye(len(gram))
-    return (gram + penalty).astype(np.float32)
 
 
 def spread_ratio(users: NDArray[np.floating], vectors: Array, tracks: Array) -> float:

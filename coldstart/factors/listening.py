@@ -23,20 +23,32 @@ class ListenerAxes(NamedTuple):
     share: float
 
 
+class Equations(NamedTuple):
+    """What listeners' vectors are solved from, in axes each of which is worth the same to them.
+
+    Attributes:
+        predicted: [W, K] float32 what content says of the factorised tracks, each by a regression
+            that has not seen it; zeros where nothing was predicted.
+        gram: [K, K] float32: what all equations have in common.
+        back: [K, K] float32: from solutions to vectors in the factors' axes.
+    """
+
+    predicted: Array
+    gram: Array
+    back: Array
+
+
 class ContentListeners(NamedTuple):
     """Listeners' vectors that are solved from what content predicts of the tracks they have played.
 
     Attributes:
-        predicted: [W, K] float32 of the factorised tracks, each from a regression that has not seen
-            it; zeros where nothing was predicted.
-        system: [K, K] float32: what all listeners' equations have in common.
+        equations: to solve them.
         share: of a listener's vector in the model that comes from these; the rest is the
             factorisation's.
         scale: these times this have scores of the same spread as the factorisation's.
     """
 
-    predicted: Array
-    system: Array
+    equations: Equations
     share: float
     scale: float
 

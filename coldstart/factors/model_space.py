@@ -11,12 +11,7 @@ from scipy.sparse import csr_matrix
 
 from coldstart.errors import InputError
 from coldstart.factors.als import Array, turned
-from coldstart.factors.content_listeners import (
-    common_system,
-    mixed,
-    spread_ratio,
-    weighted_vectors,
-)
+from coldstart.factors.content_listeners import equations_of, mixed, solved, spread_ratio
 from coldstart.factors.factorization import confidence_of
 from coldstart.factors.factors import Factors
 from coldstart.factors.folding import settings_of
@@ -56,10 +51,11 @@ def users_in(factors: Factors, listening: Listening) -> Array:
     if content is None:
         return factors.users
     shape = (int((~factors.folded).sum()), factors.dim)
-    if content.predicted.shape != shape:
+    predicted = content.equations.predicted
+    if predicted.shape != shape:
         raise InputError(
-            f"the model's predictions are of {content.predicted.shape[0]:,} tracks and "
-            f"{content.predicted.shape[1]} factors, the factors of {shape[0]:,} and {shape[1]}: "
+            f"the model's predictions are of {predicted.shape[0]:,} tracks and "
+            f"{predicted.shape[1]} factors, the factors of {shape[0]:,} and {shape[1]}: "
             "they don't belong together; copy the run again, or fit it anew"
         )
     vectors = seen_by_content(factors, content, factors.listens[:, : shape[0]])
@@ -75,7 +71,7 @@ def content_listeners(factors: Factors, predicted: Array, share: float) -> Conte
         predicted: [W, K] of the factorised tracks.
         share: of a listener's vector, from 0 to 1.
     """
-    content = ContentListeners(predicted, common_system(predicted, factors.users), share, 1.0)
+    content = ContentListeners(equations_of(predicted, factors.users), share, 1.0)
     vectors = seen_by_content(factors, content, factors.listens[:, : len(predicted)])
     known = predicted[predicted.any(axis=1)]
     return content._replace(scale=spread_ratio(factors.users, vectors, known))
@@ -91,8 +87,7 @@ def seen_by_content(factors: Factors, content: ContentListeners, plays: csr_matr
     """
     # Of an early version's factors less is known, but what a play weighs.
     settings = settings_of({"iterations": 0, "seed": 0, **factors.about})
-    weights = confidence_of(plays.tocsr(), settings)
-    return weighted_vectors(weights, content.predicted, content.system)
+    return solved(confidence_of(plays.tocsr(), settings), content.equations)
 
 
 class Solved(NamedTuple):

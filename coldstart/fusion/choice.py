@@ -10,7 +10,7 @@ import torch
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from coldstart.factors.content_listeners import common_system, spread_ratio, weighted_vectors
+from coldstart.factors.content_listeners import equations_of, solved, spread_ratio
 from coldstart.fusion.base import InnerFold
 from coldstart.fusion.ridge import residuals, ridge
 
@@ -206,7 +206,7 @@ def content_by_ranking(
         unseen = (fold.vectors[seen].to(missed) - missed).cpu().numpy().astype(np.float32)
         users = listeners.users.numpy()
         plays = csr_matrix(listeners.plays[:, seen].numpy())
-        vectors = weighted_vectors(plays, unseen, common_system(unseen, users.astype(np.float32)))
+        vectors = solved(plays, equations_of(unseen, users.astype(np.float32)))
         scale = spread_ratio(users, vectors, unseen)
         by_content = torch.from_numpy(scale * vectors.astype(np.float64))
         hidden = (parts.towards * inverse) @ parts.aims + parts.mean

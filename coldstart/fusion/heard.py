@@ -8,7 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from coldstart.factors.listening import NOTHING, ContentListeners, ListenerAxes, Listening
+from coldstart.factors.listening import (
+    NOTHING,
+    ContentListeners,
+    Equations,
+    ListenerAxes,
+    Listening,
+)
 
 
 class Heard(nn.Module):
@@ -18,7 +24,8 @@ class Heard(nn.Module):
     places: Tensor
     own_share: Tensor
     predicted: Tensor
-    system: Tensor
+    gram: Tensor
+    back: Tensor
     content: Tensor
 
     def __init__(self) -> None:
@@ -29,15 +36,14 @@ class Heard(nn.Module):
     @property
     def listening(self) -> Listening:
         """What is known."""
-        loadings, places, predicted, system = (
-            part.cpu().numpy() for part in (self.loadings, self.places, self.predicted, self.system)
-        )
+        names = ("loadings", "places", "predicted", "gram", "back")
+        loadings, places, *equations = (self.get_buffer(name).cpu().numpy() for name in names)
         axes = content = None
         if loadings.size:
             axes = ListenerAxes(loadings, places, float(self.own_share))
-        if predicted.size:
+        if equations[0].size:
             share, scale = self.content.tolist()
-            content = ContentListeners(predicted, system, share, scale)
+            content = ContentListeners(Equations(*equations), share, scale)
         return Listening(axes, content)
 
     def take(self, listening: Listening) -> None:
@@ -49,8 +55,9 @@ class Heard(nn.Module):
             "loadings": none if axes is None else axes.loadings,
             "places": none if axes is None else axes.places,
             "own_share": 0.0 if axes is None else axes.share,
-            "predicted": none if content is None else content.predicted,
-            "system": none if content is None else content.system,
+            "predicted": none if content is None else content.equations.predicted,
+            "gram": none if content is None else content.equations.gram,
+            "back": none if content is None else content.equations.back,
             "content": [0.0, 0.0] if content is None else [content.share, content.scale],
         }
         for name, value in parts.items():

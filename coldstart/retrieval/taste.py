@@ -82,7 +82,7 @@ def _seen_by_content(
 ) -> Array:
     """[K] the vector, mixed with what content says of somebody who likes these tracks."""
     rows = _factorised(space, tracks)
-    shape = (1, len(content.predicted))
+    shape = (1, len(content.equations.predicted))
     plays = csr_matrix((np.ones(len(rows), np.float32), (np.zeros_like(rows), rows)), shape)
     seen = seen_by_content(space, content, plays)
     return mixed(content, vector[None], seen)[0] if seen.any() else vector
