@@ -61,7 +61,7 @@ def solved(weights: csr_matrix, equations: Equations) -> Array:
     means = np.asarray(weights.sum(axis=1)).ravel()[rows] / counts[rows]
     asked = csr_matrix(diags(PLAY / means) @ weights[rows], dtype=np.float32)
     asked.data += np.float32(1.0)
-    result[rows] = turned(solve_implicit(asked, predicted, gram, 0.0), back)
+    result[rows] = solve_implicit(asked, predicted, gram, 0.0) @ back
     return result
 
 

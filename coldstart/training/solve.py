@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from coldstart.errors import InputError
 from coldstart.factors.factors import Factors
 from coldstart.factors.listener_axes import listener_axes
 from coldstart.factors.listening import NOTHING, Listening
-from coldstart.factors.model_space import content_listeners
+from coldstart.factors.model_space import content_listeners, users_in
 from coldstart.fusion.base import InnerFold, Solvable
 from coldstart.model.net import Net
 from coldstart.reporting.progress import doing
@@ -120,6 +121,7 @@ def _listening(model: Net, factors: Factors) -> Listening:
         outputs = model.target.output(head.unseen)  # on the factors' scale
         predicted[factors.rows(head.centre_ids)] = outputs.cpu().numpy()
         content = content_listeners(factors, predicted, head.content_share)
+        factors = replace(factors, users=users_in(factors, Listening(None, content)))
     if head.share:
         smoother = head.smoother().cpu()
         axes = listener_axes(factors, head.centre_ids, smoother, head.share, head.axes)

@@ -230,7 +230,7 @@ def test_predictions_are_of_fits_that_have_not_seen_the_track(tastes: Tastes) ->
     equations = content.equations
     known = equations.predicted.any(axis=1)
     assert int(known.sum()) > 300
-    truth = factors.tracks[: len(known)][known].astype(np.float64)
+    truth = factors.tracks[: len(equations.predicted)][known].astype(np.float64)
     truth -= truth.mean(0)
     # Back to the factors' axes: listeners' vectors go there by `back`, tracks' by its inverse.
     predicted = equations.predicted[known] @ np.linalg.pinv(equations.back).T
