@@ -16,7 +16,7 @@ from coldstart.evaluation.revelation import HiddenPlays, Revelation
 from coldstart.evaluation.tasks import evenly_spaced
 from coldstart.factors.als import Array
 from coldstart.factors.factors import Factors
-from coldstart.factors.folding import half_step
+from coldstart.factors.folding import half_step, in_own_axes
 from coldstart.factors.model_space import Solved, solved_again
 from coldstart.model.ensemble import Audience, Ensemble, EnsembleSettings, artist_levels, priors
 from coldstart.model.predictions import Predictions, as_array
@@ -280,7 +280,8 @@ class KnownScores:
         row = np.repeat(np.arange(known.shape[0]), np.diff(known.indptr))
         pairs = (row[kept], known.indices[kept])
         shown = csr_matrix((known.data[kept], pairs), shape=known.shape)
-        tracks = half_step(shown.T.tocsr(), audience.users, audience.settings)
+        fixed = in_own_axes(audience.vectors).users  # by whom tracks were factorised
+        tracks = half_step(shown.T.tocsr(), fixed, audience.settings)
         users = half_step(shown[self.users], tracks, audience.settings)
         seen = solved_again(factors, Solved(users, tracks), shown, self.users)
         asked = ~kept & (known.data > 0)

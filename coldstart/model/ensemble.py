@@ -8,7 +8,7 @@ earlier tracks were much played, or little.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -96,7 +96,8 @@ class Audience:
         factors: of the model's training, with all listens since.
         vectors: the same factors without places on listeners' own axes: plays move vectors, and
             these places stay where content puts them.
-        users: [U, K] in the axes of the factorisation; zeros for those without taste.
+        users: [U, K] as the model has them, in the axes of the factorisation; zeros for those
+            without taste.
         mean: [K] the mean listener, in the axes of the vectors.
         common: [K] what, added to a vector, adds 1 to the mean listener's score.
         play: how much a play of an average listener weighs against the prior.
@@ -111,7 +112,8 @@ class Audience:
         self.factors, self.vectors = factors, factors.narrow or factors
         check_foldable(self.vectors, "these factors")
         self.settings = settings_of(factors.about)
-        self.users = in_own_axes(self.vectors).users
+        seen = replace(self.vectors, users=factors.users[:, : self.vectors.dim])
+        self.users = in_own_axes(seen).users
         active = factors.users.any(axis=1)
         if not active.any():
             raise InputError("these factors have no listener with a vector")
