@@ -45,6 +45,11 @@ class SparseRows:
         """N."""
         return len(self.starts) - 1
 
+    @property
+    def nbytes(self) -> int:
+        """Memory that they take."""
+        return self.starts.nbytes + self.columns.nbytes + self.values.nbytes
+
     def at(self, rows: Tensor) -> SparseRows:
         """These rows [n] int64, in this order."""
         counts = self.starts.diff()[rows]
@@ -115,9 +120,9 @@ AnyRows = Tensor | SparseRows
 
 def compressed(rows: Tensor) -> AnyRows:
     """Dense rows [N, F] as sparse ones if they are wide, and few of their numbers aren't zero."""
-    if rows.ndim != 2 or rows.shape[1] < WIDE or int(rows.count_nonzero()) > FEW * rows.numel():
+    if rows.ndim != 2 or rows.shape[1] < WIDE or not rows.is_floating_point():
         return rows
-    return SparseRows.of(rows)
+    return SparseRows.of(rows) if int(rows.count_nonzero()) <= FEW * rows.numel() else rows
 
 
 def joined(parts: Sequence[AnyRows]) -> AnyRows:
