@@ -144,7 +144,8 @@ def _contributions(head: Kernel, world: World, track: int, name: str) -> Tensor:
         count = len(path)
         others = {name: values.expand(count, -1) for name, values in encoded.items()}
         there = dict.fromkeys(NAMES, torch.ones(count, dtype=torch.bool))
-        return head(others | {name: path[:, 0]}, there)[:, 0]
+        predicted: Tensor = head(others | {name: path[:, 0]}, there)
+        return predicted[:, 0]
 
     values = encoded[name][None]
     parts = integrated_gradients(score, values, torch.zeros_like(values[0]))
