@@ -86,7 +86,7 @@ class Kernel(FusionHead):
         Args:
             landmarks: maximum number of centres. Beyond 8,192, time grows with their square;
                 memory, and the size of a checkpoint, with their number times the width of the
-                content.
+                content; of wide content that is nearly all zeros, with the numbers that aren't.
             width: of the Laplace kernel, in median distances between training tracks.
             penalties: λ to choose from, above 0.
             weights: to choose from for each modality, relative to the best one; it may also be
