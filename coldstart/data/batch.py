@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 
 from coldstart.encoders.base import Modality, Reader
+from coldstart.encoders.sparse_rows import AnyRows, as_dense, at
 from coldstart.factors.listening import NOTHING, Listening
 
 
@@ -32,6 +33,29 @@ class Batch(NamedTuple):
 
 def _moved(modality: Modality, device: torch.device | str) -> Modality:
     return Modality(*(part.to(device, non_blocking=True) for part in modality))
+
+
+class Kept(NamedTuple):
+    """Tracks that are kept in memory; what few of their numbers aren't zero of, as only these.
+
+    Attributes:
+        inputs: modality → values [N, …] and mask [N].
+        target: values [N, K] and mask.
+        track_ids: N ids.
+    """
+
+    inputs: Mapping[str, tuple[AnyRows, torch.Tensor]]
+    target: Modality
+    track_ids: list[str]
+
+    def at(self, rows: torch.Tensor) -> Batch:
+        """These tracks, [B] int64, as a batch."""
+        inputs = {
+            name: Modality(as_dense(at(values, rows)), present[rows])
+            for name, (values, present) in self.inputs.items()
+        }
+        target = Modality(self.target.values[rows], self.target.present[rows])
+        return Batch(inputs, target, [self.track_ids[row] for row in rows.tolist()])
 
 
 class Lent(NamedTuple):

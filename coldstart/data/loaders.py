@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 import torch
 from torch.utils.data import DataLoader
 
-from coldstart.data.batch import Batch
+from coldstart.data.batch import Batch, Kept
 from coldstart.data.epochs import Position, TrainLoader
-from coldstart.data.pipeline import Pipeline, collate_in_chunks
+from coldstart.data.pipeline import CHUNK, Pipeline, collate_in_chunks
 from coldstart.data.random_state import drawn_from
 from coldstart.data.streams import InMemory, OnceStream, TrainStream
+from coldstart.encoders.sparse_rows import compressed
 from coldstart.errors import InputError
 from coldstart.sample import Sample, folder_of
 from coldstart.shards.format import Place
@@ -62,9 +64,10 @@ def loader_of(pipeline: Pipeline, request: Request) -> Iterable[Batch]:
     """
     shards, places = pipeline.shards, _places(pipeline, request)
     rank, world, seed = request.rank, request.world, request.seed
-    if not pipeline.lent.streamed and _fits(pipeline, places, request.memory_mb):
+    row = 0 if pipeline.lent.streamed else _row_bytes(pipeline, places)
+    if not pipeline.lent.streamed and _fits(pipeline, places, row, request.memory_mb):
         with drawn_from(seed):
-            everything = _read_all(pipeline, places)
+            everything = _read_all(pipeline, places, row)
         _must_have(pipeline, len(everything.track_ids), request.splits)
         memory = InMemory(everything, request.batch_size, request.training, seed, rank, world)
         if request.training:
@@ -148,21 +151,49 @@ def _must_have(pipeline: Pipeline, tracks: int, splits: Sequence[str]) -> None:
         )
 
 
-def _fits(pipeline: Pipeline, places: list[Place], memory_mb: int) -> bool:
-    """Whether all tracks, if each is as large as the first, fit into memory."""
+_SOME = 64
+"""Tracks by which memory is estimated, and at least in a chunk."""
+
+_CHUNK_BYTES = 1 << 26
+"""Memory of a chunk of wide rows, before those of few numbers are compressed."""
+
+
+def _row_bytes(pipeline: Pipeline, places: list[Place]) -> int:
+    """Memory of the first track as it is batched; 0 if there is none."""
     first = next((sample for place in places for sample in pipeline.samples(place)), None)
     if first is None:
-        return True
+        return 0
     row = pipeline.collate([first])
-    size = sum(m.values.nbytes for m in [*row.inputs.values(), row.target])
-    tracks = sum(pipeline.shards.shard_sizes(s)[i] for s, i in places)
-    return size * tracks <= memory_mb * 1e6
+    return sum(m.values.nbytes for m in [*row.inputs.values(), row.target])
 
 
-def _read_all(pipeline: Pipeline, places: list[Place]) -> Batch:
+def _compressed_row_bytes(pipeline: Pipeline, places: list[Place]) -> float:
+    """Memory that a track takes where few of its numbers aren't zero, by a few of them."""
+    samples = (sample for place in places for sample in pipeline.samples(place))
+    some = list(islice(samples, _SOME))
+    batch = pipeline.collate(some)
+    inputs = sum(compressed(m.values).nbytes for m in batch.inputs.values())
+    return (inputs + batch.target.values.nbytes) / len(some)
+
+
+def _fits(pipeline: Pipeline, places: list[Place], row: int, memory_mb: int) -> bool:
+    """Whether all tracks, if each is as large as the first ones, fit into memory.
+
+    Args:
+        pipeline: of the tracks.
+        places: of their shards.
+        row: memory of one, as it is batched.
+        memory_mb: what there is.
+    """
+    room = memory_mb * 1e6 / max(1, sum(pipeline.shards.shard_sizes(s)[i] for s, i in places))
+    return row <= room or (memory_mb > 0 and _compressed_row_bytes(pipeline, places) <= room)
+
+
+def _read_all(pipeline: Pipeline, places: list[Place], row: int) -> Kept:
     def samples() -> Iterator[Sample]:
         return (s for place in places for s in pipeline.pieces(pipeline.samples(place)))
 
     tracks = sum(pipeline.shards.shard_sizes(split)[i] for split, i in places)
-    whole = collate_in_chunks(pipeline.collate, samples(), tracks)
-    return whole or pipeline.collate(list(samples()))
+    size = min(CHUNK, max(_SOME, _CHUNK_BYTES // max(1, row)))
+    whole = collate_in_chunks(pipeline.collate, samples(), tracks, size)
+    return whole or Kept(*pipeline.collate(list(samples())))

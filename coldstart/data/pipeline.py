@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from coldstart.data.batch import Batch, Lent
+from coldstart.data.batch import Batch, Kept, Lent
 from coldstart.encoders.base import Modality, Reader
+from coldstart.encoders.sparse_rows import AnyRows, SparseRows, as_dense, compressed, joined
 from coldstart.sample import MalformedError, Sample, folder_of
 from coldstart.shards.format import Place
 from coldstart.shards.reading import Shards
@@ -117,7 +118,7 @@ def collate_in_chunks(
     samples: Iterable[Sample],
     expected: int,
     size: int = CHUNK,
-) -> Batch | None:
+) -> Kept | None:
     """What `collate` makes of all samples, in about the memory of the result.
 
     Args:
@@ -127,30 +128,54 @@ def collate_in_chunks(
         size: of a chunk.
 
     Returns:
-        The batch; None if there is no sample, or if a reader's values are as wide as the widest of
+        The tracks; None if there is no sample, or if a reader's values are as wide as the widest of
         a chunk, so that chunks can't be joined: then collate all at once.
     """
     rest, ids = iter(samples), list[str]()
-    whole: list[Tensor] = []
+    whole: list[_Growing] = []
     batch: Batch | None = None
     while chunk := list(islice(rest, size)):
         batch = collate(chunk)
         parts = _tensors(batch)
-        start, end = len(ids), len(ids) + len(chunk)
-        if not whole:  # memory that is set aside takes none until something is written to it
-            whole = [part.new_empty((max(expected, end), *part.shape[1:])) for part in parts]
-        if any(a.shape[1:] != b.shape[1:] for a, b in zip(whole, parts, strict=True)):
+        whole = whole or [_Growing(part, expected) for part in parts]
+        if any(a.shape != b.shape[1:] for a, b in zip(whole, parts, strict=True)):
             return None
-        if end > len(whole[0]):
-            whole = [torch.cat([part, torch.empty_like(part)]) for part in whole]
-        for room, part in zip(whole, parts, strict=True):
-            room[start:end] = part
+        for growing, part in zip(whole, parts, strict=True):
+            growing.add(part)
         ids += batch.track_ids
     if batch is None:
         return None
-    filled = iter([part[: len(ids)] for part in whole])
-    inputs = {name: Modality(next(filled), next(filled)) for name in batch.inputs}
-    return Batch(inputs, Modality(next(filled), next(filled)), ids)
+    filled = iter(growing.rows() for growing in whole)
+    inputs = {name: (next(filled), as_dense(next(filled))) for name in batch.inputs}
+    return Kept(inputs, Modality(as_dense(next(filled)), as_dense(next(filled))), ids)
+
+
+class _Growing:
+    """Rows to which others are added; sparse if the first ones are wide and nearly all zeros."""
+
+    def __init__(self, first: Tensor, expected: int) -> None:
+        self.shape = first.shape[1:]
+        self.sparse = isinstance(compressed(first), SparseRows)
+        self.parts: list[AnyRows] = []
+        # Memory that is set aside takes none until something is written to it.
+        self.room = first.new_empty((0 if self.sparse else expected, *self.shape))
+        self.count = 0
+
+    def add(self, part: Tensor) -> None:
+        """Copy these rows."""
+        if self.sparse:
+            self.parts.append(SparseRows.of(part))
+            return
+        end = self.count + len(part)
+        if end > len(self.room):
+            more = self.room.new_empty((max(len(self.room), end), *self.shape))
+            self.room = torch.cat([self.room[: self.count], more])
+        self.room[self.count : end] = part
+        self.count = end
+
+    def rows(self) -> AnyRows:
+        """All that were added."""
+        return joined(self.parts) if self.sparse else self.room[: self.count]
 
 
 def _tensors(batch: Batch) -> list[Tensor]:

@@ -19,10 +19,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
-from coldstart.data.batch import Batch
+from coldstart.data.batch import Batch, Kept
 from coldstart.data.pipeline import Pipeline
 from coldstart.data.random_state import drawn_from
-from coldstart.encoders.base import Modality
 from coldstart.sample import Sample
 from coldstart.shards.format import Place
 
@@ -169,7 +168,7 @@ class InMemory(Dataset[Batch]):
 
     def __init__(
         self,
-        everything: Batch,
+        everything: Kept,
         batch_size: int,
         training: bool,
         seed: int,
@@ -197,13 +196,7 @@ class InMemory(Dataset[Batch]):
         epoch, number = key
         if self._order[0] != epoch:
             self._order = (epoch, self._rows(epoch))
-        rows = self._order[1][number]
-        inputs, target, ids = self.everything
-        return Batch(
-            {name: Modality(m.values[rows], m.present[rows]) for name, m in inputs.items()},
-            Modality(target.values[rows], target.present[rows]),
-            [ids[row] for row in rows.tolist()],
-        )
+        return self.everything.at(self._order[1][number])
 
     def __iter__(self) -> Iterator[Batch]:
         return (self[0, number] for number in range(len(self)))

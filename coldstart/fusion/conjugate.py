@@ -39,12 +39,12 @@ class RidgeSolution(NamedTuple):
     iterations: int
 
 
+Block = Callable[[slice, slice], Tensor]
+"""The kernel between tracks of these rows, and of those: [A, B] float32."""
+
+
 def conjugate_ridge(
-    kernel: Callable[[Tensor, Tensor], Tensor],
-    features: Tensor,
-    targets: Tensor,
-    penalty: float,
-    rank: int = RANK,
+    kernel: Block, targets: Tensor, penalty: float, rank: int = RANK
 ) -> RidgeSolution:
     """Solve (K + λ I) C = Y without ever holding K.
 
@@ -53,14 +53,13 @@ def conjugate_ridge(
     Time grows with N² at each iteration, memory with N.
 
     Args:
-        kernel: features [A, F] and [B, F] → [A, B].
-        features: [N, F] in random order: the first ones make the preconditioner.
+        kernel: between N tracks in random order: the first ones make the preconditioner.
         targets: [N, K], centred.
         penalty: λ.
         rank: of the preconditioner.
     """
-    features, right = features.float(), targets.float()
-    precondition = _preconditioner(kernel, features, penalty, min(rank, max(1, len(right) // 4)))
+    right = targets.float()
+    precondition = _preconditioner(kernel, right, penalty, min(rank, max(1, len(right) // 4)))
     found, residual = torch.zeros_like(right), right.clone()
     scale = float(right.norm()) or 1.0
     improved = precondition(residual)
@@ -69,8 +68,8 @@ def conjugate_ridge(
     while float(residual.norm()) > TOLERANCE * scale and iteration < LIMIT:
         iteration += 1
         applied = penalty * direction
-        for rows in _blocks(len(features), len(features)):
-            applied[rows] += kernel(features[rows], features) @ direction
+        for rows in _blocks(len(right), len(right)):
+            applied[rows] += kernel(rows, slice(None)) @ direction
         step = _ratio(product, _dots(direction, applied))
         found += step * direction
         residual -= step * applied
@@ -81,17 +80,17 @@ def conjugate_ridge(
 
 
 def _preconditioner(
-    kernel: Callable[[Tensor, Tensor], Tensor], features: Tensor, penalty: float, rank: int
+    kernel: Block, targets: Tensor, penalty: float, rank: int
 ) -> Callable[[Tensor], Tensor]:
     """Residuals [N, K] → about (K + λ I)⁻¹ times them, K approximated by B Bᵀ, B [N, rank]."""
-    centres = features[:rank]
-    inner = kernel(centres, centres).double()
+    first = slice(rank)
+    inner = kernel(first, first).double()
     inner.diagonal().add_(_JITTER * float(inner.diagonal().mean()))
     factor = torch.linalg.cholesky(inner)
-    root = features.new_empty(len(features), rank)
+    root = targets.new_empty(len(targets), rank)
     gram = inner.new_zeros(rank, rank)
-    for rows in _blocks(len(features), rank):
-        near = kernel(features[rows], centres).double()
+    for rows in _blocks(len(targets), rank):
+        near = kernel(rows, first).double()
         root[rows] = torch.linalg.solve_triangular(factor, near.T, upper=False).T.float()
         gram += root[rows].double().T @ root[rows].double()
     gram.diagonal().add_(penalty)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from coldstart.encoders.sparse_rows import AnyRows, at, compressed, joined
 from coldstart.errors import InputError
 from coldstart.fusion.base import Solvable
 
@@ -16,14 +17,14 @@ class FitTracks(NamedTuple):
     """N tracks.
 
     Attributes:
-        values: [N, F] content of all modalities, side by side.
+        content: modality → [N, dim] rows; sparse where few of their numbers aren't zero.
         present: modality → [N] bool.
         vectors: [N, K].
         group: [N] int64: left out together.
         track_ids: N ids, or none.
     """
 
-    values: Tensor
+    content: dict[str, AnyRows]
     present: dict[str, Tensor]
     vectors: Tensor
     group: Tensor
@@ -33,42 +34,12 @@ class FitTracks(NamedTuple):
         """The tracks of these rows, in this order."""
         present = {name: mask[rows] for name, mask in self.present.items()}
         ids = [self.track_ids[row] for row in rows.tolist()] if self.track_ids else []
-        return FitTracks(self.values[rows], present, self.vectors[rows], self.group[rows], ids)
+        content = {name: at(part, rows) for name, part in self.content.items()}
+        return FitTracks(content, present, self.vectors[rows], self.group[rows], ids)
 
     def first(self, count: int) -> FitTracks:
         """The first tracks, at most `count`."""
         return self.at(torch.arange(min(count, len(self.vectors)), device=self.vectors.device))
-
-
-class Standard(NamedTuple):
-    """What makes modalities of different sizes comparable.
-
-    Attributes:
-        mean: [F].
-        scale: [F] after it is taken away: a modality's vectors then have a mean length of 1.
-    """
-
-    mean: Tensor
-    scale: Tensor
-
-
-def standard_of(tracks: FitTracks, columns: Mapping[str, slice]) -> Standard:
-    """Of each modality, over the tracks that have it; a modality that is the same for all of them
-    gets the scale 0.
-
-    Args:
-        tracks: to learn from.
-        columns: modality → its columns of the tracks' values.
-    """
-    mean, scale = (torch.zeros_like(tracks.values[0]) for _ in range(2))
-    for name, place in columns.items():
-        values = tracks.values[tracks.present[name], place].double()
-        if not len(values):
-            continue
-        mean[place] = values.mean(0).to(mean)
-        spread = (values - values.mean(0)).square().sum(1).mean().sqrt()
-        scale[place] = 1 / float(spread) if spread > 0 else 0.0
-    return Standard(mean, scale)
 
 
 def sample_tracks(
@@ -78,7 +49,7 @@ def sample_tracks(
 
     Args:
         rows: a pass over the training tracks.
-        names: of the modalities, in the order in which their values stand side by side.
+        names: of the modalities.
         most: maximum number of tracks.
         seed: of the choice.
 
@@ -89,9 +60,10 @@ def sample_tracks(
     parts: list[FitTracks] = []
     keys, total = torch.empty(0), 0
     for encoded, present, vectors, group, track_ids in rows:
-        values = torch.cat([encoded[name] for name in names], dim=1)
         masks = {name: present[name] for name in names}
-        parts.append(FitTracks(values, masks, vectors, group, list(track_ids)))
+        # What a track lacks is 0, so that it takes no room.
+        content = {n: compressed(encoded[n].where(masks[n][:, None], 0.0)) for n in names}
+        parts.append(FitTracks(content, masks, vectors, group, list(track_ids)))
         keys = torch.cat([keys, torch.rand(len(vectors), generator=generator)])
         total += len(vectors)
         if len(keys) > 2 * most:
@@ -105,7 +77,7 @@ def sample_tracks(
 def _lowest(parts: Sequence[FitTracks], keys: Tensor, count: int) -> FitTracks:
     """The tracks with the lowest keys, in their order, at most `count`."""
     every = FitTracks(
-        values=torch.cat([part.values for part in parts]),
+        content={n: joined([part.content[n] for part in parts]) for n in parts[0].content},
         present={n: torch.cat([part.present[n] for part in parts]) for n in parts[0].present},
         vectors=torch.cat([part.vectors for part in parts]),
         group=torch.cat([part.group for part in parts]),

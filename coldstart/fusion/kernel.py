@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import pairwise
-from typing import Any, ClassVar, Literal, NamedTuple, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from coldstart.encoders.sparse_rows import AnyRows, SparseRows
 from coldstart.errors import InputError, one_of
 from coldstart.factors.listening import Listening
 from coldstart.fusion.base import FusionHead, InnerFold, InnerFolds, Solvable
-from coldstart.fusion.choice import (
-    Among,
-    Fitness,
-    Judge,
-    by_error,
-    by_ranking,
-    shares_by_ranking,
-)
-from coldstart.fusion.conjugate import conjugate_ridge
-from coldstart.fusion.fit_tracks import FitTracks, sample_tracks, standard_of
+from coldstart.fusion.choice import Among, Fitness, by_error, by_ranking, shares_by_ranking
+from coldstart.fusion.conjugate import Block, conjugate_ridge
+from coldstart.fusion.features import KernelFeatures, Products, kernel_between, products_of
+from coldstart.fusion.fit_tracks import FitTracks, sample_tracks
 from coldstart.fusion.heard import Heard
 from coldstart.fusion.kernels import KERNELS, scale_of
+from coldstart.fusion.modality_weights import WeightsTrial
 from coldstart.fusion.ridge import residuals
+from coldstart.fusion.scaling import Scaling, columns_of, standard_of
+from coldstart.fusion.sparse_centres import SparseCentres
 
 WEIGHTS = (0.25, 0.5, 1.0, 2.0)
 """Weights of a modality to choose from, relative to the best one; it may also be left out."""
@@ -89,7 +86,7 @@ class Kernel(FusionHead):
         Args:
             landmarks: maximum number of centres. Beyond 8,192, time grows with their square;
                 memory, and the size of a checkpoint, with their number times the width of the
-                content.
+                content; of wide content that is nearly all zeros, with the numbers that aren't.
             width: of the Laplace kernel, in median distances between training tracks.
             penalties: λ to choose from, above 0.
             weights: to choose from for each modality, relative to the best one; it may also be
@@ -135,14 +132,14 @@ class Kernel(FusionHead):
         self.register_buffer("weight", torch.ones(len(dims)))
         self.register_buffer("penalty", torch.zeros(()))
         self.register_buffer("number", torch.tensor(tuple(KERNELS).index(self.kernels[0])))
-        self.dims = dict(dims)
+        self.sparse = nn.ModuleDict()  # of modalities whose content is sparse
+        self.dims = {name: dims[name] for name in self.names}
         self.heard = Heard()
 
     def forward(self, encoded: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
         """{modality: [B, dim]} → [B, out]."""
-        get = self.get_buffer
-        kernel = self._kernel(self._features(encoded, present), get("centres"))
-        return kernel @ get("coefficients") + get("bias")
+        kernel = self._kernel(self._features(encoded, present), self._centres())
+        return kernel @ self.get_buffer("coefficients") + self.get_buffer("bias")
 
     @property
     def listening(self) -> Listening:
@@ -173,16 +170,13 @@ class Kernel(FusionHead):
         if len(tracks.vectors) < 3:
             raise InputError(f"Kernel: {len(tracks.vectors)} training tracks are too few to fit on")
         targets = (tracks.vectors - tracks.vectors.mean(0)).double()
-        standard = standard_of(tracks, dict(zip(self.names, self._columns(), strict=True)))
-        self.get_buffer("mean").copy_(standard.mean)
-        self.get_buffer("scale").copy_(standard.scale)
+        self._standardise(tracks)
         some = tracks.first(CHOICE_TRACKS)
         folds = inner_folds(some.track_ids, some.group) if inner_folds else ()
         judge = by_error(targets[:CHOICE_TRACKS], some.group, self.penalties)
         if folds:
             judge = by_ranking(folds, self.penalties)
-        best = self._choose_kernel(some, judge, self._choose_weights(some, judge))
-        self._set("penalty", best.penalty)
+        best = self._choose(some, WeightsTrial(self._modalities(some), judge, self.width))
         self.share = self.content_share = 0.0
         if folds and total <= min(EXACT, self.landmarks):
             best = self._choose_shares(some, folds, best)
@@ -207,7 +201,7 @@ class Kernel(FusionHead):
 
     def smoother(self) -> Tensor:
         """[N, N] float64: from values of the centres to what their content predicts of them."""
-        matrix = self._kernel_matrix(self.get_buffer("centres"))
+        matrix = self._kernel_matrix(self._centres())
         inner = matrix.clone()
         inner.diagonal().add_(float(self.get_buffer("penalty")))
         smoother: Tensor = torch.cholesky_solve(matrix, torch.linalg.cholesky(inner)).T
@@ -217,7 +211,7 @@ class Kernel(FusionHead):
         self, tracks: FitTracks, folds: Sequence[InnerFold], best: Fitness
     ) -> Fitness:
         """Set how much is asked of listeners' plays beside their vectors; → with another λ."""
-        features = self._scale(tracks.values, tracks.present)
+        features = self._features(tracks.content, tracks.present)
         self._set_kernel_scale(features)
         among = Among(self.penalties, self.shares if self.axes else (), self.content_shares)
         matrix = self._kernel_matrix(features)
@@ -228,7 +222,7 @@ class Kernel(FusionHead):
 
     def _unseen(self, tracks: FitTracks) -> Tensor:
         """[N, K] what content predicts of each centre where its group is left out of the fit."""
-        matrix = self._kernel_matrix(self.get_buffer("centres"))
+        matrix = self._kernel_matrix(self._centres())
         matrix.diagonal().add_(float(self.get_buffer("penalty")))
         inverse = torch.cholesky_inverse(torch.linalg.cholesky(matrix))
         coefficients = self.get_buffer("coefficients").double()
@@ -242,15 +236,15 @@ class Kernel(FusionHead):
         self._set("bias", tracks.vectors.mean(0))
         targets = (tracks.vectors - tracks.vectors.mean(0)).double()
         penalty = float(self.get_buffer("penalty"))
-        centres = self._scale(tracks.values, tracks.present)
+        centres = self._features(tracks.content, tracks.present)
         self._set_kernel_scale(centres)
         how = ""
         if len(centres) > EXACT and self.kernel != "laplace":
-            centres = centres[:EXACT]  # smooth kernels need no more
-        self._set("centres", centres)
+            centres = centres.at(slice(EXACT))  # smooth kernels need no more
+        self._take_centres(centres)
         self.centre_ids = tracks.track_ids[: len(centres)]
         if len(centres) > EXACT:
-            solution = conjugate_ridge(self._kernel, centres, targets, penalty)
+            solution = conjugate_ridge(self._block_of(centres.float()), targets, penalty)
             how = f"; {solution.iterations} iterations, residual {solution.residual:.3f}"
             coefficients = solution.coefficients
         elif total > len(centres):
@@ -268,63 +262,61 @@ class Kernel(FusionHead):
             return ", at the end of those that were tried"
         return ""
 
-    def _choose_weights(self, tracks: FitTracks, judge: Judge) -> Fitness:
-        """Set the best modality alone, then each other one with the weight that helps most, if any.
+    def _modalities(self, tracks: FitTracks) -> list[Products]:
+        """Of each modality the tracks beside themselves, with the weight 1."""
+        scaling = self._scaling()
+        scaling = scaling._replace(weight=torch.ones_like(scaling.weight))
+        features = [scaling.features(tracks.content, tracks.present, [name]) for name in self.names]
+        return [products_of(part, part) for part in features]
 
-        Returns:
-            Their fitness with the first kernel, by which they are chosen.
-        """
-        self._take(self.kernels[0])
-        single = [
-            _Candidate(weights, self._fitness(weights, tracks, judge))
-            for weights in torch.eye(len(self.names))
-        ]
-        single.sort(key=lambda candidate: -candidate.fitness.quality)
-        best = single[0]
-        for other in single[1:]:
-            candidates = [best]
-            for factor in self.weights:
-                weights = best.weights + factor * other.weights
-                candidates.append(_Candidate(weights, self._fitness(weights, tracks, judge)))
-            best = max(candidates, key=lambda candidate: candidate.fitness.quality)
-        self.get_buffer("weight").copy_(best.weights)
-        return best.fitness
-
-    def _choose_kernel(self, tracks: FitTracks, judge: Judge, first: Fitness) -> Fitness:
-        """Set the kernel that is fittest with the weights that are set; `first`: the first one."""
-        found = {self.kernels[0]: first}
-        for name in self.kernels[1:]:
-            self._take(name)
-            found[name] = self._fitness(self.get_buffer("weight").clone(), tracks, judge)
-        best = max(found, key=lambda name: found[name].quality)
-        if found[best].quality == float("-inf"):
+    def _choose(self, tracks: FitTracks, trial: WeightsTrial) -> Fitness:
+        """Set weights, kernel and penalty. → Their fitness."""
+        best = trial.best(self.kernels, self.weights)
+        if best.fitness.quality == float("-inf"):
             raise InputError(
                 f"Kernel: {', '.join(self.names)} say the same of all training tracks, so there is "
                 "nothing to learn from"
             )
-        self._take(best)
-        return found[best]
+        self.get_buffer("weight").copy_(torch.tensor(best.weights))
+        self.get_buffer("number").fill_(tuple(KERNELS).index(best.kernel))
+        self._set("penalty", best.fitness.penalty)
+        return best.fitness
 
-    def _take(self, kernel: str) -> None:
-        """Set the kernel by its name."""
-        self.get_buffer("number").fill_(tuple(KERNELS).index(kernel))
+    def _set_kernel_scale(self, features: KernelFeatures) -> None:
+        """Set the kernel's scale from the tracks' content."""
+        distances, squares = features.distances(), features.squares()
+        self._set("kernel_scale", scale_of(self.kernel, distances, squares, self.width))
 
-    def _fitness(self, weights: Tensor, tracks: FitTracks, judge: Judge) -> Fitness:
-        """How fit these weights of the modalities are, which it sets, with the kernel that is."""
-        self.get_buffer("weight").copy_(weights)
-        features = self._scale(tracks.values, tracks.present)
-        if not self._set_kernel_scale(features):  # these modalities are equal for all tracks
-            return Fitness(float("-inf"), max(self.penalties))
-        return judge(self._kernel_matrix(features))
+    def _standardise(self, tracks: FitTracks) -> None:
+        """Set each modality's mean and scale, and which are sparse."""
+        mean, scale = self.get_buffer("mean"), self.get_buffer("scale")
+        self.sparse = nn.ModuleDict()
+        for name, place in columns_of(self.dims).items():
+            rows = tracks.content[name]
+            standard = standard_of(rows, tracks.present[name])
+            mean[place], scale[place] = standard.mean.to(mean), standard.scale
+            if isinstance(rows, SparseRows):
+                self.sparse[name] = SparseCentres(self.dims[name]).to(mean.device)
 
-    def _set_kernel_scale(self, features: Tensor) -> bool:
-        """Set the kernel's scale from the tracks' content; false if that is the same for all."""
-        scale = scale_of(self.kernel, features.double(), self.width)
-        self._set("kernel_scale", scale)
-        return bool(scale)
+    def _take_centres(self, centres: KernelFeatures) -> None:
+        """Hold these tracks' content; not that of a sparse modality which has no weight."""
+        self._set("centres", centres.plain)
+        for held, part in zip(self.sparse.values(), centres.sparse, strict=True):
+            assert isinstance(held, SparseCentres)
+            assert isinstance(part.rows, SparseRows)
+            held.take(part.rows if part.factor else part.rows.emptied(), part.present)
+
+    def _centres(self) -> KernelFeatures:
+        """The tracks that others are compared with."""
+        content, present = {}, {}
+        for name, held in self.sparse.items():
+            assert isinstance(held, SparseCentres)
+            content[name], present[name] = held.rows, held.present
+        parts = self._scaling().sparse_parts(content, present)
+        return KernelFeatures(self.get_buffer("centres"), parts)
 
     def _nystrom_coefficients(
-        self, rows: Iterable[Solvable], centres: Tensor, penalty: float
+        self, rows: Iterable[Solvable], centres: KernelFeatures, penalty: float
     ) -> Tensor:
         """The coefficients of a few centres that fit all tracks best; tracks come in batches."""
         own = self._kernel_matrix(centres)
@@ -340,35 +332,28 @@ class Kernel(FusionHead):
         coefficients: Tensor = torch.linalg.solve(matrix, right_side)
         return coefficients
 
-    def _features(self, encoded: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
-        """[B, F], centred, scaled and weighted; 0 where a track lacks a modality."""
-        values = torch.cat([encoded[name] for name in self.names], dim=1)
-        return self._scale(values, present)
+    def _features(
+        self, content: Mapping[str, AnyRows], present: Mapping[str, Tensor]
+    ) -> KernelFeatures:
+        """Tracks as the kernel sees them; 0 where a track lacks a modality."""
+        return self._scaling().features(content, present)
 
-    def _scale(self, values: Tensor, present: Mapping[str, Tensor]) -> Tensor:
-        """`_features` of values that are concatenated already."""
-        factor = self.get_buffer("scale") * self._per_column(self.get_buffer("weight"))
-        mask = torch.cat(
-            [present[name][:, None].expand(-1, self.dims[name]) for name in self.names], dim=1
-        )
-        return torch.where(mask, (values - self.get_buffer("mean")) * factor, 0.0)
+    def _scaling(self) -> Scaling:
+        mean, scale, weight = map(self.get_buffer, ("mean", "scale", "weight"))
+        return Scaling(self.dims, mean, scale, weight, tuple(self.sparse))
 
-    def _per_column(self, values: Tensor) -> Tensor:
-        widths = torch.tensor([self.dims[name] for name in self.names], device=values.device)
-        return values.repeat_interleave(widths)
-
-    def _columns(self) -> list[slice]:
-        """The columns of each modality."""
-        ends = torch.tensor([0, *(self.dims[name] for name in self.names)]).cumsum(0).tolist()
-        return [slice(start, end) for start, end in pairwise(ends)]
-
-    def _kernel_matrix(self, features: Tensor) -> Tensor:
+    def _kernel_matrix(self, features: KernelFeatures) -> Tensor:
         """[N, N], in float64, which an eigendecomposition needs."""
-        return self._kernel(features.double(), features.double())
+        features = features.double()
+        return self._kernel(features, features)
 
-    def _kernel(self, features: Tensor, centres: Tensor) -> Tensor:
+    def _kernel(self, features: KernelFeatures, centres: KernelFeatures) -> Tensor:
         """[B, N]."""
-        return KERNELS[self.kernel](features, centres, self.get_buffer("kernel_scale"))
+        return kernel_between(self.kernel, features, centres, self.get_buffer("kernel_scale"))
+
+    def _block_of(self, features: KernelFeatures) -> Block:
+        """The kernel between some of these tracks and others."""
+        return lambda rows, columns: self._kernel(features.at(rows), features.at(columns))
 
     def _set(self, name: str, value: Tensor | float) -> None:
         """Set a buffer to a value, which may have another shape."""
@@ -381,20 +366,23 @@ class Kernel(FusionHead):
         """Make as many centres as the checkpoint has. One of before names no kernel: the first; and
         its axes of listeners' own plays lie beside the rest.
         """
-        for name in ("centres", "coefficients"):
+        self.sparse = nn.ModuleDict()
+        device = self.get_buffer("mean").device
+        for name in self.names:
+            if f"{prefix}sparse.{name}.starts" in state_dict:
+                self.sparse[name] = SparseCentres(self.dims[name]).to(device)
+        plain = sum(width for name, width in self.dims.items() if name not in self.sparse)
+        for name, width in (("centres", plain), ("coefficients", len(self.get_buffer("bias")))):
             value = state_dict.get(prefix + name)
             if value is not None:
                 buffer = self.get_buffer(name)
-                self.register_buffer(name, buffer.new_zeros((len(value), *buffer.shape[1:])))
+                self.register_buffer(name, buffer.new_zeros(len(value), width))
         for name in ("loadings", "places", "own_share"):
             if prefix + name in state_dict:
                 state_dict[f"{prefix}heard.{name}"] = state_dict.pop(prefix + name)
         state_dict.setdefault(prefix + "number", self.get_buffer("number"))
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
-
-
-class _Candidate(NamedTuple):
-    """Weights of the modalities [M], and how fit they are."""
-
-    weights: Tensor
-    fitness: Fitness
+        count = len(self.get_buffer("centres"))
+        for name in self.sparse:
+            if state_dict[f"{prefix}sparse.{name}.starts"].shape != (count + 1,):
+                args[-1].append(f"{prefix}sparse.{name} isn't of {count} centres")

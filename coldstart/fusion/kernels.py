@@ -2,48 +2,64 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Protocol
+
 import torch
 from torch import Tensor
 
-_PAIRED = 1500
+PAIRED = 1500
 """Tracks whose distances are measured: their number of pairs grows with the square."""
 
 
-def laplace(features: Tensor, centres: Tensor, scale: Tensor) -> Tensor:
-    """exp(−distance · scale), for nonlinear relations. [B, F], [N, F] → [B, N], 1 if equal."""
-    return torch.exp(-torch.cdist(features, centres) * scale)
+class Pairs(Protocol):
+    """B tracks beside N: what a kernel asks of them, each of it [B, N]."""
+
+    def products(self) -> Tensor:
+        """The scalar product of their content."""
+        ...
+
+    def distances(self) -> Tensor:
+        """The distance between their content."""
+        ...
 
 
-def quadratic(features: Tensor, centres: Tensor, scale: Tensor) -> Tensor:
+def laplace(pairs: Pairs, scale: Tensor | float) -> Tensor:
+    """exp(−distance · scale), for nonlinear relations. → [B, N], 1 if equal."""
+    return torch.exp(-pairs.distances() * scale)
+
+
+def quadratic(pairs: Pairs, scale: Tensor | float) -> Tensor:
     """(1 + product · scale)² / 4: linear relations, and products of two features. → [B, N]."""
-    return (1 + features @ centres.T * scale).square() / 4
+    return (1 + pairs.products() * scale).square() / 4
 
 
-def linear(features: Tensor, centres: Tensor, scale: Tensor) -> Tensor:
+def linear(pairs: Pairs, scale: Tensor | float) -> Tensor:
     """product · scale: linear relations alone. → [B, N]."""
-    return features @ centres.T * scale
+    return pairs.products() * scale
 
 
-KERNELS = {"laplace": laplace, "quadratic": quadratic, "linear": linear}
+KERNELS: dict[str, Callable[[Pairs, Tensor | float], Tensor]] = {
+    "laplace": laplace,
+    "quadratic": quadratic,
+    "linear": linear,
+}
 """By their names; a checkpoint holds the number of one, so new ones come last."""
 
 
-def scale_of(kernel: str, features: Tensor, width: float) -> float:
-    """The scale that suits tracks of such content, [N, F] float64; 0 if they are all equal.
+def scale_of(kernel: str, distances: Tensor, squares: Tensor, width: float) -> float:
+    """The scale that suits tracks of such content; 0 if they are all equal.
 
     Args:
         kernel: a key of `KERNELS`.
-        features: [N, F], centred.
+        distances: of pairs of tracks, one-dimensional: of the first `PAIRED` of them, each with
+            each other one.
+        squares: [N] squared lengths of the tracks' centred content.
         width: of the Laplace kernel, in median distances between two tracks.
     """
-    distance = _typical_distance(features)
+    # The mean if the median is 0, because most tracks are equal.
+    distance = float(distances.median()) or float(distances.mean())
     typical = width * distance
     if kernel != "laplace":
-        typical = float(features.square().sum(1).mean())
+        typical = float(squares.mean())
     return 1 / typical if distance else 0.0
-
-
-def _typical_distance(features: Tensor) -> float:
-    """The median distance; the mean if the median is 0 because most tracks are equal."""
-    distances = torch.pdist(features[:_PAIRED])
-    return float(distances.median()) or float(distances.mean())

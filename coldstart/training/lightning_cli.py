@@ -221,8 +221,12 @@ class FitCLI(LightningCLI):
             super()._set_seed()
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
-        """Nothing is unpickled, whatever a configuration says."""
-        return {**super()._prepare_subcommand_kwargs(subcommand), "weights_only": True}
+        """Nothing is unpickled, whatever a configuration says; a prediction is kept by the callback
+        that writes it, not by Lightning with all that fusion was given.
+        """
+        given = super()._prepare_subcommand_kwargs(subcommand)
+        unkept = {"return_predictions": False} if subcommand == "predict" else {}
+        return {**given, **unkept, "weights_only": True}
 
     def before_instantiate_classes(self) -> None:
         """Settle what the configuration leaves open."""

@@ -12,6 +12,7 @@ from coldstart.data.batch import Batch
 from coldstart.data.pipeline import collate_in_chunks
 from coldstart.encoders.attributes import MGP
 from coldstart.encoders.base import Modality
+from coldstart.encoders.sparse_rows import SparseRows
 from coldstart.sample import Sample
 
 
@@ -52,7 +53,10 @@ def test_chunks_make_the_same_batch_and_are_let_go_of(expected: int) -> None:
     assert parts is not None
     assert parts.track_ids == whole.track_ids
     for name in ("x", "y"):
-        assert all(map(torch.equal, parts.inputs[name], whole.inputs[name]))
+        values, present = parts.inputs[name]
+        assert isinstance(values, torch.Tensor)
+        assert torch.equal(values, whole.inputs[name].values)
+        assert torch.equal(present, whole.inputs[name].present)
     assert all(map(torch.equal, parts.target, whole.target))
     most = 0
     collate_in_chunks(collate, samples(), expected, 4)
@@ -68,3 +72,29 @@ def test_chunks_of_other_widths_are_left_to_be_collated_at_once() -> None:
     samples = [{"track_id": str(i), "width": i} for i in range(1, 9)]
     assert collate_in_chunks(padded, samples, 8, 4) is None
     assert collate_in_chunks(padded, [], 8, 4) is None
+
+
+@pytest.mark.parametrize("expected", [0, 5, 40])
+def test_wide_rows_of_few_numbers_are_kept_sparse_and_batched_dense(expected: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    wide = torch.rand(30, 1200, generator=generator)
+    wide *= torch.rand(30, 1200, generator=generator) < 0.01
+    present = torch.arange(30) % 4 > 0
+    wide[~present] = 0
+
+    def collate(chunk: list[Sample]) -> Batch:
+        rows = torch.tensor([s["row"] for s in chunk])
+        tags, few = Modality(wide[rows], present[rows]), Modality(wide[rows, :9], present[rows])
+        return Batch({"tags": tags, "few": few}, few, [f"t{row}" for row in rows.tolist()])
+
+    samples: list[Sample] = [{"row": row} for row in range(30)]
+    kept = collate_in_chunks(collate, samples, expected, 7)
+    assert kept is not None
+    assert isinstance(kept.inputs["tags"][0], SparseRows)
+    assert isinstance(kept.inputs["few"][0], torch.Tensor)
+    rows = torch.tensor([29, 3, 3, 0])
+    batch, whole = kept.at(rows), collate([samples[row] for row in rows.tolist()])
+    assert batch.track_ids == whole.track_ids
+    assert all(map(torch.equal, batch.target, whole.target))
+    for name, modality in whole.inputs.items():
+        assert all(map(torch.equal, batch.inputs[name], modality))

@@ -6,13 +6,14 @@ from torch import Tensor
 
 from coldstart.fusion import conjugate
 from coldstart.fusion.base import Solvable
-from coldstart.fusion.conjugate import conjugate_ridge
+from coldstart.fusion.conjugate import Block, conjugate_ridge
+from coldstart.fusion.features import Plain
 from coldstart.fusion.kernel import Kernel
 from coldstart.fusion.kernels import laplace
 
 
-def kernel(features: Tensor, centres: Tensor) -> Tensor:
-    return laplace(features, centres, torch.tensor(0.3))
+def kernel_of(content: Tensor) -> Block:
+    return lambda rows, columns: laplace(Plain(content[rows], content[columns]), 0.3)
 
 
 def planted(tracks: int) -> tuple[Tensor, Tensor]:
@@ -28,14 +29,15 @@ def planted(tracks: int) -> tuple[Tensor, Tensor]:
 def test_it_comes_to_the_exact_solution(penalty: float, monkeypatch: pytest.MonkeyPatch) -> None:
     content, targets = planted(600)
     targets[:, 3] = 0  # a column that is solved from the start
-    matrix = kernel(content, content).double() + penalty * torch.eye(600)
+    kernel = kernel_of(content)
+    matrix = kernel(slice(None), slice(None)).double() + penalty * torch.eye(600)
     exact = torch.linalg.solve(matrix, targets.double()).float()
-    near = conjugate_ridge(kernel, content, targets, penalty)
+    near = conjugate_ridge(kernel, targets, penalty)
     assert near.residual <= conjugate.TOLERANCE
     assert near.iterations < 30
     monkeypatch.setattr(conjugate, "TOLERANCE", 1e-4)
     monkeypatch.setattr(conjugate, "_ENTRIES", 70_000)  # several blocks
-    found = conjugate_ridge(kernel, content, targets, penalty)
+    found = conjugate_ridge(kernel, targets, penalty)
     assert found.residual <= 1e-4
     torch.testing.assert_close(found.coefficients, exact, rtol=0.01, atol=0.01 * exact.std().item())
 
@@ -43,7 +45,7 @@ def test_it_comes_to_the_exact_solution(penalty: float, monkeypatch: pytest.Monk
 def test_the_preconditioner_saves_most_iterations(monkeypatch: pytest.MonkeyPatch) -> None:
     content, targets = planted(800)
     one, many = (
-        conjugate_ridge(kernel, content, targets, 0.1, rank).iterations for rank in (1, 200)
+        conjugate_ridge(kernel_of(content), targets, 0.1, rank).iterations for rank in (1, 200)
     )
     assert many < one / 2
 

@@ -195,7 +195,7 @@ def test_it_is_exact_where_the_penalty_was_chosen_on_some(monkeypatch: pytest.Mo
     assert len(centres) == len(head.get_buffer("coefficients")) == 300
     there = {name: torch.ones(300, dtype=torch.bool) for name in encoded}
     fitted = head(encoded, there)
-    near = head._kernel(head._features(encoded, there), centres)
+    near = head._kernel(head._features(encoded, there), head._centres())
     # (K + λ I) c = y − bias means K c = y − bias − λ c, whatever the order of the centres.
     order = near.argmax(1)
     assert sorted(order.tolist()) == list(range(300))
@@ -222,7 +222,7 @@ def test_with_all_tracks_as_centres_the_two_ways_to_solve_agree() -> None:
     encoded, vectors = planted(60)
     head = solved(Kernel(kernel="laplace"), encoded, vectors)
     exact = head.get_buffer("coefficients")
-    penalty, centres = float(head.get_buffer("penalty")), head.get_buffer("centres")
+    penalty, centres = float(head.get_buffer("penalty")), head._centres()
     again = head._nystrom_coefficients(rows_of(encoded, vectors), centres, penalty)
     torch.testing.assert_close(again.float(), exact, rtol=1e-2, atol=1e-3)
 

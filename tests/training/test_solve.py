@@ -4,10 +4,13 @@ import json
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
+import yaml
 from helpers import World
 
+import coldstart as cs
 from coldstart.cli import main
 from coldstart.commands.factorize import factorize
 from coldstart.commands.recommend import recommend
@@ -135,3 +138,48 @@ def test_encoders_with_layers_are_refused(factors: Path, shards: Path, tmp_path:
     )
     with pytest.raises(InputError, match=r"model.encoders.mgp has \d+ parameters"):
         trainer.fit(model, datamodule=data)
+
+
+def test_texts_of_many_words_are_fitted_explained_and_exported_sparse(
+    tiny_world: World, factors: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """More words than are kept dense, of which each track has few."""
+    table = pl.read_parquet(tiny_world.catalogue / "tracks.parquet").select("track_id")
+    generator = np.random.default_rng(0)
+    words = [generator.integers(0, 4000, 30) for _ in range(len(table))]
+    texts = table.with_columns(text=pl.Series([" ".join(f"w{w}" for w in row) for row in words]))
+    texts.write_parquet(tmp_path / "texts.parquet")
+    tracks, shards, run = tiny_world.catalogue / "tracks.parquet", tmp_path / "s", tmp_path / "run"
+    mgp = {"mgp": str(tiny_world.catalogue / "mgp.parquet")}
+    lyrics = {"lyrics": str(tmp_path / "texts.parquet")}
+    shard(tracks, out=shards, splits=tiny_world.splits, attributes=mgp, texts=lyrics, modalities=[])
+    text = {"modality": "lyrics", "min_tracks": 1}
+    model = {
+        "encoders": {
+            "lyrics": {"class_path": "Text", "init_args": text},
+            "mgp": {"class_path": "MGP", "init_args": {"hidden": []}},
+        },
+        "fusion": {"class_path": "Kernel"},
+        "target": {"class_path": "TrackFactors", "init_args": {"length": True}},
+    }
+    config = tmp_path / "texts.yaml"
+    config.write_text(yaml.safe_dump({"model": model, "trainer": {"max_epochs": 1}}))
+    where = [f"--data.shards={shards}", f"--data.factors={factors}", f"--run={run}"]
+    assert main(["fit", "--config", str(config), *where]) == 0
+    fitted = open_run(run)
+    head = fitted.model.fusion
+    assert isinstance(head, Kernel)
+    assert list(head.sparse) == ["lyrics"]
+    batch = next(iter(fitted.data.batches(["val"])))
+    predicted = fitted.model.predict(batch.inputs)
+    load(run).save_pretrained(tmp_path / "model")
+    again = cs.ColdStart.from_pretrained(tmp_path / "model")
+    assert torch.equal(again.predict(batch.inputs), predicted)
+    capsys.readouterr()
+    like = batch.track_ids[0]
+    assert main(["recommend", "--run", str(run), f"--like={like}", "--why", "--json"]) == 0
+    assert "lyrics" in capsys.readouterr().out
+    assert main(["predict", "--run", str(run)]) == 0
+    saved = predictions_of(open_run(run))
+    at = [saved.track_ids.index(track) for track in batch.track_ids]
+    torch.testing.assert_close(saved.values[at], predicted)
