@@ -161,13 +161,19 @@ def ridge(
     x, y = train.double(), factors.double()
     mean_x, mean_y = x.mean(0), y.mean(0)
     x = x - mean_x
-    values, vectors = torch.linalg.eigh(x.T @ x)
-    right = vectors.T @ (x.T @ (y - mean_y))
+    wide = x.shape[1] > len(x)  # then the same is solved between tracks: never F × F
+    values, vectors = torch.linalg.eigh(x @ x.T if wide else x.T @ x)
+    right = vectors.T @ (y - mean_y if wide else x.T @ (y - mean_y))
+
+    def along(part: Tensor) -> Tensor:
+        centred = part.double() - mean_x
+        return (centred @ x.T if wide else centred) @ vectors
 
     def predict(part: Tensor, penalty: float) -> Tensor:
-        weights = vectors @ (right / (values.clamp_min(0) + penalty)[:, None])
-        predictions: Tensor = ((part.double() - mean_x) @ weights + mean_y).float()
-        return predictions
+        """From what `along` gives."""
+        predictions: Tensor = part @ (right / (values.clamp_min(0) + penalty)[:, None]) + mean_y
+        return predictions.float()
 
-    best = max(lambdas, key=lambda penalty: quality(predict(others[0], penalty)))
-    return [predict(part, best) for part in others], best
+    validation = along(others[0])
+    best = max(lambdas, key=lambda penalty: quality(predict(validation, penalty)))
+    return [predict(along(part), best) for part in others], best

@@ -18,6 +18,19 @@ def test_ridge_recovers_a_planted_linear_map() -> None:
     torch.testing.assert_close(predicted, parts[1] @ w + 2, atol=0.05, rtol=0.05)
 
 
+def test_ridge_on_more_columns_than_tracks_is_the_same_ridge() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(30, 80, generator=generator), torch.randn(30, 3, generator=generator)
+    other = torch.randn(9, 80, generator=generator)
+    (found,), penalty = by_factors.ridge(x, y, [other], lambda guess: 0.0, lambdas=[2.0])
+    assert penalty == 2.0
+    centred = (x - x.mean(0)).double()
+    matrix = centred.T @ centred + 2.0 * torch.eye(80)
+    weights = torch.linalg.solve(matrix, centred.T @ (y - y.mean(0)).double())
+    expected = (other - x.mean(0)).double() @ weights + y.mean(0)
+    torch.testing.assert_close(found, expected.float(), atol=1e-5, rtol=1e-5)
+
+
 def test_a_copy_s_nearest_neighbour_is_the_original() -> None:
     generator = torch.Generator().manual_seed(0)
     x, y = torch.randn(50, 8, generator=generator), torch.randn(50, 3, generator=generator)
