@@ -167,7 +167,8 @@ def ridge(
 
     def along(part: Tensor) -> Tensor:
         centred = part.double() - mean_x
-        return (centred @ x.T if wide else centred) @ vectors
+        projected: Tensor = (centred @ x.T if wide else centred) @ vectors
+        return projected
 
     def predict(part: Tensor, penalty: float) -> Tensor:
         """From what `along` gives."""
