@@ -129,8 +129,10 @@ class TrackData:
                     yield sample
 
     def lend(self, lent: Lent) -> None:
-        """Take the model's readers."""
-        self._lent, self._space = lent, None
+        """Take the model's readers, and its space."""
+        if self._lent is None or lent.listening is not self._lent.listening:
+            self._space = None
+        self._lent = lent
 
     def _readers(self) -> Lent:
         """What the model has lent."""

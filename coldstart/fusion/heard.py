@@ -27,6 +27,7 @@ class Heard(nn.Module):
     gram: Tensor
     back: Tensor
     content: Tensor
+    _known: Listening | None
 
     def __init__(self) -> None:
         """Nothing is known."""
@@ -35,7 +36,12 @@ class Heard(nn.Module):
 
     @property
     def listening(self) -> Listening:
-        """What is known."""
+        """What is known: the same object until it changes, for much depends on it."""
+        if self._known is None:
+            self._known = self._read()
+        return self._known
+
+    def _read(self) -> Listening:
         names = ("loadings", "places", "predicted", "gram", "back")
         loadings, places, *equations = (self.get_buffer(name).cpu().numpy() for name in names)
         axes = content = None
@@ -48,6 +54,7 @@ class Heard(nn.Module):
 
     def take(self, listening: Listening) -> None:
         """Hold this instead."""
+        self._known = None
         axes, content = listening
         none = np.zeros((0, 0), np.float32)
         device = self.loadings.device if "loadings" in self._buffers else None
@@ -73,3 +80,4 @@ class Heard(nn.Module):
             value = state_dict.setdefault(prefix + name, buffer)
             self.register_buffer(name, buffer.new_zeros(value.shape))
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+        self._known = None
