@@ -52,7 +52,7 @@ gc.disable()
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-collect_ignore = ["fuzz.py", "helpers.py", "originals.py", "working_tree.py"]
+collect_ignore = ["fuzz.py", "helpers.py", "originals.py", "variants.py", "working_tree.py"]
 """They hold no doctests, and would be imported a second time."""
 
 

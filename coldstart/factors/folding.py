@@ -62,6 +62,16 @@ def settings_of(about: dict[str, Any]) -> FactorizationSettings:
         ) from error
 
 
+def play_settings(about: dict[str, Any]) -> FactorizationSettings:
+    """The same where only what a play weighs is asked: of an early version's factors no more is
+    known.
+
+    Raises:
+        InputError: not even that.
+    """
+    return settings_of({"iterations": 0, "seed": 0, **about})
+
+
 def check_foldable(base: Factors, place: str) -> None:
     """Raise InputError if what folding in needs wasn't stored by the version that factorised."""
     if "id" not in base.about:

@@ -22,7 +22,7 @@ from coldstart.errors import InputError
 from coldstart.factors.als import Array
 from coldstart.factors.factorization import FactorizationSettings, confidence_of
 from coldstart.factors.factors import Factors
-from coldstart.factors.folding import settings_of
+from coldstart.factors.folding import play_settings, settings_of
 from coldstart.factors.listening import ListenerAxes
 
 _SPARE = 64
@@ -133,9 +133,7 @@ def with_axes(factors: Factors, axes: ListenerAxes) -> Factors:
             f"{(~factors.folded).sum():,}: they don't belong together; copy the run again, or fit "
             "it anew"
         )
-    # Of an early version's factors less is known, but what a play weighs.
-    settings = settings_of({"iterations": 0, "seed": 0, **factors.about})
-    weights = play_weights(factors.listens, settings, warm)
+    weights = play_weights(factors.listens, play_settings(factors.about), warm)
     listeners = np.asarray(weights[:, :warm] @ axes.loadings.astype(np.float64))
     listeners[~factors.users.any(axis=1)] = 0.0
     places = np.concatenate([axes.places, _folded_in(weights, listeners, axes.places)])

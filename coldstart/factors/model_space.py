@@ -14,7 +14,7 @@ from coldstart.factors.als import Array, turned
 from coldstart.factors.content_listeners import equations_of, mixed, solved, spread_ratio
 from coldstart.factors.factorization import confidence_of
 from coldstart.factors.factors import Factors
-from coldstart.factors.folding import settings_of
+from coldstart.factors.folding import play_settings
 from coldstart.factors.listener_axes import beside, with_axes
 from coldstart.factors.listening import ContentListeners, Listening
 
@@ -85,9 +85,7 @@ def seen_by_content(factors: Factors, content: ContentListeners, plays: csr_matr
         content: of the model.
         plays: [U, W] of factorised tracks.
     """
-    # Of an early version's factors less is known, but what a play weighs.
-    settings = settings_of({"iterations": 0, "seed": 0, **factors.about})
-    return solved(confidence_of(plays.tocsr(), settings), content.equations)
+    return solved(confidence_of(plays.tocsr(), play_settings(factors.about)), content.equations)
 
 
 class Solved(NamedTuple):

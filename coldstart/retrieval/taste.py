@@ -63,10 +63,11 @@ def liked(catalogue: Catalogue, tracks: Sequence[str]) -> Query:
     if not np.isfinite(vector).all() or not vector.any():
         raise InputError("these tracks say nothing of a taste: their places are zero")
     own_axes, content = space.listening
+    known = _factorised(space, tracks)
     if content is not None:
-        vector = _seen_by_content(space, content, tracks, vector)
+        vector = _seen_by_content(space, content, known, vector)
     if own_axes is not None:
-        own = own_axes.loadings[_factorised(space, tracks)]
+        own = own_axes.loadings[known]
         vector = np.concatenate([vector, own.sum(0) / max(1.0, len(own) ** 0.5)])
     return Query(torch.from_numpy(vector), rows, catalogue.by_length)
 
@@ -78,10 +79,9 @@ def _factorised(space: Factors, tracks: Sequence[str]) -> NDArray[np.int64]:
 
 
 def _seen_by_content(
-    space: Factors, content: ContentListeners, tracks: Sequence[str], vector: Array
+    space: Factors, content: ContentListeners, rows: NDArray[np.int64], vector: Array
 ) -> Array:
     """[K] the vector, mixed with what content says of somebody who likes these tracks."""
-    rows = _factorised(space, tracks)
     shape = (1, len(content.equations.predicted))
     plays = csr_matrix((np.ones(len(rows), np.float32), (np.zeros_like(rows), rows)), shape)
     seen = seen_by_content(space, content, plays)

@@ -1,6 +1,5 @@
 """Listeners as content shows them: their vectors solved from what content predicts."""
 
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +12,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
+from variants import figures, fit_and_test
 
-from coldstart.cli import main
 from coldstart.commands.factorize import factorize
 from coldstart.commands.shard import shard
 from coldstart.commands.split import split
@@ -193,22 +192,13 @@ def tastes(tmp_path_factory: pytest.TempPathFactory) -> Tastes:
         attributes={"mgp": str(folder / "traits.parquet")},
         modalities=[],
     )
-    where = [f"--data.shards={folder / 'shards'}", f"--data.factors={folder / 'factors'}"]
-    for run, more in (("with", []), ("without", ["--model.fusion.content_shares=[]"])):
-        axes = "--model.fusion.axes=0"
-        args = ["fit", "--config=default.yaml", *where, f"--run={folder / run}", axes, *more]
-        assert main(args) == 0
-        assert main(["test", "--run", str(folder / run)]) == 0
+    axes = "--model.fusion.axes=0"
+    fit_and_test(folder, {"with": [axes], "without": [axes, "--model.fusion.content_shares=[]"]})
     return Tastes(
         folder,
         dict(zip(users, taste, strict=True)),
         dict(zip(ids, content, strict=True)),
     )
-
-
-def figures(run: Path) -> dict[str, float]:
-    rows = json.loads((run / "results.json").read_text())["rows"]
-    return {row["method"].split(" (")[0]: row["ndcg"] for row in rows}
 
 
 def test_new_tracks_are_ranked_better_where_content_knows_tastes(tastes: Tastes) -> None:

@@ -1,6 +1,5 @@
 """Listeners' own plays: fans of artists whom a narrow factorisation can't tell apart."""
 
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +10,8 @@ import polars as pl
 import pytest
 import torch
 from scipy.sparse import csr_matrix
+from variants import figures, fit_and_test
 
-from coldstart.cli import main
 from coldstart.commands.factorize import factorize
 from coldstart.commands.shard import shard
 from coldstart.commands.split import split
@@ -75,17 +74,8 @@ def fans(tmp_path_factory: pytest.TempPathFactory) -> Fans:
         splits=folder / "splits.parquet",
         modalities=["genres"],
     )
-    where = [f"--data.shards={folder / 'shards'}", f"--data.factors={folder / 'factors'}"]
-    for run, more in (("own", []), ("vectors", ["--model.fusion.axes=0"])):
-        args = ["fit", "--config", "default.yaml", *where, f"--run={folder / run}", *more]
-        assert main(args) == 0
-        assert main(["test", "--run", str(folder / run)]) == 0
+    fit_and_test(folder, {"own": [], "vectors": ["--model.fusion.axes=0"]})
     return Fans(folder, follows, dict(zip(ids, artist.tolist(), strict=True)))
-
-
-def figures(run: Path) -> dict[str, float]:
-    rows = json.loads((run / "results.json").read_text())["rows"]
-    return {row["method"].split(" (")[0]: row["ndcg"] for row in rows}
 
 
 def test_fans_find_the_new_tracks_of_their_artists(fans: Fans) -> None:
